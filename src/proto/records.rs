@@ -1,0 +1,163 @@
+//! The records of the client protocol as types. Their bytes are in [`super`]'s codec.
+
+use crate::types::Zxid;
+use crate::znode::{Acl, ErrorCode, SessionId, Stat};
+use bytes::Bytes;
+
+/// The first message of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectRequest {
+    pub protocol_version: i32,
+    /// The last zxid that the client has seen: a server that is behind it must refuse.
+    pub last_zxid_seen: Zxid,
+    pub timeout_ms: i32,
+    /// 0 asks for a new session.
+    pub session: SessionId,
+    pub password: Bytes,
+    /// Old clients do not send the flag.
+    pub read_only: Option<bool>,
+}
+
+/// The answer to a [`ConnectRequest`]. A timeout and session of 0 say that the session has expired.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectResponse {
+    pub timeout_ms: i32,
+    pub session: SessionId,
+    pub password: Bytes,
+    /// Sent only to clients that sent theirs.
+    pub read_only: Option<bool>,
+}
+
+/// What create makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CreateMode {
+    Persistent,
+    Ephemeral,
+    PersistentSequential,
+    EphemeralSequential,
+    /// A mode that is not served (yet): its number.
+    Other(i32),
+}
+
+/// A request of an open session, with the client's number (xid) beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    Create {
+        path: String,
+        data: Bytes,
+        acl: Vec<Acl>,
+        mode: CreateMode,
+        /** create2: answer with the stat as well. */
+        with_stat: bool,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    GetData {
+        path: String,
+        watch: bool,
+    },
+    SetData {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
+    GetAcl {
+        path: String,
+    },
+    SetAcl {
+        path: String,
+        acl: Vec<Acl>,
+        version: i32,
+    },
+    GetChildren {
+        path: String,
+        watch: bool,
+        /** getChildren2: answer with the stat as well. */
+        with_stat: bool,
+    },
+    Sync {
+        path: String,
+    },
+    Ping,
+    /// Only inside a multi.
+    Check {
+        path: String,
+        version: i32,
+    },
+    Multi(Vec<Request>),
+    Auth {
+        scheme: String,
+        auth: Bytes,
+    },
+    SetWatches {
+        relative_zxid: Zxid,
+        data: Vec<String>,
+        exists: Vec<String>,
+        children: Vec<String>,
+    },
+    CloseSession,
+    /// An opcode that this server does not serve.
+    Unimplemented(i32),
+}
+
+/// The successful answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Response {
+    /// An answer that is a header alone: delete, check, ping, auth, setWatches, closeSession.
+    Empty,
+    Path(String),
+    PathAndStat(String, Stat),
+    Stat(Stat),
+    Data(Bytes, Stat),
+    Acl(Vec<Acl>, Stat),
+    Children(Vec<String>),
+    ChildrenAndStat(Vec<String>, Stat),
+    Multi(Vec<MultiResult>),
+}
+
+/// The answer to one operation of a multi.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MultiResult {
+    Create(String),
+    Create2(String, Stat),
+    Delete,
+    SetData(Stat),
+    Check,
+    /// `RuntimeInconsistency` for the operations after the one that failed, `None` (0, ok) before it.
+    Error(Option<ErrorCode>),
+}
+
+/// A reply to a request: the header's fields and the body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reply {
+    /// The xid of the request; -2 for pings, -4 for auth, -8 for setWatches, as the client sent it.
+    pub xid: i32,
+    /// The zxid of the transaction for a write, the last applied zxid for a read.
+    pub zxid: Zxid,
+    pub result: Result<Response, ErrorCode>,
+}
+
+/// What happened to a watched znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i32)]
+pub enum EventType {
+    Created = 1,
+    Deleted = 2,
+    DataChanged = 3,
+    ChildrenChanged = 4,
+}
+
+/// A watch event as it is sent to a client (header xid -1, state SyncConnected 3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WatchEvent {
+    pub kind: EventType,
+    pub path: String,
+    /// The zxid of the transaction: in the header (ZooKeeper 3.9).
+    pub zxid: Zxid,
+}

@@ -1,0 +1,1 @@
+//! Sockets, files, clocks and threads: the runtime of the replica actor.

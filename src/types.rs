@@ -1,0 +1,102 @@
+//! The identifiers of the protocol: server ids, epochs and zxids. Depends on nothing.
+//!
+//! Spec: `spec/0-assumptions.md`, "Names". What it must never do: let an epoch, a counter or a
+//! server id pass for one another, or wrap around silently.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The id of a server in its ensemble (`myid`, the N of `server.N`): 1 to 255.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServerId(pub u8);
+
+impl From<ServerId> for stateright::actor::Id {
+    fn from(sid: ServerId) -> Self {
+        Self::from(usize::from(sid.0))
+    }
+}
+
+impl ServerId {
+    /// The server behind a stateright actor id, or `None` if the id is not that of a server.
+    pub fn from_actor(id: stateright::actor::Id) -> Option<Self> {
+        u8::try_from(usize::from(id)).ok().map(Self)
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+/// The term of one leader: the high 32 bits of a [`Zxid`]. Epoch 0 has no leader.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// The epoch after this one, or `None` after the last that fits in 32 bits.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "e{}", self.0)
+    }
+}
+
+/// The id of a transaction: the epoch of the leader that proposed it in the high 32 bits, a counter
+/// in the low 32. The counter starts at 0 with each epoch; the first transaction has counter 1.
+///
+/// `Zxid::ZERO` stands for "nothing yet": the last zxid of an empty history.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Zxid(pub u64);
+
+impl Zxid {
+    /// The last zxid of an empty history.
+    pub const ZERO: Self = Self(0);
+
+    /// The zxid of `epoch` with the given counter.
+    pub const fn new(epoch: Epoch, counter: u32) -> Self {
+        Self((epoch.0 as u64) << 32 | counter as u64)
+    }
+
+    /// The epoch of the leader that proposed the transaction.
+    pub const fn epoch(self) -> Epoch {
+        Epoch((self.0 >> 32) as u32)
+    }
+
+    /// The place of the transaction among those of its epoch.
+    pub const fn counter(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// `2.1` is the first transaction of epoch 2; an empty history ends at `0`.
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ZERO => write!(f, "0"),
+            zxid => write!(f, "{}.{}", zxid.epoch(), zxid.counter()),
+        }
+    }
+}
+
+impl fmt::Debug for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,220 @@
+//! What a server keeps: its epochs and its history of transactions.
+//!
+//! Spec: `spec/0-assumptions.md`, "Durable state". What it must never do: hold two transactions out
+//! of zxid order, or forget a transaction that is not covered by the snapshot.
+
+use crate::types::{Epoch, Zxid};
+use im::Vector;
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// What the protocol replicates. Zab never looks inside either type.
+pub trait Payload: Clone + Debug + PartialEq + Eq + Hash + 'static {
+    /// One transaction.
+    type Txn: Clone + Debug + PartialEq + Eq + Hash;
+    /// The state that a prefix of the transactions adds up to. `Default` is the state before the
+    /// first transaction. Cloning must be cheap: use persistent collections.
+    type Snapshot: Clone + Debug + Default + PartialEq + Eq + Hash;
+}
+
+/// A transaction in a history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Entry<T> {
+    pub zxid: Zxid,
+    pub txn: T,
+}
+
+/// The state of the service at one point of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Snapshot<S> {
+    /// The last transaction that the state includes.
+    pub zxid: Zxid,
+    pub state: S,
+}
+
+/// A snapshot and the transactions around it.
+///
+/// `entries` holds every transaction after `start`, in order. The snapshot lies at or after `start`,
+/// so some entries may be before it: they are kept to bring a learner up to date without sending a
+/// whole snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "P::Txn: Serialize, P::Snapshot: Serialize",
+    deserialize = "P::Txn: Deserialize<'de>, P::Snapshot: Deserialize<'de>"
+))]
+pub struct History<P: Payload> {
+    start: Zxid,
+    entries: Vector<Entry<P::Txn>>,
+    snapshot: Snapshot<P::Snapshot>,
+}
+
+impl<P: Payload> Default for History<P> {
+    fn default() -> Self {
+        Self::from_snapshot(Snapshot {
+            zxid: Zxid::ZERO,
+            state: P::Snapshot::default(),
+        })
+    }
+}
+
+impl<P: Payload> History<P> {
+    /// The history that consists of everything that `snapshot` includes.
+    pub fn from_snapshot(snapshot: Snapshot<P::Snapshot>) -> Self {
+        Self {
+            start: snapshot.zxid,
+            entries: Vector::new(),
+            snapshot,
+        }
+    }
+
+    /// A history of `entries` after `start` around a snapshot: what recovery from disk builds.
+    ///
+    /// Returns `None` if the entries are not in strictly increasing order after `start`, or the
+    /// snapshot is not one of `start` and the entries' zxids.
+    pub fn from_parts(
+        start: Zxid,
+        entries: Vector<Entry<P::Txn>>,
+        snapshot: Snapshot<P::Snapshot>,
+    ) -> Option<Self> {
+        let ordered = entries
+            .iter()
+            .try_fold(start, |previous, entry| {
+                (entry.zxid > previous).then_some(entry.zxid)
+            })
+            .is_some();
+        let history = Self {
+            start,
+            entries,
+            snapshot,
+        };
+        (ordered && history.contains(history.snapshot.zxid)).then_some(history)
+    }
+
+    /// The zxid of the last transaction; [`Zxid::ZERO`] if there is none.
+    pub fn last_zxid(&self) -> Zxid {
+        self.entries.last().map_or(self.start, |entry| entry.zxid)
+    }
+
+    /// The zxid before the first entry: what lies at or before it is only in the snapshot.
+    pub fn start(&self) -> Zxid {
+        self.start
+    }
+
+    /// The transactions after [`Self::start`], in order.
+    pub fn entries(&self) -> &Vector<Entry<P::Txn>> {
+        &self.entries
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> &Snapshot<P::Snapshot> {
+        &self.snapshot
+    }
+
+    /// Whether `zxid` is the start or the zxid of an entry.
+    pub fn contains(&self, zxid: Zxid) -> bool {
+        zxid == self.start || self.entries.binary_search_by_key(&zxid, |e| e.zxid).is_ok()
+    }
+
+    /// The largest zxid at or before `zxid` in this history, or `None` if that lies before the start.
+    pub fn floor(&self, zxid: Zxid) -> Option<Zxid> {
+        match self.index_after(zxid) {
+            0 => (zxid >= self.start).then_some(self.start),
+            count => Some(self.entries[count - 1].zxid),
+        }
+    }
+
+    /// The transactions with a zxid above `zxid`, in order.
+    pub fn after(&self, zxid: Zxid) -> impl Iterator<Item = &Entry<P::Txn>> {
+        self.entries.iter().skip(self.index_after(zxid))
+    }
+
+    /// The zxid of the transaction before `zxid`, which must be one of the entries'.
+    pub fn before(&self, zxid: Zxid) -> Option<Zxid> {
+        let index = self.entries.binary_search_by_key(&zxid, |e| e.zxid).ok()?;
+        Some(if index == 0 {
+            self.start
+        } else {
+            self.entries[index - 1].zxid
+        })
+    }
+
+    /// Adds a transaction at the end.
+    ///
+    /// # Panics
+    /// If `zxid` is not above the last one: the callers compare first.
+    pub fn append(&mut self, zxid: Zxid, txn: P::Txn) {
+        assert!(
+            zxid > self.last_zxid(),
+            "{zxid} appended after {}",
+            self.last_zxid()
+        );
+        self.entries.push_back(Entry { zxid, txn });
+    }
+
+    /// Removes every transaction with a zxid above `zxid`.
+    ///
+    /// # Panics
+    /// If `zxid` lies before the snapshot: a snapshot holds only what is committed.
+    pub fn truncate(&mut self, zxid: Zxid) {
+        assert!(
+            zxid >= self.snapshot.zxid,
+            "truncating to {zxid}, before the snapshot"
+        );
+        self.entries.truncate(self.index_after(zxid));
+    }
+
+    /// Replaces the snapshot by a newer one of this history and drops all but the last `retain`
+    /// entries before it.
+    ///
+    /// # Panics
+    /// If the snapshot's zxid is not in this history.
+    pub fn compact(&mut self, snapshot: Snapshot<P::Snapshot>, retain: usize) {
+        assert!(
+            self.contains(snapshot.zxid),
+            "a snapshot at {} is not of this history",
+            snapshot.zxid
+        );
+        let drop = self.index_after(snapshot.zxid).saturating_sub(retain);
+        if drop > 0 {
+            self.start = self.entries[drop - 1].zxid;
+            self.entries = self.entries.skip(drop);
+        }
+        self.snapshot = snapshot;
+    }
+
+    /// How many entries have a zxid at or below `zxid`: the index of the first one after it.
+    fn index_after(&self, zxid: Zxid) -> usize {
+        match self.entries.binary_search_by_key(&zxid, |e| e.zxid) {
+            Ok(index) => index + 1,
+            Err(index) => index,
+        }
+    }
+}
+
+/// The durable state of a server: what survives a crash.
+///
+/// Cloning is O(1), so the runtime keeps the previous value and finds what changed by comparing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "P::Txn: Serialize, P::Snapshot: Serialize",
+    deserialize = "P::Txn: Deserialize<'de>, P::Snapshot: Deserialize<'de>"
+))]
+pub struct Storage<P: Payload> {
+    /// The highest epoch that this server has promised to a leader (the paper's `f.p`).
+    pub accepted_epoch: Epoch,
+    /// The epoch of the last leader whose history this server has taken over (the paper's `f.a`).
+    pub current_epoch: Epoch,
+    /// The transactions (the paper's `h.f`).
+    pub history: History<P>,
+}
+
+impl<P: Payload> Default for Storage<P> {
+    fn default() -> Self {
+        Self {
+            accepted_epoch: Epoch(0),
+            current_epoch: Epoch(0),
+            history: History::default(),
+        }
+    }
+}

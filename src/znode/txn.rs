@@ -1,0 +1,82 @@
+//! Transactions: the changes that the ensemble agrees on, after ZooKeeper's own `TxnHeader` and
+//! `*Txn` records. A transaction says what changes, not what was asked: the leader has checked the
+//! request against the state that all earlier proposals add up to.
+
+use super::{ErrorCode, acl::AclList};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The id of a client's session; 0 is no session.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub i64);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl std::fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One transaction. Its zxid stands beside it in the history.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Txn {
+    /// The session that asked for it.
+    pub session: SessionId,
+    /// The client's number of the request (its xid), by which its server finds whom to answer.
+    pub cxid: i32,
+    /// When it was asked for, in milliseconds since the Unix epoch.
+    pub time: i64,
+    pub body: TxnBody,
+}
+
+/// What a transaction changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TxnBody {
+    /// A new znode. `path` is final: a sequential suffix is already part of it.
+    Create {
+        path: String,
+        data: Bytes,
+        acl: AclList,
+        ephemeral: bool,
+        parent_cversion: i32,
+    },
+    Delete {
+        path: String,
+    },
+    /// `version` is the new version.
+    SetData {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
+    /// `version` is the new ACL version.
+    SetAcl {
+        path: String,
+        acl: AclList,
+        version: i32,
+    },
+    /// A check inside a multi that has passed.
+    Check {
+        path: String,
+        version: i32,
+    },
+    CreateSession {
+        timeout_ms: i32,
+    },
+    /// The session ends and its ephemerals go.
+    CloseSession {
+        ephemerals: Vec<String>,
+    },
+    /// A request that failed, in its place in the order: nothing changes. `None` is a `sync`, which
+    /// changes nothing either.
+    Error(Option<ErrorCode>),
+    /// All of these in one, in order.
+    Multi(Vec<TxnBody>),
+    /// A multi that failed: the result of each operation.
+    FailedMulti(Vec<ErrorCode>),
+}
