@@ -35,3 +35,21 @@ pub struct Acl {
 
 /// A list as znodes hold it: shared, because most znodes have the same one.
 pub type AclList = Arc<[Acl]>;
+
+/// `world:anyone` may do everything (`OPEN_ACL_UNSAFE`).
+pub fn open_unsafe() -> AclList {
+    anyone(Perms::ALL)
+}
+
+/// `world:anyone` may read (`READ_ACL_UNSAFE`).
+pub fn read_unsafe() -> AclList {
+    anyone(Perms::READ)
+}
+
+fn anyone(perms: Perms) -> AclList {
+    let who = AuthId {
+        scheme: "world".to_owned(),
+        id: "anyone".to_owned(),
+    };
+    Arc::new([Acl { perms, who }])
+}
