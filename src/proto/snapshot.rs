@@ -196,7 +196,7 @@ impl<R: Read> Input<R> {
 
     fn new(input: R) -> Self {
         Self {
-            input: input,
+            input,
             at: 0,
             checksum: Adler32::new(),
             record: Vec::new(),
