@@ -10,6 +10,8 @@ mod key;
 mod node;
 pub mod path;
 pub mod stat;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod txn;
 
