@@ -10,6 +10,9 @@ pub mod request;
 pub mod snapshot;
 pub mod txnlog;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::DecodeError;
 pub use records::*;
 pub use reply::{
