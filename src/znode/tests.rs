@@ -238,6 +238,12 @@ fn a_deep_path_exhausts_no_stack() {
 }
 
 #[test]
+fn a_tree_may_be_written_by_another_thread() {
+    fn assert_send_and_sync<T: Send + Sync>() {}
+    assert_send_and_sync::<Tree>();
+}
+
+#[test]
 fn equal_acls_are_kept_once() {
     let mut tree = Tree::default();
     create(&mut tree, 1, "/a");
