@@ -13,6 +13,8 @@ pub mod txnlog;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use codec::DecodeError;
 pub use records::*;

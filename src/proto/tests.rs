@@ -1,4 +1,4 @@
-//! The bytes of records: there and back, against those of other programs, and against nonsense.
+//! The bytes of records: there and back, and against nonsense.
 
 use super::codec::Reader;
 use super::*;
@@ -8,7 +8,7 @@ use crate::znode::{Txn, TxnBody, acl};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-fn unhex(hex: &str) -> Vec<u8> {
+pub(super) fn unhex(hex: &str) -> Vec<u8> {
     let digit = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     (0..hex.len()).step_by(2).map(digit).collect()
 }
@@ -417,111 +417,6 @@ fn a_snapshot_says_what_is_wrong_with_it() {
     assert!(refusal(&damaged).starts_with("the snapshot is damaged"));
 }
 
-/// What kazoo 2.11 sends, byte for byte.
-#[test]
-fn the_requests_of_kazoo_are_read() {
-    let open = acl::open_unsafe().to_vec();
-    let connect = unhex(
-        "000000000000000100000002000027100000000000001122\
-         000000103031323334353637383961626364656600",
-    );
-    let expected = ConnectRequest {
-        protocol_version: 0,
-        last_zxid_seen: Zxid(0x1_0000_0002),
-        timeout_ms: 10_000,
-        session: SessionId(0x1122),
-        password: Bytes::from_static(b"0123456789abcdef"),
-        read_only: Some(false),
-    };
-    assert_eq!(decode_connect(&connect), Ok(expected.clone()));
-    let without = ConnectRequest {
-        read_only: None,
-        ..expected
-    };
-    assert_eq!(decode_connect(&connect[..connect.len() - 1]), Ok(without));
-
-    let create = Request::Create {
-        path: "/a".into(),
-        data: Bytes::from_static(b"hi"),
-        acl: open.clone(),
-        mode: CreateMode::EphemeralSequential,
-        with_stat: false,
-    };
-    let without_data = Request::Create {
-        path: "/a".into(),
-        data: Bytes::new(),
-        acl: open,
-        mode: CreateMode::Persistent,
-        with_stat: true,
-    };
-    let mut in_multi = without_data.clone();
-    if let Request::Create { with_stat, .. } = &mut in_multi {
-        *with_stat = false;
-    }
-    let multi = Request::Multi(vec![
-        in_multi,
-        Request::Check {
-            path: "/b".into(),
-            version: 4,
-        },
-        Request::Delete {
-            path: "/c".into(),
-            version: -1,
-        },
-        Request::SetData {
-            path: "/d".into(),
-            data: Bytes::from_static(b"x"),
-            version: 2,
-        },
-    ]);
-    let cases = [
-        (
-            "0000000100000001000000022f61000000026869000000010000001f00000005776f726c64\
-             00000006616e796f6e6500000003",
-            (1, create),
-        ),
-        (
-            // The data is null here.
-            "000000020000000f000000022f61ffffffff000000010000001f00000005776f726c64\
-             00000006616e796f6e6500000000",
-            (2, without_data),
-        ),
-        (
-            "000000030000000e0000000100ffffffff000000022f6100000000000000010000001f\
-             00000005776f726c6400000006616e796f6e65000000000000000d00ffffffff000000022f62\
-             000000040000000200ffffffff000000022f63ffffffff0000000500ffffffff000000022f64\
-             000000017800000002ffffffff01ffffffff",
-            (3, multi),
-        ),
-        (
-            "000000040000000c000000012f01",
-            (
-                4,
-                Request::GetChildren {
-                    path: "/".into(),
-                    watch: true,
-                    with_stat: true,
-                },
-            ),
-        ),
-        (
-            "fffffffc00000064000000000000000664696765737400000003753a70",
-            (
-                -4,
-                Request::Auth {
-                    scheme: "digest".into(),
-                    auth: Bytes::from_static(b"u:p"),
-                },
-            ),
-        ),
-        ("00000005fffffff5", (5, Request::CloseSession)),
-        ("fffffffe0000000b", (-2, Request::Ping)),
-    ];
-    for (hex, expected) in cases {
-        assert_eq!(decode_request(&unhex(hex)), Ok(expected), "{hex}");
-    }
-}
-
 #[test]
 fn an_unknown_opcode_is_a_request_that_is_not_implemented() {
     let message = [[0, 0, 0, 9], [0, 0, 0, 107]].concat();
@@ -570,27 +465,6 @@ fn a_false_length_is_an_error_and_allocates_nothing() {
     ));
 }
 
-/// The bytes that kazoo 2.11 takes for a `RolledBackError`, a `NoNodeError` and a
-/// `RuntimeInconsistency`.
-#[test]
-fn a_multi_that_failed_is_a_reply_without_an_error_whose_results_are_errors() {
-    let results = vec![
-        MultiResult::Error(None),
-        MultiResult::Error(Some(ErrorCode::NoNode)),
-        MultiResult::Error(Some(ErrorCode::RuntimeInconsistency)),
-    ];
-    let reply = Reply {
-        xid: 3,
-        zxid: Zxid(0x1_0000_0005),
-        result: Ok(Response::Multi(results)),
-    };
-    let expected = "00000040 00000003 0000000100000005 00000000\
-        ffffffff 00 00000000 00000000 ffffffff 00 ffffff9b ffffff9b\
-        ffffffff 00 fffffffe fffffffe ffffffff 01 ffffffff";
-    let expected = expected.replace(' ', "");
-    assert_eq!(encode_reply(&reply), unhex(&expected));
-}
-
 #[test]
 fn the_reply_to_a_request_that_failed_is_a_header_alone() {
     let reply = Reply {
@@ -600,54 +474,4 @@ fn the_reply_to_a_request_that_failed_is_a_header_alone() {
     };
     let expected = unhex("00000010000000030000000000000005ffffff9b");
     assert_eq!(encode_reply(&reply), expected);
-}
-
-#[test]
-fn the_transactions_of_other_zookeepers_are_read() {
-    let header = |kind: i32| {
-        let mut record = unhex("0000000000000007000000010000000100000002000000000000000a");
-        record.extend(kind.to_be_bytes());
-        record
-    };
-    let read = |kind: i32, hex: &str| {
-        let mut record = header(kind);
-        record.extend(unhex(&hex.replace(' ', "")));
-        decode_txn(&record).map(|(_, txn)| txn.body)
-    };
-    let create = "000000022f61 000000016e 00000000 00";
-    let body = TxnBody::Create {
-        path: "/a".into(),
-        data: Bytes::from_static(b"n"),
-        acl: [].into(),
-        ephemeral: false,
-        parent_cversion: -1,
-    };
-    // Old: without the parent's version. New: create2 is a create.
-    assert_eq!(read(1, create), Ok(body.clone()));
-    assert_eq!(read(15, &format!("{create} ffffffff")), Ok(body));
-    let ephemerals = Vec::new();
-    assert_eq!(read(-11, ""), Ok(TxnBody::CloseSession { ephemerals }));
-    // A multi that failed, as ZooKeeper's leader writes it: what came before the error is whole.
-    let multi = "00000003 00000002 00000006 000000022f61 \
-                 ffffffff 00000004 ffffff9b ffffffff 00000004 fffffffe";
-    let failed = TxnBody::FailedMulti(vec![
-        None,
-        Some(ErrorCode::NoNode),
-        Some(ErrorCode::RuntimeInconsistency),
-    ]);
-    assert_eq!(read(14, multi), Ok(failed));
-    // A container is not served yet, and a multi holds no multi.
-    assert!(matches!(
-        read(19, create),
-        Err(DecodeError::Unknown { value: 19, .. })
-    ));
-    let nested = "00000001 0000000e 00000004 00000000";
-    assert!(matches!(
-        read(14, nested),
-        Err(DecodeError::Unknown { value: 14, .. })
-    ));
-    assert!(matches!(
-        read(2, "000000022f61 00"),
-        Err(DecodeError::TrailingBytes { .. })
-    ));
 }

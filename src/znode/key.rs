@@ -123,6 +123,7 @@ pub(super) fn hash(part: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::znode::{Node, Tree};
     use im::OrdMap;
 
     /// A key whose hashes are what somebody chose.
@@ -161,6 +162,14 @@ mod tests {
         assert!(Key::new("/a").is_below(hash("/")));
         // The root is nobody's child, not even its own.
         assert!(!Key::new("/").is_below(hash("/")));
+    }
+
+    #[test]
+    fn children_of_another_path_with_the_same_hash_are_not_listed() {
+        let mut tree = Tree::default();
+        let impostor = forged(hash("/zookeeper"), 0, "/another/child");
+        tree.nodes.insert(impostor, Arc::new(Node::initial()));
+        assert_eq!(tree.children("/zookeeper").unwrap(), ["config", "quota"]);
     }
 
     #[test]
