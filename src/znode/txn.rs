@@ -1,6 +1,9 @@
 //! Transactions: the changes that the ensemble agrees on, after ZooKeeper's own `TxnHeader` and
 //! `*Txn` records. A transaction says what changes, not what was asked: the leader has checked the
 //! request against the state that all earlier proposals add up to.
+//!
+//! Spec: `spec/5-service.md`, "Transactions". What it must never do: leave anything to be decided
+//! when it is applied.
 
 use super::{ErrorCode, acl::AclList};
 use bytes::Bytes;
@@ -77,6 +80,7 @@ pub enum TxnBody {
     Error(Option<ErrorCode>),
     /// All of these in one, in order.
     Multi(Vec<TxnBody>),
-    /// A multi that failed: the result of each operation.
-    FailedMulti(Vec<ErrorCode>),
+    /// A multi that failed: the result of each operation. `None` (0, ok) for those before the one that
+    /// failed, its error, and `RuntimeInconsistency` for those after it.
+    FailedMulti(Vec<Option<ErrorCode>>),
 }
