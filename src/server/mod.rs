@@ -1,1 +1,6 @@
 //! Sockets, files, clocks and threads: the runtime of the replica actor.
+//!
+//! Spec: `spec/6-server.md`. What it must never do: tell the actor that something is durable before
+//! it is, or decide anything about the protocol.
+
+pub mod config;
