@@ -4,3 +4,4 @@
 //! it is, or decide anything about the protocol.
 
 pub mod config;
+pub mod storage;
