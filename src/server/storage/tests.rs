@@ -464,6 +464,33 @@ fn old_snapshots_and_logs_go_when_newer_snapshots_are_durable() {
 }
 
 #[test]
+fn a_replaced_history_does_not_come_back_even_if_it_was_longer() {
+    for fuse in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mut opened = open(&layout).unwrap();
+        let mut script = Script::new();
+        let saves = [Op::Append(8), Op::Compact(8, 0), Op::Append(2)].map(|op| script.step(op));
+        assert_eq!(write(&mut opened.store, &saves, 1), 3);
+        let mut other = Script {
+            txn: 100,
+            ..Script::new()
+        };
+        other.step(Op::Append(4));
+        let replaced = other.step(Op::Compact(4, 0));
+        opened.store.disk.fuse = Some(Arc::new(AtomicIsize::new(fuse)));
+        let reported = write(&mut opened.store, std::slice::from_ref(&replaced), 1);
+        drop(opened);
+        let found = all(&open(&layout).unwrap().storage().history);
+        let is_old = found == all(&saves[2].history);
+        assert!(
+            found == all(&replaced.history) || is_old && reported == 0,
+            "fuse {fuse}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_second_server_on_a_directory_gets_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let layout = layout(&dir);
