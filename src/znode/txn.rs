@@ -77,6 +77,7 @@ pub enum TxnBody {
     Error(Option<ErrorCode>),
     /// All of these in one, in order.
     Multi(Vec<TxnBody>),
-    /// A multi that failed: the result of each operation.
-    FailedMulti(Vec<ErrorCode>),
+    /// A multi that failed: the result of each operation. `None` (0, ok) for those before the one that
+    /// failed, its error, and `RuntimeInconsistency` for those after it.
+    FailedMulti(Vec<Option<ErrorCode>>),
 }

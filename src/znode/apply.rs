@@ -1,0 +1,261 @@
+//! What transactions do to the tree.
+//!
+//! Spec: `spec/5-service.md`, "Transactions". What it must never do: panic on, or half apply, a
+//! transaction that cannot be (the leader has validated every one, but a log may come from anywhere);
+//! or look at anything but the tree and the transaction.
+
+use super::node::Node;
+use super::{AclList, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
+use crate::types::Zxid;
+use bytes::Bytes;
+
+/// What came of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Applied {
+    /// What the client is answered. `Err` for a request that failed when it was prepared, and for a
+    /// transaction that cannot be; in both cases nothing has changed but the last zxid.
+    pub outcome: Result<Outcome, ErrorCode>,
+    /// What changed, in the order in which watches fire.
+    pub events: Vec<TreeEvent>,
+}
+
+/// The success of a transaction, with what an answer needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The path of the new znode, and its stat.
+    Created(String, Stat),
+    Deleted,
+    DataSet(Stat),
+    AclSet(Stat),
+    Checked,
+    SessionCreated,
+    SessionClosed,
+    /// A `sync` took its place in the order.
+    Synced,
+    /// Each operation's own outcome.
+    Multi(Vec<Outcome>),
+    /// Nothing changed: `None` for the operations before the one that failed, its error, and
+    /// `RuntimeInconsistency` for those after it.
+    FailedMulti(Vec<Option<ErrorCode>>),
+}
+
+/// A change that fires watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TreeEvent {
+    pub kind: TreeEventKind,
+    pub path: String,
+}
+
+/// Which watches a [`TreeEvent`] fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TreeEventKind {
+    /// Data (exists) watches of the path.
+    Created,
+    /// Data watches and child watches of the path.
+    Deleted,
+    /// Data watches of the path.
+    DataChanged,
+    /// Child watches of the path.
+    ChildrenChanged,
+}
+
+/// The fields of a transaction that all its operations share.
+#[derive(Clone, Copy)]
+struct Header {
+    zxid: Zxid,
+    session: SessionId,
+    time: i64,
+}
+
+impl Tree {
+    /// Applies one transaction; the zxid must be above [`Self::last_zxid`].
+    pub fn apply(&mut self, zxid: Zxid, txn: &Txn) -> Applied {
+        let header = Header {
+            zxid,
+            session: txn.session,
+            time: txn.time,
+        };
+        let mut events = Vec::new();
+        let outcome = self.apply_body(header, &txn.body, &mut events);
+        self.last_zxid = self.last_zxid.max(zxid);
+        Applied { outcome, events }
+    }
+
+    fn apply_body(
+        &mut self,
+        header: Header,
+        body: &TxnBody,
+        events: &mut Vec<TreeEvent>,
+    ) -> Result<Outcome, ErrorCode> {
+        match body {
+            TxnBody::Create {
+                path,
+                data,
+                acl,
+                ephemeral,
+                parent_cversion,
+            } => {
+                let nobody = SessionId::default();
+                let owner = if *ephemeral { header.session } else { nobody };
+                let node = Node::new(header.zxid, header.time, data.clone(), acl.clone(), owner);
+                self.create(path, node, *parent_cversion, events)
+            }
+            TxnBody::Delete { path } => {
+                self.delete(header.zxid, path, events)?;
+                Ok(Outcome::Deleted)
+            }
+            TxnBody::SetData {
+                path,
+                data,
+                version,
+            } => self.set_data(header, path, data, *version, events),
+            TxnBody::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
+            TxnBody::Check { path, .. } => match self.contains(path) {
+                true => Ok(Outcome::Checked),
+                false => Err(ErrorCode::NoNode),
+            },
+            TxnBody::CreateSession { timeout_ms } => {
+                self.sessions.insert(header.session, *timeout_ms);
+                Ok(Outcome::SessionCreated)
+            }
+            TxnBody::CloseSession { ephemerals } => {
+                self.close_session(header, ephemerals, events);
+                Ok(Outcome::SessionClosed)
+            }
+            TxnBody::Error(None) => Ok(Outcome::Synced),
+            TxnBody::Error(Some(error)) => Err(*error),
+            TxnBody::Multi(bodies) => self.multi(header, bodies, events),
+            TxnBody::FailedMulti(results) => Ok(Outcome::FailedMulti(results.clone())),
+        }
+    }
+
+    fn create(
+        &mut self,
+        path: &str,
+        node: Node,
+        parent_cversion: i32,
+        events: &mut Vec<TreeEvent>,
+    ) -> Result<Outcome, ErrorCode> {
+        let above = path::parent(path).ok_or(ErrorCode::BadArguments)?;
+        if path::basename(path).is_empty() {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.contains(path) {
+            return Err(ErrorCode::NodeExists);
+        }
+        let parent = self.node(above).ok_or(ErrorCode::NoNode)?;
+        if parent.is_ephemeral() {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let (zxid, stat) = (node.czxid, node.stat());
+        self.insert(path, node);
+        if let Some(parent) = self.node_mut(above) {
+            // -1 is what logs of old servers hold, which did not write the number.
+            let cversion = match parent_cversion {
+                -1 => parent.cversion.wrapping_add(1),
+                given => given,
+            };
+            if cversion > parent.cversion {
+                parent.cversion = cversion;
+                parent.pzxid = zxid;
+            }
+        }
+        events.push(event(TreeEventKind::Created, path));
+        events.push(event(TreeEventKind::ChildrenChanged, above));
+        Ok(Outcome::Created(path.to_owned(), stat))
+    }
+
+    fn delete(
+        &mut self,
+        zxid: Zxid,
+        path: &str,
+        events: &mut Vec<TreeEvent>,
+    ) -> Result<(), ErrorCode> {
+        let above = path::parent(path).ok_or(ErrorCode::BadArguments)?;
+        let node = self.node(path).ok_or(ErrorCode::NoNode)?;
+        if node.num_children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(path);
+        if let Some(parent) = self.node_mut(above) {
+            parent.pzxid = parent.pzxid.max(zxid);
+        }
+        events.push(event(TreeEventKind::Deleted, path));
+        events.push(event(TreeEventKind::ChildrenChanged, above));
+        Ok(())
+    }
+
+    fn set_data(
+        &mut self,
+        header: Header,
+        path: &str,
+        data: &Bytes,
+        version: i32,
+        events: &mut Vec<TreeEvent>,
+    ) -> Result<Outcome, ErrorCode> {
+        let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
+        let before = std::mem::replace(&mut node.data, data.clone()).len() as u64;
+        node.mzxid = header.zxid;
+        node.mtime = header.time;
+        node.version = version;
+        let stat = node.stat();
+        self.data_size = self.data_size - before + data.len() as u64;
+        events.push(event(TreeEventKind::DataChanged, path));
+        Ok(Outcome::DataSet(stat))
+    }
+
+    fn set_acl(&mut self, path: &str, acl: &AclList, version: i32) -> Result<Outcome, ErrorCode> {
+        let before = self.node(path).ok_or(ErrorCode::NoNode)?.acl.clone();
+        let acl = self.intern(acl.clone());
+        self.release(&before);
+        let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
+        node.acl = acl;
+        node.aversion = version;
+        Ok(Outcome::AclSet(node.stat()))
+    }
+
+    /// Ends a session. The ephemerals that the leader listed go first, in its order; then any that
+    /// it did not list, as with logs of old servers, which listed none.
+    fn close_session(&mut self, header: Header, listed: &[String], events: &mut Vec<TreeEvent>) {
+        self.sessions.remove(&header.session);
+        let is_own = |tree: &Self, path: &str| {
+            tree.node(path)
+                .is_some_and(|node| node.is_ephemeral() && node.ephemeral_owner == header.session)
+        };
+        for path in listed.iter().chain(&self.ephemerals(header.session)) {
+            if is_own(self, path) {
+                // It is there and an ephemeral has no children, so this cannot fail.
+                let _ = self.delete(header.zxid, path, events);
+            }
+        }
+    }
+
+    /// Applies all of the operations or, if one cannot be, none.
+    fn multi(
+        &mut self,
+        header: Header,
+        bodies: &[TxnBody],
+        events: &mut Vec<TreeEvent>,
+    ) -> Result<Outcome, ErrorCode> {
+        let before = self.clone();
+        let mut outcomes = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            match self.apply_body(header, body, events) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    *self = before;
+                    events.clear();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Outcome::Multi(outcomes))
+    }
+}
+
+fn event(kind: TreeEventKind, path: &str) -> TreeEvent {
+    TreeEvent {
+        kind,
+        path: path.to_owned(),
+    }
+}

@@ -1,0 +1,245 @@
+//! The data tree: every znode, and the sessions. The state that the transactions add up to.
+//!
+//! Spec: `spec/5-service.md`, "The tree". What it must never do: read anything but its transactions,
+//! so that two trees that applied the same ones are equal and hash equally; or recurse along a path,
+//! whose depth a client chooses.
+//!
+//! All znodes stand in one ordered map ([`Key`] says in which order and why). Nested maps of children
+//! would store no path twice either, but need care against deep paths in every clone, comparison,
+//! hash and drop.
+
+use super::acl::{self, AclList};
+use super::build::Parts;
+use super::key::{Key, Probe, hash};
+use super::node::Node;
+use super::{SessionId, Stat, path};
+use crate::types::Zxid;
+use im::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// The state of the service at one transaction. A clone costs O(1) and shares everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
+pub struct Tree {
+    pub(super) last_zxid: Zxid,
+    pub(super) sessions: OrdMap<SessionId, i32>,
+    pub(super) nodes: OrdMap<Key, Arc<Node>>,
+    /// The paths of each session's ephemerals: found in `nodes` too, but not quickly.
+    pub(super) ephemerals: OrdMap<SessionId, OrdSet<Arc<str>>>,
+    /// Every ACL and how many znodes have it, so that equal lists are kept once.
+    pub(super) acls: OrdMap<AclList, u64>,
+    /// The lengths of all paths and data.
+    pub(super) data_size: u64,
+}
+
+/// What is only a second view of the znodes does not take part.
+impl Hash for Tree {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.last_zxid.hash(state);
+        self.sessions.hash(state);
+        self.nodes.hash(state);
+    }
+}
+
+/// The tree of a server that has applied nothing: the root and ZooKeeper's own znodes.
+impl Default for Tree {
+    fn default() -> Self {
+        let mut tree = Self::bare();
+        for path in ["/", "/zookeeper", "/zookeeper/quota"] {
+            tree.insert(path, Node::initial());
+        }
+        let config = Node {
+            acl: acl::read_unsafe(),
+            // ZooKeeper sets this ACL with version -1 when it makes the znode, and shows it.
+            aversion: -1,
+            ..Node::initial()
+        };
+        tree.insert("/zookeeper/config", config);
+        tree
+    }
+}
+
+impl Tree {
+    /// The znode at `path`.
+    pub fn node(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(&Probe::new(path)).map(|node| &**node)
+    }
+
+    /// Whether there is a znode at `path`.
+    pub fn contains(&self, path: &str) -> bool {
+        self.node(path).is_some()
+    }
+
+    /// What a client is told of the znode at `path`.
+    pub fn stat(&self, path: &str) -> Option<Stat> {
+        self.node(path).map(Node::stat)
+    }
+
+    /// The names of the children of the znode at `path`, sorted.
+    pub fn children(&self, path: &str) -> Option<Vec<String>> {
+        let node = self.node(path)?;
+        let paths = self.child_paths(path, node);
+        Some(paths.iter().map(|p| path::basename(p).into()).collect())
+    }
+
+    /// The sessions that are open, each with its timeout in milliseconds.
+    pub fn sessions(&self) -> &OrdMap<SessionId, i32> {
+        &self.sessions
+    }
+
+    /// The paths of the ephemerals of a session, sorted.
+    pub fn ephemerals(&self, session: SessionId) -> Vec<String> {
+        let paths = self.ephemerals.get(&session);
+        paths.map_or_else(Vec::new, |paths| {
+            paths.iter().map(|p| (**p).into()).collect()
+        })
+    }
+
+    /// The zxid of the last transaction that was applied.
+    pub fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// The suffix of the next sequential child of `parent`, which is written with ten digits. It
+    /// counts the children that were ever created there, of whatever kind.
+    pub fn next_sequence(&self, parent: &str) -> Option<i32> {
+        self.node(parent).map(|node| node.cversion)
+    }
+
+    /// The `parent_cversion` of the next create under `parent`.
+    pub fn next_parent_cversion(&self, parent: &str) -> Option<i32> {
+        self.node(parent).map(|node| node.cversion.wrapping_add(1))
+    }
+
+    /// How many znodes there are, the root and ZooKeeper's own among them.
+    pub fn znode_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// How many ephemerals there are.
+    pub fn ephemeral_count(&self) -> usize {
+        self.ephemerals.values().map(OrdSet::len).sum()
+    }
+
+    /// The bytes of all paths and data: what ZooKeeper calls the approximate data size.
+    pub fn approximate_data_size(&self) -> u64 {
+        self.data_size
+    }
+
+    /// The distinct ACLs of all znodes, in order.
+    pub fn acls(&self) -> impl ExactSizeIterator<Item = &AclList> {
+        self.acls.keys()
+    }
+
+    /// Every znode with its path; parents before children, siblings by name.
+    pub fn walk(&self) -> impl Iterator<Item = (&str, &Node)> {
+        let mut ahead: Vec<(&str, &Node)> =
+            self.node("/").map(|root| ("/", root)).into_iter().collect();
+        std::iter::from_fn(move || {
+            let (path, node) = ahead.pop()?;
+            let children = self.child_paths(path, node);
+            ahead.extend(
+                children
+                    .iter()
+                    .rev()
+                    .filter_map(|p| Some((*p, self.node(p)?))),
+            );
+            Some((path, node))
+        })
+    }
+
+    /// The paths of the children of the znode at `path`, sorted.
+    fn child_paths(&self, path: &str, node: &Node) -> Vec<&str> {
+        if node.num_children == 0 {
+            return Vec::new();
+        }
+        let parent_hash = hash(path);
+        let mut paths: Vec<&str> = self
+            .nodes
+            .range(Probe::before_children(parent_hash)..)
+            .map(|(key, _)| key)
+            .take_while(|key| key.is_below(parent_hash))
+            .map(|key| &*key.path)
+            .filter(|child| path::parent(child) == Some(path))
+            .collect();
+        paths.sort_unstable();
+        paths
+    }
+
+    /// A tree without even a root.
+    pub(super) fn bare() -> Self {
+        Self {
+            last_zxid: Zxid::ZERO,
+            sessions: OrdMap::new(),
+            nodes: OrdMap::new(),
+            ephemerals: OrdMap::new(),
+            acls: OrdMap::new(),
+            data_size: 0,
+        }
+    }
+
+    /// The znode at `path`, to be changed.
+    pub(super) fn node_mut(&mut self, path: &str) -> Option<&mut Node> {
+        self.nodes.get_mut(&Probe::new(path)).map(Arc::make_mut)
+    }
+
+    /// Adds a znode where there is none, under a parent that is there (unless it is the root), and
+    /// counts it there.
+    pub(super) fn insert(&mut self, path: &str, mut node: Node) {
+        let key = Key::new(path);
+        if let Some(parent) = path::parent(path).and_then(|parent| self.node_mut(parent)) {
+            parent.num_children += 1;
+        }
+        node.acl = self.intern(node.acl);
+        self.data_size += (path.len() + node.data.len()) as u64;
+        if node.is_ephemeral() {
+            let paths = self.ephemerals.entry(node.ephemeral_owner).or_default();
+            paths.insert(key.path.clone());
+        }
+        self.nodes.insert(key, Arc::new(node));
+    }
+
+    /// Takes away a znode that is there, and uncounts it at its parent.
+    pub(super) fn remove(&mut self, path: &str) {
+        let Some(node) = self.nodes.remove(&Probe::new(path)) else {
+            return;
+        };
+        if let Some(parent) = path::parent(path).and_then(|parent| self.node_mut(parent)) {
+            parent.num_children -= 1;
+        }
+        self.release(&node.acl);
+        self.data_size -= (path.len() + node.data.len()) as u64;
+        if let Some(paths) = self.ephemerals.get_mut(&node.ephemeral_owner) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.ephemerals.remove(&node.ephemeral_owner);
+            }
+        }
+    }
+
+    /// The list that znodes share which equals `acl`, with one more user.
+    pub(super) fn intern(&mut self, acl: AclList) -> AclList {
+        match self.acls.get_key_value_mut(&acl) {
+            Some((shared, users)) => {
+                *users += 1;
+                shared.clone()
+            }
+            None => {
+                self.acls.insert(acl.clone(), 1);
+                acl
+            }
+        }
+    }
+
+    /// Takes away one user of a shared list.
+    pub(super) fn release(&mut self, acl: &AclList) {
+        if let Some(users) = self.acls.get_mut(acl) {
+            *users -= 1;
+            if *users == 0 {
+                self.acls.remove(acl);
+            }
+        }
+    }
+}
