@@ -3,6 +3,7 @@
 //! Spec: `spec/6-server.md`. What it must never do: tell the actor that something is durable before
 //! it is, or decide anything about the protocol.
 
+pub mod client;
 pub mod config;
 pub mod storage;
 pub mod transport;
