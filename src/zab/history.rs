@@ -192,6 +192,99 @@ impl<P: Payload> History<P> {
     }
 }
 
+/// One step from one history to another (ZooKeeper's DIFF, TRUNC and SNAP).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "P::Txn: Serialize, P::Snapshot: Serialize",
+    deserialize = "P::Txn: Deserialize<'de>, P::Snapshot: Deserialize<'de>"
+))]
+pub enum Difference<P: Payload> {
+    /// Add these, if your history ends at `after`.
+    Diff {
+        after: Zxid,
+        entries: Vec<Entry<P::Txn>>,
+    },
+    /// If your history ends at `from`, remove what comes after `to`. Where `to` itself is missing,
+    /// remove what comes after the last one before it, and say where you stand.
+    Trunc { from: Zxid, to: Zxid },
+    /// Replace everything.
+    Snap {
+        snapshot: Snapshot<P::Snapshot>,
+        entries: Vec<Entry<P::Txn>>,
+    },
+}
+
+impl<P: Payload> History<P> {
+    /// The step that a history ending at `last` needs towards this one up to `end`; `None` if there
+    /// is nothing to do, because `last` is `end` or comes after it in this very history.
+    ///
+    /// Relies on this: a history is identified by its last zxid.
+    pub fn difference(&self, last: Zxid, end: Zxid) -> Option<Difference<P>> {
+        let up_to_end = |after| -> Vec<_> {
+            self.after(after)
+                .take_while(|entry| entry.zxid <= end)
+                .cloned()
+                .collect()
+        };
+        if self.contains(last) {
+            (last < end).then(|| Difference::Diff {
+                after: last,
+                entries: up_to_end(last),
+            })
+        } else if let Some(to) = self.floor(last) {
+            Some(Difference::Trunc { from: last, to })
+        } else {
+            let snapshot = self.snapshot.clone();
+            Some(Difference::Snap {
+                entries: up_to_end(snapshot.zxid),
+                snapshot,
+            })
+        }
+    }
+
+    /// Everything, for a history that has nothing in common with this one that it could name.
+    pub fn whole(&self) -> Difference<P> {
+        Difference::Snap {
+            snapshot: self.snapshot.clone(),
+            entries: self.after(self.snapshot.zxid).cloned().collect(),
+        }
+    }
+
+    /// This history after the step, or `None` if the step does not apply to it: entries that do not
+    /// follow the last one, or are out of order, or a cut before the snapshot. Everything up to
+    /// `committed` stays.
+    pub fn apply(&self, step: &Difference<P>, committed: Zxid) -> Option<Self> {
+        let mut result = self.clone();
+        let entries = match step {
+            Difference::Diff { after, entries } => {
+                if *after != self.last_zxid() {
+                    return None;
+                }
+                entries
+            }
+            Difference::Trunc { from, to } => {
+                if *from != self.last_zxid() {
+                    return None;
+                }
+                let floor = self.floor(*to).filter(|zxid| *zxid >= self.snapshot.zxid)?;
+                result.truncate(floor);
+                &Vec::new()
+            }
+            Difference::Snap { snapshot, entries } => {
+                result = Self::from_snapshot(snapshot.clone());
+                entries
+            }
+        };
+        for Entry { zxid, txn } in entries {
+            if *zxid <= result.last_zxid() {
+                return None;
+            }
+            result.append(*zxid, txn.clone());
+        }
+        (result.last_zxid() >= committed).then_some(result)
+    }
+}
+
 /// The durable state of a server: what survives a crash.
 ///
 /// Cloning is O(1), so the runtime keeps the previous value and finds what changed by comparing.

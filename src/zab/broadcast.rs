@@ -1,0 +1,432 @@
+//! Phase 3, broadcast: proposals, acknowledgements by a majority, commits in order.
+//!
+//! Spec: `spec/4-broadcast.md`. What it must never do: acknowledge what is not durable, commit what a
+//! quorum has not acknowledged, or leave a gap.
+
+use super::{Entry, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab, send};
+use crate::quorum::ServerSet;
+use crate::types::{Epoch, ServerId, Zxid};
+use std::borrow::Cow;
+
+/// How many transactions a leader repeats to a learner in one tick.
+const REPEAT: usize = 64;
+
+impl<P: Payload> State<P> {
+    /// The zxid that the next [`Msg::Propose`](super::Msg::Propose) will get, or `None` while this
+    /// server cannot propose: it does not lead, is not established, or is on its way to a new epoch
+    /// because the counter of the last one is full.
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        let Role::Leading(leader) = &self.role else {
+            return None;
+        };
+        let Stage::Broadcast {
+            epoch,
+            established: true,
+            ..
+        } = leader.stage
+        else {
+            return None;
+        };
+        let last = self.storage.history.last_zxid();
+        let counter = if last.epoch() == epoch {
+            last.counter()
+        } else {
+            0
+        };
+        Some(Zxid::new(epoch, counter.checked_add(1)?))
+    }
+}
+
+impl<P: Payload> Zab<P> {
+    /// Leader: a transaction of a client. With the last counter of the epoch used, the leader goes
+    /// on to the next epoch with those who follow it; nobody has to be elected.
+    pub(super) fn on_propose(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        txn: P::Txn,
+        o: &mut Out<P>,
+    ) {
+        let Some(zxid) = s.next_zxid() else { return }; // The service keeps it until it can be.
+        let s = s.to_mut();
+        let after = s.storage.history.last_zxid();
+        let entry = Entry { zxid, txn };
+        s.storage.history.append(zxid, entry.txn.clone());
+        self.save(s, o);
+        for peer in self
+            .synchronized(s)
+            .intersection(&self.config.voters)
+            .iter()
+        {
+            let epoch = zxid.epoch();
+            send(
+                peer,
+                Message::Propose {
+                    epoch,
+                    after,
+                    entry: entry.clone(),
+                },
+                o,
+            );
+        }
+        if self.config.variant == Variant::CommitWithoutQuorum {
+            self.advance_commit(me, s, o);
+        }
+        if zxid.counter() >= self.config.max_counter {
+            o.set_timer(
+                super::Timer::Establish,
+                super::at(self.config.establish_timeout),
+            );
+            self.propose_epoch(s, s.storage.accepted_epoch, o);
+        }
+    }
+
+    /// Follower: the next transaction of the epoch.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
+    pub(super) fn on_proposal(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        after: Zxid,
+        entry: Entry<P::Txn>,
+        o: &mut Out<P>,
+    ) {
+        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+            return; // Of another term, or too early: the leader will repeat it.
+        }
+        self.heard_from(peer, o);
+        let last = s.storage.history.last_zxid();
+        let follows = after == last && entry.zxid > last;
+        let accepted =
+            follows || (self.config.variant == Variant::GapAccepted && entry.zxid > last);
+        if !accepted {
+            return; // Known, or there is a gap before it.
+        }
+        let s = s.to_mut();
+        s.storage.history.append(entry.zxid, entry.txn);
+        self.save(s, o);
+        if self.config.variant == Variant::DeliverProposal {
+            s.committed = s.storage.history.last_zxid();
+        }
+        if self.config.variant == Variant::AckBeforeSaved {
+            self.say_last_word(s, o);
+        }
+    }
+
+    /// Learner: says that everything up to here is durable, if it is, in this epoch.
+    pub(super) fn acknowledge(&self, s: &State<P>, leader: ServerId, epoch: Epoch, o: &mut Out<P>) {
+        let zxid = if self.config.variant == Variant::AckBeforeSaved {
+            s.storage.history.last_zxid()
+        } else if s.durable.current_epoch == epoch {
+            s.durable.last_zxid
+        } else {
+            return;
+        };
+        send(leader, Message::Ack { epoch, zxid }, o);
+    }
+
+    /// Leader: a learner has made everything up to `zxid` durable in this epoch.
+    pub(super) fn on_ack(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        zxid: Zxid,
+        o: &mut Out<P>,
+    ) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        }; // Of an earlier term.
+        let Stage::Broadcast {
+            epoch: ours,
+            ref acked,
+            established,
+            ..
+        } = leader.stage
+        else {
+            return; // Of an earlier term.
+        };
+        if ours != epoch || !s.storage.history.contains(zxid) {
+            return; // Of an earlier term, or not a word of this protocol.
+        }
+        self.heard_from(peer, o);
+        let known = acked.get(&peer).copied();
+        if known.is_some_and(|known| known >= zxid) && leader.active.contains(peer) {
+            return;
+        }
+        let s = s.to_mut();
+        let Role::Leading(leader) = &mut s.role else {
+            unreachable!()
+        };
+        leader.active.insert(peer);
+        let Stage::Broadcast { acked, .. } = &mut leader.stage else {
+            unreachable!()
+        };
+        acked.insert(peer, known.map_or(zxid, |known| known.max(zxid)));
+        if known.is_none() {
+            // From now on it gets every new proposal; these are the ones before.
+            self.send_entries(s, peer, epoch, zxid, usize::MAX, o);
+            if established {
+                send(
+                    peer,
+                    Message::Commit {
+                        epoch,
+                        zxid: s.committed,
+                    },
+                    o,
+                );
+            }
+        }
+        self.advance_commit(me, s, o);
+    }
+
+    /// Leader: what a quorum of the voters has made durable is committed. The first time, that is
+    /// the initial history, and the leader is established.
+    pub(super) fn advance_commit(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let Stage::Broadcast {
+            epoch,
+            initial,
+            ref acked,
+            established,
+        } = leader.stage
+        else {
+            return;
+        };
+        let own = (s.durable.current_epoch == epoch).then_some((me, s.durable.last_zxid));
+        let votes = || acked.iter().map(|(peer, zxid)| (*peer, *zxid)).chain(own);
+        let has_quorum = |zxid: Zxid| {
+            let holders = votes()
+                .filter(|(_, acked)| *acked >= zxid)
+                .map(|(peer, _)| peer);
+            self.is_quorum(&holders.collect())
+        };
+        let committed = match self.config.variant {
+            Variant::CommitWithoutQuorum if established => Some(s.storage.history.last_zxid()),
+            Variant::ServeBeforeQuorum if !established => Some(initial),
+            _ => votes()
+                .map(|(_, zxid)| zxid)
+                .filter(|zxid| has_quorum(*zxid))
+                .max(),
+        };
+        let Some(committed) = committed else { return };
+        if established && committed <= s.committed {
+            return;
+        }
+        let before = s.committed;
+        s.committed = before.max(committed);
+        let Role::Leading(leader) = &mut s.role else {
+            unreachable!()
+        };
+        let Stage::Broadcast {
+            established: now_established,
+            ..
+        } = &mut leader.stage
+        else {
+            unreachable!()
+        };
+        *now_established = true;
+        leader.serving = true;
+        if !established {
+            o.cancel_timer(super::Timer::Establish);
+        }
+        let synchronized = self.synchronized(s);
+        for peer in synchronized.iter() {
+            if established && self.config.observers.contains(peer) {
+                self.send_entries(s, peer, epoch, before, usize::MAX, o);
+            } else {
+                send(
+                    peer,
+                    Message::Commit {
+                        epoch,
+                        zxid: s.committed,
+                    },
+                    o,
+                );
+            }
+        }
+    }
+
+    /// Learner: everything up to here is committed, and the leader is established.
+    pub(super) fn on_commit(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        zxid: Zxid,
+        o: &mut Out<P>,
+    ) {
+        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+            return; // Of another term, or too early: the leader will repeat it.
+        }
+        self.heard_from(peer, o);
+        // What is not here yet will be committed by a repetition.
+        let committed = zxid.min(s.storage.history.last_zxid());
+        if committed > s.committed || !s.serving() {
+            let s = s.to_mut();
+            s.committed = s.committed.max(committed);
+            self.begin_serving(s, o);
+        }
+    }
+
+    /// Observer: the next committed transaction.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
+    pub(super) fn on_inform(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        after: Zxid,
+        entry: Entry<P::Txn>,
+        o: &mut Out<P>,
+    ) {
+        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+            return; // Of another term, or too early: the leader will repeat it.
+        }
+        self.heard_from(peer, o);
+        let last = s.storage.history.last_zxid();
+        if after != last || entry.zxid <= last {
+            return; // Known, or there is a gap before it.
+        }
+        let s = s.to_mut();
+        s.committed = entry.zxid;
+        s.storage.history.append(entry.zxid, entry.txn);
+        self.begin_serving(s, o);
+        self.save(s, o);
+    }
+
+    fn begin_serving(&self, s: &mut State<P>, o: &mut Out<P>) {
+        if let Role::Following(follower) = &mut s.role {
+            if !follower.serving {
+                o.cancel_timer(super::Timer::Establish);
+            }
+            follower.serving = true;
+        }
+    }
+
+    /// Leader: something of its own has become durable.
+    pub(super) fn on_leader_saved(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        match &leader.stage {
+            Stage::Discovery { .. } => {}
+            Stage::NewEpoch { reports, .. } => {
+                let waiting = leader
+                    .active
+                    .iter()
+                    .filter(|peer| !reports.contains_key(peer));
+                self.announce_epoch(s, waiting.collect(), o);
+                self.conclude_discovery(me, s, o);
+            }
+            Stage::Broadcast { .. } => self.advance_commit(me, s, o),
+        }
+    }
+
+    /// Leader: on a tick, says to each learner what by its last word it may lack.
+    pub(super) fn repeat_to_learners(&self, s: &mut Cow<State<P>>, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let (epoch, acked, established) = match &leader.stage {
+            Stage::Discovery { .. } => return, // The next word is the followers'.
+            Stage::NewEpoch { reports, .. } => {
+                let waiting = leader
+                    .active
+                    .iter()
+                    .filter(|peer| !reports.contains_key(peer));
+                return self.announce_epoch(s, waiting.collect(), o);
+            }
+            Stage::Broadcast {
+                epoch,
+                acked,
+                established,
+                ..
+            } => (*epoch, acked, *established),
+        };
+        for peer in leader.active.iter() {
+            match acked.get(&peer) {
+                None => self.announce_epoch(s, ServerSet::of(peer), o),
+                Some(zxid) => {
+                    self.send_entries(s, peer, epoch, *zxid, REPEAT, o);
+                    if established {
+                        send(
+                            peer,
+                            Message::Commit {
+                                epoch,
+                                zxid: s.committed,
+                            },
+                            o,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// The learners that are synchronized in the epoch of this leader.
+    fn synchronized(&self, s: &State<P>) -> ServerSet {
+        match &s.role {
+            Role::Leading(leader) => match &leader.stage {
+                Stage::Broadcast { acked, .. } => acked.keys().copied().collect(),
+                Stage::Discovery { .. } | Stage::NewEpoch { .. } => ServerSet::EMPTY,
+            },
+            Role::Looking(_) | Role::Following(_) => ServerSet::EMPTY,
+        }
+    }
+
+    /// Leader: sends up to `limit` transactions after `from`: proposals to a follower, what is
+    /// committed to an observer.
+    fn send_entries(
+        &self,
+        s: &State<P>,
+        peer: ServerId,
+        epoch: Epoch,
+        from: Zxid,
+        limit: usize,
+        o: &mut Out<P>,
+    ) {
+        let observer = self.config.observers.contains(peer);
+        let mut after = from;
+        for entry in s.storage.history.after(from).take(limit) {
+            if observer && entry.zxid > s.committed {
+                break;
+            }
+            let (zxid, entry) = (entry.zxid, entry.clone());
+            let message = if observer {
+                Message::Inform {
+                    epoch,
+                    after,
+                    entry,
+                }
+            } else {
+                Message::Propose {
+                    epoch,
+                    after,
+                    entry,
+                }
+            };
+            send(peer, message, o);
+            after = zxid;
+        }
+    }
+
+    /// The service has a snapshot at a committed transaction: older ones need not be kept.
+    pub(super) fn on_snapshot(
+        &self,
+        s: &mut State<P>,
+        snapshot: Snapshot<P::Snapshot>,
+        o: &mut Out<P>,
+    ) {
+        let history = &mut s.storage.history;
+        let newer = snapshot.zxid > history.snapshot().zxid && snapshot.zxid <= s.committed;
+        if newer && history.contains(snapshot.zxid) {
+            history.compact(snapshot, self.config.retain);
+            self.save(s, o);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Phase 1, discovery: a new epoch, promised by a quorum, and the most recent history of the quorum.
+//!
+//! Spec: `spec/2-discovery.md`. What it must never do: let two leaders have the promise of a quorum
+//! for one epoch, or begin an epoch without everything that an earlier one may have committed.
+
+use super::{Difference, Follower, Leader, Message, Out, Payload, Recency, Report, Role, Stage};
+use super::{State, Variant, Zab, send};
+use crate::quorum::ServerSet;
+use crate::types::{Epoch, ServerId};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+impl<P: Payload> Zab<P> {
+    /// Becomes a follower of `leader`, or an observer of it.
+    pub(super) fn follow(&self, s: &mut State<P>, leader: ServerId, round: u32, o: &mut Out<P>) {
+        s.role = Role::Following(Follower {
+            leader,
+            round,
+            epoch: None,
+            promised: false,
+            leader_has: Recency::default(),
+            serving: false,
+        });
+        self.heard_from(leader, o);
+        self.say_last_word(s, o);
+    }
+
+    /// Becomes a prospective leader.
+    pub(super) fn lead(&self, me: ServerId, s: &mut State<P>, round: u32, o: &mut Out<P>) {
+        s.role = Role::Leading(Leader {
+            round,
+            active: ServerSet::EMPTY,
+            serving: false,
+            had: Recency::default(),
+            stage: Stage::Discovery {
+                highest: s.storage.accepted_epoch,
+            },
+        });
+        self.choose_epoch(me, s, o);
+    }
+
+    /// Leader: a server follows us.
+    pub(super) fn on_follower_info(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        accepted_epoch: Epoch,
+        o: &mut Out<P>,
+    ) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        }; // Meant for an earlier term, or early.
+        if leader.epoch().is_some_and(|epoch| accepted_epoch > epoch) {
+            // It can never accept our epoch. A new election will find one that it can.
+            return self.abandon(me, s.to_mut(), o);
+        }
+        self.heard_from(peer, o);
+        let news = match leader.stage {
+            Stage::Discovery { highest } => accepted_epoch > highest,
+            Stage::NewEpoch { .. } | Stage::Broadcast { .. } => false,
+        };
+        if news || !leader.active.contains(peer) {
+            let Role::Leading(leader) = &mut s.to_mut().role else {
+                unreachable!()
+            };
+            leader.active.insert(peer);
+            if let Stage::Discovery { highest } = &mut leader.stage {
+                *highest = accepted_epoch.max(*highest);
+                return self.choose_epoch(me, s.to_mut(), o);
+            }
+        }
+        self.announce_epoch(s, ServerSet::of(peer), o);
+    }
+
+    /// Leader: with the accepted epochs of a quorum known, propose one above them all.
+    fn choose_epoch(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let Stage::Discovery { highest } = leader.stage else {
+            return;
+        };
+        if self.is_quorum_with(me, &leader.active) {
+            self.propose_epoch(s, highest, o);
+        }
+    }
+
+    /// Leader: proposes the epoch after `highest`, once it is durable here.
+    pub(super) fn propose_epoch(&self, s: &mut State<P>, highest: Epoch, o: &mut Out<P>) {
+        let next = match self.config.variant {
+            Variant::NoNewEpoch if highest > Epoch(0) => Some(highest),
+            _ => highest.next(),
+        };
+        // After the last epoch that fits in 32 bits there is no other: such a server leads no more.
+        let Some(epoch) = next else { return };
+        let Role::Leading(leader) = &mut s.role else {
+            return;
+        };
+        leader.stage = Stage::NewEpoch {
+            epoch,
+            reports: BTreeMap::new(),
+        };
+        leader.had = Recency::of(&s.storage);
+        s.storage.accepted_epoch = epoch;
+        self.save(s, o);
+    }
+
+    /// Leader: the promise of the leader itself is durable, so the epoch may be proposed.
+    pub(super) fn announce_epoch(&self, s: &State<P>, to: ServerSet, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let Some(epoch) = leader.epoch() else { return };
+        if s.durable.accepted_epoch < epoch {
+            return; // Said as soon as it is durable.
+        }
+        let Recency {
+            current_epoch,
+            last_zxid,
+        } = leader.had;
+        for peer in to.iter() {
+            send(
+                peer,
+                Message::NewEpoch {
+                    epoch,
+                    current_epoch,
+                    last_zxid,
+                },
+                o,
+            );
+        }
+    }
+
+    /// Learner: promise the epoch, unless a later one is promised already.
+    pub(super) fn on_new_epoch(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        leader_has: Recency,
+        o: &mut Out<P>,
+    ) {
+        let Role::Following(follower) = &s.role else {
+            return;
+        }; // Not, or no more, its follower.
+        if follower.leader != peer {
+            return; // Meant for an earlier term of ours.
+        }
+        let stale = epoch < s.storage.accepted_epoch;
+        if stale && self.config.variant != Variant::StaleEpochAccepted {
+            return; // Promised to somebody else, who is later. Our FollowerInfo will tell.
+        }
+        self.heard_from(peer, o);
+        if follower.epoch == Some(epoch) {
+            return self.say_last_word(s, o); // The leader has not heard our answer.
+        }
+        let can_promise = epoch > s.storage.accepted_epoch
+            || matches!(
+                self.config.variant,
+                Variant::StaleEpochAccepted | Variant::NoNewEpoch
+            );
+        let s = s.to_mut();
+        let Role::Following(follower) = &mut s.role else {
+            unreachable!()
+        };
+        follower.epoch = Some(epoch);
+        follower.promised = can_promise;
+        follower.leader_has = leader_has;
+        if can_promise {
+            if self.config.variant != Variant::CurrentWithoutAccepted {
+                s.storage.accepted_epoch = epoch;
+            }
+            self.save(s, o);
+        }
+        self.say_last_word(s, o);
+    }
+
+    /// Learner: the promise and where the history ends, once both are durable.
+    pub(super) fn ack_epoch(
+        &self,
+        s: &State<P>,
+        follower: &Follower,
+        epoch: Epoch,
+        o: &mut Out<P>,
+    ) {
+        if !s.pending.is_empty() && self.config.variant != Variant::PromiseBeforeSaved {
+            return;
+        }
+        let Recency {
+            current_epoch,
+            last_zxid,
+        } = s.recency();
+        let newer = (s.recency() > follower.leader_has).then(|| {
+            let history = &s.storage.history;
+            match history.difference(follower.leader_has.last_zxid, last_zxid) {
+                // The leader has parts that this history lacks: it gets everything.
+                Some(Difference::Trunc { .. }) | None => Box::new(history.whole()),
+                Some(step @ (Difference::Diff { .. } | Difference::Snap { .. })) => Box::new(step),
+            }
+        });
+        let promise = follower.promised;
+        let ack = Message::AckEpoch {
+            epoch,
+            current_epoch,
+            last_zxid,
+            promise,
+            newer,
+        };
+        send(follower.leader, ack, o);
+    }
+
+    /// Leader: a learner has said where its history ends, and mostly has promised the epoch.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
+    pub(super) fn on_ack_epoch(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        report: Report<P>,
+        promise: bool,
+        o: &mut Out<P>,
+    ) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        }; // Of an earlier term.
+        if leader.epoch() != Some(epoch) {
+            return; // Of an earlier term.
+        }
+        self.heard_from(peer, o);
+        match &leader.stage {
+            Stage::Discovery { .. } => {}
+            Stage::NewEpoch { .. } if !promise && self.config.voters.contains(peer) => {
+                // It has promised this epoch before, to somebody or to an earlier self of ours, and
+                // cannot promise it again: only a later epoch can win it.
+                self.abandon(me, s.to_mut(), o);
+            }
+            Stage::NewEpoch { reports, .. } => {
+                if !reports.contains_key(&peer) {
+                    let s = s.to_mut();
+                    let Role::Leading(leader) = &mut s.role else {
+                        unreachable!()
+                    };
+                    leader.active.insert(peer);
+                    let Stage::NewEpoch { reports, .. } = &mut leader.stage else {
+                        unreachable!()
+                    };
+                    reports.insert(peer, report);
+                    self.conclude_discovery(me, s, o);
+                }
+            }
+            Stage::Broadcast { .. } => self.synchronize(s, peer, report.last_zxid, o),
+        }
+    }
+
+    /// Leader: with the promises of a quorum, take over its most recent history and go on to
+    /// synchronization.
+    pub(super) fn conclude_discovery(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let Role::Leading(leader) = &mut s.role else {
+            return;
+        };
+        let Stage::NewEpoch { epoch, reports } = &mut leader.stage else {
+            return;
+        };
+        let promised: ServerSet = reports.keys().copied().collect();
+        if s.durable.accepted_epoch != *epoch || !self.is_quorum_with(me, &promised) {
+            return;
+        }
+        let epoch = *epoch;
+        let reports = std::mem::take(reports);
+        let own = self.rank(s.recency());
+        let best = reports
+            .iter()
+            .filter(|(peer, _)| self.config.voters.contains(**peer))
+            .map(|(_, report)| report)
+            .max_by_key(|report| self.rank(report.recency()))
+            .filter(|report| self.rank(report.recency()) > own);
+        if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
+            let newer = best.newer.as_ref();
+            let adopted = newer.and_then(|step| s.storage.history.apply(step, s.committed));
+            let Some(history) = adopted else {
+                return self.abandon(me, s, o); // It does not fit: not a word of this protocol.
+            };
+            self.replace_history(s, epoch, history, o);
+        }
+        self.begin_synchronization(me, s, epoch, &reports, o);
+    }
+
+    fn rank(&self, recency: Recency) -> Recency {
+        match self.config.variant {
+            Variant::ZxidOnly => Recency {
+                current_epoch: Epoch(0),
+                ..recency
+            },
+            _ => recency,
+        }
+    }
+}
+
+impl<P: Payload> Report<P> {
+    fn recency(&self) -> Recency {
+        Recency {
+            current_epoch: self.current_epoch,
+            last_zxid: self.last_zxid,
+        }
+    }
+}

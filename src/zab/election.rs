@@ -1,0 +1,295 @@
+//! Phase 0, leader election: ZooKeeper's fast leader election, with stances for facts.
+//!
+//! Spec: `spec/1-election.md`. A component with a small interface (in: notifications and a timer; out:
+//! whom to follow), which a model may replace by [`Elections::External`]. What it must never do:
+//! carry safety. The phases after it are safe whatever an election says.
+
+use super::{Elections, Out, Payload, Recency, Role, State, Storage, Timer, Variant, Zab};
+use super::{at, send};
+use crate::quorum::ServerSet;
+use crate::types::{Epoch, ServerId};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+/// A proposal for a leader. Votes are ordered by current epoch, then last zxid, then server id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Vote {
+    pub leader: ServerId,
+    pub current_epoch: Epoch,
+    pub last_zxid: crate::types::Zxid,
+}
+
+impl Vote {
+    fn for_self(me: ServerId, recency: Recency) -> Self {
+        let Recency {
+            current_epoch,
+            last_zxid,
+        } = recency;
+        Self {
+            leader: me,
+            current_epoch,
+            last_zxid,
+        }
+    }
+
+    /// The order of votes: the most recent history wins, then the highest server id.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let key = |vote: &Self| (vote.current_epoch, vote.last_zxid, vote.leader);
+        key(self).cmp(&key(other))
+    }
+
+    fn beats(&self, other: &Self, variant: Variant) -> bool {
+        if variant == Variant::ZxidOnly {
+            return (self.last_zxid.counter(), self.leader)
+                > (other.last_zxid.counter(), other.leader);
+        }
+        self.order(other) == Ordering::Greater
+    }
+}
+
+impl std::fmt::Debug for Vote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:?}({:?} {})",
+            self.leader, self.current_epoch, self.last_zxid
+        )
+    }
+}
+
+/// The election as a LOOKING server sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Election {
+    /// ZooKeeper's logical clock: how many elections this server has entered or heard of.
+    pub round: u32,
+    /// Whom this server proposes.
+    pub vote: Vote,
+    /// Who is known to propose the same in the same round, this server included.
+    pub supporters: ServerSet,
+}
+
+impl Election {
+    /// The election in which `me` has just entered `round` and proposes itself.
+    pub(super) fn candidate(me: ServerId, round: u32, recency: Recency) -> Self {
+        Self {
+            round,
+            vote: Vote::for_self(me, recency),
+            supporters: ServerSet::of(me),
+        }
+    }
+}
+
+/// A server's word on who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Notification {
+    pub round: u32,
+    pub stance: Stance,
+}
+
+/// What a server says of itself in a [`Notification`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stance {
+    /// LOOKING, with a vote.
+    Looking(Vote),
+    /// LOOKING without a vote: an observer that asks who leads.
+    Asking,
+    /// FOLLOWING this server since that round.
+    Following(ServerId),
+    /// LEADING since that round; established if a quorum is synchronized.
+    Leading { established: bool },
+}
+
+impl Recency {
+    pub(super) fn of<P: Payload>(storage: &Storage<P>) -> Self {
+        Self {
+            current_epoch: storage.current_epoch,
+            last_zxid: storage.history.last_zxid(),
+        }
+    }
+}
+
+impl<P: Payload> Zab<P> {
+    /// Enters the round after `round`, proposing itself.
+    pub(super) fn look_for_leader(
+        &self,
+        me: ServerId,
+        s: &mut State<P>,
+        round: u32,
+        o: &mut Out<P>,
+    ) {
+        let round = match self.config.elections {
+            Elections::Held => round.saturating_add(1),
+            Elections::External => 0,
+        };
+        s.role = Role::Looking(Election::candidate(me, round, s.recency()));
+        self.notify_voters(me, s, o);
+        self.check_support(me, s, o);
+    }
+
+    /// Says to every voter where this LOOKING server stands.
+    pub(super) fn notify_voters(&self, me: ServerId, s: &State<P>, o: &mut Out<P>) {
+        if self.config.elections == Elections::External {
+            return; // The election is held elsewhere.
+        }
+        let message = self.notification(me, s);
+        for voter in self.config.voters.iter().filter(|voter| *voter != me) {
+            send(voter, message.clone(), o);
+        }
+    }
+
+    pub(super) fn on_notification(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        n: Notification,
+        o: &mut Out<P>,
+    ) {
+        if self.config.elections == Elections::External {
+            return; // The election is held elsewhere.
+        }
+        match &s.role {
+            Role::Looking(election) => {
+                let election = election.clone();
+                self.on_notification_while_looking(me, s, &election, peer, n, o);
+            }
+            Role::Following(_) | Role::Leading(_) => match n.stance {
+                Stance::Looking(_) | Stance::Asking => send(peer, self.notification(me, s), o),
+                // Both have decided: neither can learn anything from the other.
+                Stance::Following(_) | Stance::Leading { .. } => {}
+            },
+        }
+    }
+
+    fn on_notification_while_looking(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        election: &Election,
+        peer: ServerId,
+        n: Notification,
+        o: &mut Out<P>,
+    ) {
+        if !self.config.voters.contains(peer) {
+            return; // Observers' words do not count, and a LOOKING server has nothing to tell them.
+        }
+        match n.stance {
+            Stance::Looking(vote) if self.config.voters.contains(me) => {
+                self.on_vote(me, s, election, peer, n.round, vote, o);
+            }
+            Stance::Looking(_) | Stance::Asking => {} // An observer has no part in this.
+            Stance::Following(leader) => {
+                if n.round == election.round && leader == election.vote.leader {
+                    self.add_supporter(me, s, peer, o);
+                }
+            }
+            // A leader that is established is followed whatever the round: a server that comes late
+            // may be rounds ahead or behind (ZOOKEEPER-1514). One that is not yet, only if its round
+            // is not over.
+            Stance::Leading { established } => {
+                if established || n.round >= election.round {
+                    self.conclude_election(me, s.to_mut(), peer, n.round.max(election.round), o);
+                }
+            }
+        }
+    }
+
+    fn on_vote(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        election: &Election,
+        peer: ServerId,
+        round: u32,
+        vote: Vote,
+        o: &mut Out<P>,
+    ) {
+        if !self.config.voters.contains(vote.leader) {
+            return; // A vote for nobody we know (ZOOKEEPER-3769).
+        }
+        let variant = self.config.variant;
+        match round.cmp(&election.round) {
+            // A later round: what was said in the earlier one is void.
+            Ordering::Greater => {
+                let own = Vote::for_self(me, s.recency());
+                let best = if vote.beats(&own, variant) { vote } else { own };
+                self.change_vote(me, s.to_mut(), round, best, o);
+            }
+            Ordering::Equal if vote.beats(&election.vote, variant) => {
+                self.change_vote(me, s.to_mut(), round, vote, o);
+            }
+            Ordering::Equal => {}
+            Ordering::Less => {
+                send(peer, self.notification(me, s), o);
+                return;
+            }
+        }
+        if matches!(&s.role, Role::Looking(election) if election.vote == vote) {
+            self.add_supporter(me, s, peer, o);
+        }
+    }
+
+    fn change_vote(&self, me: ServerId, s: &mut State<P>, round: u32, vote: Vote, o: &mut Out<P>) {
+        o.cancel_timer(Timer::Finalize);
+        s.role = Role::Looking(Election {
+            round,
+            vote,
+            supporters: ServerSet::of(me),
+        });
+        self.notify_voters(me, s, o);
+    }
+
+    fn add_supporter(&self, me: ServerId, s: &mut Cow<State<P>>, peer: ServerId, o: &mut Out<P>) {
+        let known = matches!(&s.role, Role::Looking(e) if e.supporters.contains(peer));
+        if !known {
+            let s = s.to_mut();
+            if let Role::Looking(election) = &mut s.role {
+                election.supporters.insert(peer);
+            }
+            self.check_support(me, s, o);
+        }
+    }
+
+    /// With a quorum for its vote a server waits a little for a better one; with everybody, no more.
+    fn check_support(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let Role::Looking(election) = &s.role else {
+            return;
+        };
+        let voters = &self.config.voters;
+        if self.config.elections == Elections::External || !voters.contains(me) {
+            return;
+        }
+        if election.supporters.intersection(voters) == *voters {
+            let (leader, round) = (election.vote.leader, election.round);
+            self.conclude_election(me, s, leader, round, o);
+        } else if self.is_quorum(&election.supporters) {
+            o.set_timer(Timer::Finalize, at(self.config.finalize_wait));
+        }
+    }
+
+    /// The vote has had a quorum for long enough: the election is over.
+    pub(super) fn on_finalize_timeout(&self, me: ServerId, s: &mut Cow<State<P>>, o: &mut Out<P>) {
+        let Role::Looking(election) = &s.role else {
+            return;
+        };
+        if self.config.elections == Elections::Held && self.is_quorum(&election.supporters) {
+            let (leader, round) = (election.vote.leader, election.round);
+            self.conclude_election(me, s.to_mut(), leader, round, o);
+        }
+    }
+
+    fn notification(&self, me: ServerId, s: &State<P>) -> super::Message<P> {
+        let votes = self.config.voters.contains(me);
+        let (round, stance) = match &s.role {
+            Role::Looking(election) if votes => (election.round, Stance::Looking(election.vote)),
+            Role::Looking(_) => (0, Stance::Asking),
+            Role::Following(follower) => (follower.round, Stance::Following(follower.leader)),
+            Role::Leading(leader) => {
+                let established = leader.established();
+                (leader.round, Stance::Leading { established })
+            }
+        };
+        super::Message::Notification(Notification { round, stance })
+    }
+}

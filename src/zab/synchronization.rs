@@ -1,0 +1,176 @@
+//! Phase 2, synchronization: every learner is brought to the initial history of the epoch.
+//!
+//! Spec: `spec/3-synchronization.md`. What it must never do: make the current epoch durable before
+//! the history that belongs to it, acknowledge before both are, or remove what is committed.
+
+use super::{
+    Difference, History, Mark, Message, Out, Payload, Report, Role, Stage, State, Storage,
+};
+use super::{Variant, Zab, send};
+use crate::types::{Epoch, ServerId, Zxid};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+impl<P: Payload> Zab<P> {
+    /// Leader: the history is the initial history of `epoch`; take over the epoch, and bring
+    /// everybody who has reported to that history.
+    pub(super) fn begin_synchronization(
+        &self,
+        me: ServerId,
+        s: &mut State<P>,
+        epoch: Epoch,
+        reports: &BTreeMap<ServerId, Report<P>>,
+        o: &mut Out<P>,
+    ) {
+        let Role::Leading(leader) = &mut s.role else {
+            return;
+        };
+        leader.stage = Stage::Broadcast {
+            epoch,
+            initial: s.storage.history.last_zxid(),
+            acked: BTreeMap::new(),
+            established: false,
+        };
+        // The history was handed over before, and saves become durable in order.
+        s.storage.current_epoch = epoch;
+        self.save(s, o);
+        for (peer, report) in reports {
+            self.synchronize(s, *peer, report.last_zxid, o);
+        }
+        if self.config.variant == Variant::ServeBeforeQuorum {
+            self.advance_commit(me, s, o);
+        }
+    }
+
+    /// Leader: a learner's history ends at `last`; send it the next step towards the initial
+    /// history. A function of the epoch and of the learner's word alone, so saying it twice says
+    /// nothing new.
+    pub(super) fn synchronize(&self, s: &State<P>, peer: ServerId, last: Zxid, o: &mut Out<P>) {
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let Stage::Broadcast { epoch, initial, .. } = leader.stage else {
+            return;
+        };
+        let history = &s.storage.history;
+        let mut end = initial;
+        if let Some(mut step) = history.difference(last, initial) {
+            match &mut step {
+                // What comes after the initial history is sent as proposals.
+                Difference::Trunc { to, .. } => *to = initial.min(*to),
+                Difference::Diff { .. } => {}
+                Difference::Snap { snapshot, .. } => end = initial.max(snapshot.zxid),
+            }
+            let dropped =
+                self.config.variant == Variant::NoTrunc && matches!(step, Difference::Trunc { .. });
+            if !dropped {
+                send(peer, Message::Sync { epoch, step }, o);
+            }
+        }
+        send(
+            peer,
+            Message::NewLeader {
+                epoch,
+                last_zxid: end,
+            },
+            o,
+        );
+    }
+
+    /// Learner: a step towards the leader's history.
+    pub(super) fn on_sync(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        step: Difference<P>,
+        o: &mut Out<P>,
+    ) {
+        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch >= epoch {
+            return; // Of another term, or this server has the initial history already.
+        }
+        self.heard_from(peer, o);
+        let Some(history) = s.storage.history.apply(&step, s.committed) else {
+            return; // It does not start where this history ends: the answer to an earlier word.
+        };
+        if history.last_zxid() == s.storage.history.last_zxid() {
+            return; // Done before: a history is identified by its last zxid.
+        }
+        let s = s.to_mut();
+        self.replace_history(s, epoch, history, o);
+        self.say_last_word(s, o);
+    }
+
+    /// Learner: if this history is the initial history of the epoch, take over the epoch.
+    pub(super) fn on_new_leader(
+        &self,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        last_zxid: Zxid,
+        o: &mut Out<P>,
+    ) {
+        if !self.takes_part(s, peer, epoch) {
+            return; // Of another term.
+        }
+        self.heard_from(peer, o);
+        if s.storage.current_epoch >= epoch {
+            return; // Taken over before.
+        }
+        let history = &s.storage.history;
+        let complete = history.last_zxid() == last_zxid
+            || (self.config.variant == Variant::NoTrunc && history.contains(last_zxid));
+        if !complete {
+            return; // Steps are missing, or still to come.
+        }
+        let s = s.to_mut();
+        s.storage.current_epoch = epoch;
+        self.save(s, o);
+        self.say_last_word(s, o);
+    }
+
+    /// Whether this server follows `peer` in `epoch`.
+    pub(super) fn takes_part(&self, s: &State<P>, peer: ServerId, epoch: Epoch) -> bool {
+        match &s.role {
+            Role::Following(follower) => follower.leader == peer && follower.epoch == Some(epoch),
+            Role::Looking(_) | Role::Leading(_) => false,
+        }
+    }
+
+    /// Takes over a history that holds everything committed. A snapshot in it is committed too.
+    pub(super) fn replace_history(
+        &self,
+        s: &mut State<P>,
+        epoch: Epoch,
+        history: History<P>,
+        o: &mut Out<P>,
+    ) {
+        if self.config.variant == Variant::EpochBeforeHistory {
+            let early = Storage {
+                current_epoch: epoch,
+                ..s.storage.clone()
+            };
+            s.pending.push_back(Mark::from(&early));
+            o.save(early);
+        }
+        s.committed = s.committed.max(history.snapshot().zxid);
+        s.storage.history = history;
+        self.save(s, o);
+    }
+
+    /// Learner: says what the leader should know of this server, as far as it is durable.
+    pub(super) fn say_last_word(&self, s: &State<P>, o: &mut Out<P>) {
+        let Role::Following(follower) = &s.role else {
+            return;
+        };
+        let Some(epoch) = follower.epoch else {
+            let accepted_epoch = s.storage.accepted_epoch;
+            return send(follower.leader, Message::FollowerInfo { accepted_epoch }, o);
+        };
+        if s.storage.current_epoch < epoch {
+            self.ack_epoch(s, follower, epoch, o);
+        } else {
+            self.acknowledge(s, follower.leader, epoch, o);
+        }
+    }
+}
