@@ -1,5 +1,24 @@
-//! ZooKeeper's client protocol: the records that clients send and receive, and their bytes.
+//! ZooKeeper's client protocol and files: the records, and their bytes.
+//!
+//! Pure functions between types and bytes: no sockets, no files. Nothing here panics on any input.
 
+pub mod codec;
+pub mod opcode;
 pub mod records;
+pub mod reply;
+pub mod request;
+pub mod snapshot;
+pub mod txnlog;
 
+pub use codec::DecodeError;
 pub use records::*;
+pub use reply::{
+    decode_connect_response, decode_event, decode_reply, decode_reply_header,
+    encode_connect_response, encode_event, encode_reply,
+};
+pub use request::{
+    decode_connect, decode_request, decode_request_header, encode_connect, encode_request,
+    opcode_of,
+};
+pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};
+pub use txnlog::{decode_txn, encode_txn};

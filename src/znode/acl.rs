@@ -1,6 +1,14 @@
 //! Access control lists: who may do what with a znode.
+//!
+//! Spec: `spec/5-service.md`, "Access control". What it must never do: let a request pass because an
+//! entry could not be understood; such an entry matches nobody.
 
+use super::ErrorCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A set of permissions: READ 1, WRITE 2, CREATE 4, DELETE 8, ADMIN 16.
@@ -16,6 +24,11 @@ impl Perms {
     pub const DELETE: Self = Self(8);
     pub const ADMIN: Self = Self(16);
     pub const ALL: Self = Self(31);
+
+    /// Whether the two sets have a permission in common.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// An identity that a client has proved, or that an ACL names: a scheme and an id within it.
@@ -24,6 +37,50 @@ pub struct AuthId {
     /// `world`, `auth`, `digest`, `ip`, ...
     pub scheme: String,
     pub id: String,
+}
+
+impl AuthId {
+    /// An identity from its two parts.
+    pub fn new(scheme: impl Into<String>, id: impl Into<String>) -> Self {
+        Self {
+            scheme: scheme.into(),
+            id: id.into(),
+        }
+    }
+
+    /// `world:anyone`: everybody.
+    pub fn anyone() -> Self {
+        Self::new("world", "anyone")
+    }
+
+    /// The identity that a client has by its address.
+    pub fn ip(address: IpAddr) -> Self {
+        Self::new("ip", address.to_canonical().to_string())
+    }
+
+    /// The identity that a client has by the auth data `user:password` of the scheme `digest`.
+    /// ZooKeeper takes any bytes: what is not UTF-8 becomes U+FFFD, and data without a colon is its
+    /// own user.
+    pub fn digest(auth: &[u8]) -> Self {
+        Self::new("digest", digest_id(&String::from_utf8_lossy(auth)))
+    }
+
+    /// The identity that may do everything.
+    pub fn superuser() -> Self {
+        Self::new("super", "")
+    }
+
+    /// Whether this identity of a client is meant by `named`, an entry of an ACL.
+    fn is_meant_by(&self, named: &Self) -> bool {
+        if named.scheme == "world" && named.id == "anyone" {
+            return true;
+        }
+        self.scheme == named.scheme
+            && match self.scheme.as_str() {
+                "ip" => ip_matches(&self.id, &named.id),
+                _ => self.id == named.id,
+            }
+    }
 }
 
 /// One entry of an access control list.
@@ -47,9 +104,120 @@ pub fn read_unsafe() -> AclList {
 }
 
 fn anyone(perms: Perms) -> AclList {
-    let who = AuthId {
-        scheme: "world".to_owned(),
-        id: "anyone".to_owned(),
-    };
+    let who = AuthId::anyone();
     Arc::new([Acl { perms, who }])
+}
+
+/// Whether a client with the identities `ids` may do with a znode what takes one of the permissions
+/// `perms`. An empty list lets everybody do everything, as in ZooKeeper.
+pub fn permits(acl: &[Acl], perms: Perms, ids: &[AuthId]) -> bool {
+    acl.is_empty()
+        || ids.iter().any(|id| id.scheme == "super")
+        || acl
+            .iter()
+            .filter(|entry| entry.perms.intersects(perms))
+            .any(|entry| {
+                entry.who == AuthId::anyone() || ids.iter().any(|id| id.is_meant_by(&entry.who))
+            })
+}
+
+/// The list to store for the list that a client asked for: without duplicates, with `auth` replaced
+/// by the identities that the client has proved.
+///
+/// `InvalidAcl` if the list is empty, an entry is malformed or of an unknown scheme, or the client
+/// asks for `auth` and has proved nothing. An address is not a proof.
+pub fn fixup(acl: &[Acl], ids: &[AuthId]) -> Result<AclList, ErrorCode> {
+    let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
+    let mut add = |entry: Acl| {
+        if !fixed.contains(&entry) {
+            fixed.push(entry);
+        }
+    };
+    for entry in acl {
+        match (entry.who.scheme.as_str(), entry.who.id.as_str()) {
+            ("world", "anyone") => add(entry.clone()),
+            ("auth", _) => {
+                let proved = || ids.iter().filter(|id| id.is_proof());
+                if proved().next().is_none() {
+                    return Err(ErrorCode::InvalidAcl);
+                }
+                for who in proved().cloned() {
+                    add(Acl {
+                        perms: entry.perms,
+                        who,
+                    });
+                }
+            }
+            ("digest", id) if is_digest_id(id) => add(entry.clone()),
+            ("ip", range) if IpRange::parse(range).is_some() => add(entry.clone()),
+            _ => return Err(ErrorCode::InvalidAcl),
+        }
+    }
+    if fixed.is_empty() {
+        return Err(ErrorCode::InvalidAcl);
+    }
+    Ok(fixed.into())
+}
+
+impl AuthId {
+    /// Whether the identity took a secret to have, so that `auth` means it.
+    fn is_proof(&self) -> bool {
+        self.scheme == "digest"
+    }
+}
+
+/// The id of the scheme `digest` for `user:password`: the user, a colon, and the SHA-1 of the whole
+/// in base64.
+pub fn digest_id(user_and_password: &str) -> String {
+    let user = user_and_password.split(':').next().unwrap_or_default();
+    let hash = Sha1::digest(user_and_password.as_bytes());
+    format!("{user}:{}", BASE64.encode(hash))
+}
+
+/// ZooKeeper asks of a digest id only that it has two parts; neither what they look like, nor that
+/// the first is not empty.
+fn is_digest_id(id: &str) -> bool {
+    // Java's split, which ZooKeeper uses, drops empty parts at the end.
+    id.trim_end_matches(':').split(':').count() == 2
+}
+
+/// What an ACL's entry of the scheme `ip` means: `address` or `address/bits`.
+struct IpRange {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl IpRange {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(width), |bits| bits.parse().ok())?;
+        (bits <= width).then_some(Self { address, bits })
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        // A shift by the whole width, for 0 bits, is no shift in Rust: that range has everything.
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.checked_shr(32 - self.bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing.checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+fn ip_matches(client: &str, range: &str) -> bool {
+    match (client.parse(), IpRange::parse(range)) {
+        (Ok(address), Some(range)) => range.contains(address),
+        _ => false,
+    }
 }

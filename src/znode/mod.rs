@@ -4,6 +4,7 @@
 
 pub mod acl;
 mod apply;
+mod build;
 pub mod error;
 mod key;
 mod node;
@@ -14,6 +15,7 @@ pub mod txn;
 
 pub use acl::{Acl, AclList, AuthId, Perms};
 pub use apply::{Applied, Outcome, TreeEvent, TreeEventKind};
+pub use build::{BuildError, TreeBuilder};
 pub use error::ErrorCode;
 pub use node::Node;
 pub use path::PathError;

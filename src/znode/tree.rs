@@ -9,16 +9,19 @@
 //! hash and drop.
 
 use super::acl::{self, AclList};
+use super::build::Parts;
 use super::key::{Key, Probe, hash};
 use super::node::Node;
 use super::{SessionId, Stat, path};
 use crate::types::Zxid;
 use im::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The state of the service at one transaction. A clone costs O(1) and shares everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
 pub struct Tree {
     pub(super) last_zxid: Zxid,
     pub(super) sessions: OrdMap<SessionId, i32>,
@@ -123,6 +126,11 @@ impl Tree {
     /// The bytes of all paths and data: what ZooKeeper calls the approximate data size.
     pub fn approximate_data_size(&self) -> u64 {
         self.data_size
+    }
+
+    /// The distinct ACLs of all znodes, in order.
+    pub fn acls(&self) -> impl ExactSizeIterator<Item = &AclList> {
+        self.acls.keys()
     }
 
     /// Every znode with its path; parents before children, siblings by name.

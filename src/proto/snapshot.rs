@@ -1,0 +1,330 @@
+//! Snapshots as ZooKeeper's files hold them (`snapshot.<zxid>`).
+//!
+//! Spec: `spec/6-server.md`, "Snapshots". What it must never do: return a tree whose checksum did not
+//! match, or hold more than one znode's bytes in memory beside the tree.
+//!
+//! In order: a header (`ZKSN`, version, database id); the sessions; every ACL with a number; every
+//! znode with its path, parents first, the root's path being empty; the path `/` as the end; the
+//! Adler-32 checksum of all that, and `/` once more. ZooKeeper may append a digest and the zxid,
+//! which are not read. The zxid is in the file's name.
+
+use super::codec::{DecodeError, Reader, Writer};
+use crate::types::Zxid;
+use crate::znode::{AclList, BuildError, Node, SessionId, Tree, TreeBuilder, acl};
+use bytes::Bytes;
+use simd_adler32::Adler32;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use thiserror::Error;
+
+const MAGIC: i32 = i32::from_be_bytes(*b"ZKSN");
+const VERSION: i32 = 2;
+/// What ZooKeeper writes as the id of its database.
+const DATABASE: i64 = -1;
+/// The number that stands for `OPEN_ACL_UNSAFE` without being in the list of ACLs.
+const OPEN_ACL: i64 = -1;
+
+/// Why a snapshot could not be read.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// The file could not be read, or ends too early.
+    #[error("the snapshot cannot be read at byte {at}: {source}")]
+    Io {
+        at: u64,
+        #[source]
+        source: io::Error,
+    },
+    /// The first bytes are not those of a snapshot.
+    #[error("not a snapshot: it starts with {magic:#010x} and version {version}, not ZKSN and 2")]
+    Header { magic: i32, version: i32 },
+    /// A length or a count is below -1.
+    #[error("the length {length} before byte {at} of the snapshot is negative")]
+    NegativeLength { at: u64, length: i32 },
+    /// A record is malformed.
+    #[error("the record before byte {at} of the snapshot is malformed: {source}")]
+    Record {
+        at: u64,
+        #[source]
+        source: DecodeError,
+    },
+    /// A znode names an ACL that is not in the list.
+    #[error("the znode {path:?} has the ACL {number}, which the snapshot does not list")]
+    UnknownAcl { path: String, number: i64 },
+    /// The znodes do not make a tree.
+    #[error("the snapshot is not a tree: {0}")]
+    Tree(#[from] BuildError),
+    /// The bytes were changed since they were written.
+    #[error("the snapshot is damaged: its checksum is {found:#010x}, and it says {expected:#010x}")]
+    Checksum { expected: i64, found: u32 },
+    /// The checksum is not followed by the mark of the end.
+    #[error("the snapshot does not end with its mark after the checksum")]
+    NoEnd,
+}
+
+/// Writes a tree as a snapshot. The caller buffers nothing: about 64 KiB are written at a time.
+pub fn write_snapshot(tree: &Tree, out: impl Write) -> io::Result<()> {
+    let mut stream = Output::new(out);
+    let writer = &mut stream.writer;
+    writer.i32(MAGIC).i32(VERSION).i64(DATABASE);
+
+    writer.length(tree.sessions().len());
+    for (session, timeout_ms) in tree.sessions() {
+        stream.writer.session(*session).i32(*timeout_ms);
+        stream.flush_if_full()?;
+    }
+
+    let numbers: BTreeMap<&AclList, i64> = tree.acls().zip(1..).collect();
+    stream.writer.length(numbers.len());
+    for (acl, number) in &numbers {
+        stream.writer.i64(*number).acl(acl);
+        stream.flush_if_full()?;
+    }
+
+    for (path, node) in tree.walk() {
+        stream.writer.string(if path == "/" { "" } else { path });
+        let number = numbers.get(&node.acl).copied().unwrap_or(OPEN_ACL);
+        write_node(node, number, &mut stream.writer);
+        stream.flush_if_full()?;
+    }
+    stream.writer.string("/");
+    stream.finish()
+}
+
+fn write_node(node: &Node, acl: i64, writer: &mut Writer) {
+    writer
+        .buffer(&node.data)
+        .i64(acl)
+        .zxid(node.czxid)
+        .zxid(node.mzxid)
+        .i64(node.ctime)
+        .i64(node.mtime)
+        .i32(node.version)
+        .i32(node.cversion)
+        .i32(node.aversion)
+        .session(node.ephemeral_owner)
+        .zxid(node.pzxid);
+}
+
+/// Reads a snapshot whose last transaction is at `zxid`.
+pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError> {
+    let mut input = Input::new(input);
+    let (magic, version) = (input.i32()?, input.i32()?);
+    if (magic, version) != (MAGIC, VERSION) {
+        return Err(SnapshotError::Header { magic, version });
+    }
+    input.i64()?;
+
+    let mut tree = TreeBuilder::new(zxid);
+    for _ in 0..input.length()? {
+        let session = SessionId(input.i64()?);
+        tree.session(session, input.i32()?);
+    }
+
+    let mut acls = BTreeMap::from([(OPEN_ACL, acl::open_unsafe())]);
+    for _ in 0..input.length()? {
+        let number = input.i64()?;
+        acls.insert(number, input.acl()?);
+    }
+
+    loop {
+        let path = input.string()?;
+        let path = match path.as_str() {
+            "/" => break,
+            "" => "/",
+            path => path,
+        };
+        let node = input.node(path, &acls)?;
+        tree.node(path, node)?;
+    }
+    input.finish()?;
+    Ok(tree.finish()?)
+}
+
+/// Writes records through the checksum.
+struct Output<W> {
+    out: W,
+    writer: Writer,
+    checksum: Adler32,
+}
+
+impl<W: Write> Output<W> {
+    const FULL: usize = 64 << 10;
+
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            writer: Writer::new(),
+            checksum: Adler32::new(),
+        }
+    }
+
+    fn flush_if_full(&mut self) -> io::Result<()> {
+        match self.writer.as_bytes().len() {
+            0..Self::FULL => Ok(()),
+            _ => self.flush(),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.checksum.write(self.writer.as_bytes());
+        self.out.write_all(self.writer.as_bytes())?;
+        self.writer.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        let checksum = i64::from(self.checksum.finish());
+        self.writer.i64(checksum).string("/");
+        self.flush()?;
+        self.out.flush()
+    }
+}
+
+/// Reads records through the checksum.
+struct Input<R> {
+    input: R,
+    at: u64,
+    checksum: Adler32,
+    /// The bytes of the record that is being read.
+    record: Vec<u8>,
+}
+
+impl<R: Read> Input<R> {
+    /// The bytes of a znode's stat, with the number of its ACL before.
+    const NODE_BYTES: usize = 68;
+
+    fn new(input: R) -> Self {
+        Self {
+            input,
+            at: 0,
+            checksum: Adler32::new(),
+            record: Vec::new(),
+        }
+    }
+
+    /// Reads `len` bytes to the end of the record. A false length allocates no more than the file has.
+    fn extend(&mut self, len: usize) -> Result<(), SnapshotError> {
+        let start = self.record.len();
+        let io_error = |at, source| SnapshotError::Io { at, source };
+        let read = (&mut self.input)
+            .take(len as u64)
+            .read_to_end(&mut self.record)
+            .map_err(|source| io_error(self.at, source))?;
+        self.at += read as u64;
+        if read < len {
+            return Err(io_error(self.at, io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.checksum.write(&self.record[start..]);
+        Ok(())
+    }
+
+    /// Reads `len` bytes as a record of its own.
+    fn record(&mut self, len: usize) -> Result<Reader<'_>, SnapshotError> {
+        self.record.clear();
+        self.extend(len)?;
+        Ok(Reader::new(&self.record))
+    }
+
+    fn malformed(&self, source: DecodeError) -> SnapshotError {
+        SnapshotError::Record {
+            at: self.at,
+            source,
+        }
+    }
+
+    fn i32(&mut self) -> Result<i32, SnapshotError> {
+        let mut array = [0; 4];
+        self.record(4)?;
+        array.copy_from_slice(&self.record);
+        Ok(i32::from_be_bytes(array))
+    }
+
+    fn i64(&mut self) -> Result<i64, SnapshotError> {
+        let mut array = [0; 8];
+        self.record(8)?;
+        array.copy_from_slice(&self.record);
+        Ok(i64::from_be_bytes(array))
+    }
+
+    fn length(&mut self) -> Result<usize, SnapshotError> {
+        match self.i32()? {
+            -1 => Ok(0),
+            length => usize::try_from(length).map_err(|_| SnapshotError::NegativeLength {
+                at: self.at,
+                length,
+            }),
+        }
+    }
+
+    fn buffer(&mut self) -> Result<Bytes, SnapshotError> {
+        let len = self.length()?;
+        self.record(len)?;
+        Ok(Bytes::copy_from_slice(&self.record))
+    }
+
+    fn string(&mut self) -> Result<String, SnapshotError> {
+        let len = self.length()?;
+        self.record(len)?;
+        Ok(String::from_utf8_lossy(&self.record).into_owned())
+    }
+
+    fn acl(&mut self) -> Result<AclList, SnapshotError> {
+        // Read the entries' own lengths, to know how many bytes the record has.
+        let mut acl = Vec::new();
+        for _ in 0..self.length()? {
+            let perms = acl::Perms(self.i32()?);
+            let who = acl::AuthId {
+                scheme: self.string()?,
+                id: self.string()?,
+            };
+            acl.push(acl::Acl { perms, who });
+        }
+        Ok(acl.into())
+    }
+
+    fn node(&mut self, path: &str, acls: &BTreeMap<i64, AclList>) -> Result<Node, SnapshotError> {
+        let data = self.buffer()?;
+        let mut number = 0;
+        let node = self
+            .record(Self::NODE_BYTES)
+            .map(|mut reader| -> Result<Node, DecodeError> {
+                number = reader.i64()?;
+                Ok(Node {
+                    data,
+                    acl: acls.get(&number).cloned().unwrap_or_default(),
+                    czxid: reader.zxid()?,
+                    mzxid: reader.zxid()?,
+                    ctime: reader.i64()?,
+                    mtime: reader.i64()?,
+                    version: reader.i32()?,
+                    cversion: reader.i32()?,
+                    aversion: reader.i32()?,
+                    ephemeral_owner: reader.session()?,
+                    pzxid: reader.zxid()?,
+                    num_children: 0,
+                })
+            })?
+            .map_err(|source| self.malformed(source))?;
+        match acls.contains_key(&number) {
+            true => Ok(node),
+            false => Err(SnapshotError::UnknownAcl {
+                path: path.to_owned(),
+                number,
+            }),
+        }
+    }
+
+    /// Reads the checksum and the mark of the end.
+    fn finish(mut self) -> Result<(), SnapshotError> {
+        let found = self.checksum.finish();
+        let expected = self.i64()?;
+        if expected != i64::from(found) {
+            return Err(SnapshotError::Checksum { expected, found });
+        }
+        match self.string()?.as_str() {
+            "/" => Ok(()),
+            _ => Err(SnapshotError::NoEnd),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Transactions as ZooKeeper's log holds them: a header, and a record that the header names.
+//!
+//! Spec: `spec/6-server.md`, "The log". What it must never do: write a transaction that it reads back
+//! as another one.
+//!
+//! Two of our transactions have no name of their own in ZooKeeper: a `sync` is written as an error
+//! with the number 0, and a multi that failed as a multi of errors.
+
+use super::codec::{DecodeError, Reader, Writer};
+use super::opcode;
+use crate::types::Zxid;
+use crate::znode::{ErrorCode, Txn, TxnBody};
+
+/// The bytes of the digest of the tree that ZooKeeper may write after a transaction.
+const DIGEST_BYTES: usize = 12;
+
+/// Encodes a transaction and its zxid, without a length.
+pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer
+        .session(txn.session)
+        .i32(txn.cxid)
+        .zxid(zxid)
+        .i64(txn.time)
+        .i32(type_of(&txn.body));
+    encode_body(&txn.body, &mut writer);
+    writer.into_bytes()
+}
+
+fn type_of(body: &TxnBody) -> i32 {
+    match body {
+        TxnBody::Create { .. } => opcode::CREATE,
+        TxnBody::Delete { .. } => opcode::DELETE,
+        TxnBody::SetData { .. } => opcode::SET_DATA,
+        TxnBody::SetAcl { .. } => opcode::SET_ACL,
+        TxnBody::Check { .. } => opcode::CHECK,
+        TxnBody::CreateSession { .. } => opcode::CREATE_SESSION,
+        TxnBody::CloseSession { .. } => opcode::CLOSE_SESSION,
+        TxnBody::Error(_) => opcode::ERROR,
+        TxnBody::Multi(_) | TxnBody::FailedMulti(_) => opcode::MULTI,
+    }
+}
+
+fn encode_body(body: &TxnBody, writer: &mut Writer) {
+    match body {
+        TxnBody::Create {
+            path,
+            data,
+            acl,
+            ephemeral,
+            parent_cversion,
+        } => {
+            writer
+                .string(path)
+                .buffer(data)
+                .acl(acl)
+                .bool(*ephemeral)
+                .i32(*parent_cversion);
+        }
+        TxnBody::Delete { path } => {
+            writer.string(path);
+        }
+        TxnBody::SetData {
+            path,
+            data,
+            version,
+        } => {
+            writer.string(path).buffer(data).i32(*version);
+        }
+        TxnBody::SetAcl { path, acl, version } => {
+            writer.string(path).acl(acl).i32(*version);
+        }
+        TxnBody::Check { path, version } => {
+            writer.string(path).i32(*version);
+        }
+        TxnBody::CreateSession { timeout_ms } => {
+            writer.i32(*timeout_ms);
+        }
+        TxnBody::CloseSession { ephemerals } => {
+            writer.strings(ephemerals);
+        }
+        TxnBody::Error(error) => {
+            writer.error(*error);
+        }
+        TxnBody::Multi(bodies) => {
+            writer.vector(bodies, |writer, body| {
+                let mut record = Writer::new();
+                encode_body(body, &mut record);
+                writer.i32(type_of(body)).buffer(record.as_bytes());
+            });
+        }
+        TxnBody::FailedMulti(results) => {
+            writer.vector(results, |writer, result| {
+                let mut record = Writer::new();
+                record.error(*result);
+                writer.i32(opcode::ERROR).buffer(record.as_bytes());
+            });
+        }
+    }
+}
+
+/// Decodes a transaction and its zxid.
+///
+/// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
+/// with us: create2, reconfig and deleteContainer, which are a create, a set and a delete; a create
+/// without the parent's version and a close without paths, of old servers; a digest at the end,
+/// which is skipped. A container or TTL znode is an error: we do not serve them yet.
+pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let session = reader.session()?;
+    let cxid = reader.i32()?;
+    let zxid = reader.zxid()?;
+    let time = reader.i64()?;
+    let body = match reader.i32()? {
+        opcode::MULTI => decode_multi(&mut reader)?,
+        kind => decode_body(kind, &mut reader)?,
+    };
+    if reader.remaining() == DIGEST_BYTES {
+        reader.take(DIGEST_BYTES)?;
+    }
+    reader.finish()?;
+    let txn = Txn {
+        session,
+        cxid,
+        time,
+        body,
+    };
+    Ok((zxid, txn))
+}
+
+/// Decodes any body but a multi's, whose type was just read.
+fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeError> {
+    Ok(match kind {
+        opcode::CREATE | opcode::CREATE2 => TxnBody::Create {
+            path: reader.string()?,
+            data: reader.buffer()?,
+            acl: reader.acl()?.into(),
+            ephemeral: reader.bool()?,
+            parent_cversion: match reader.remaining() {
+                0 => -1,
+                _ => reader.i32()?,
+            },
+        },
+        opcode::DELETE | opcode::DELETE_CONTAINER => TxnBody::Delete {
+            path: reader.string()?,
+        },
+        opcode::SET_DATA | opcode::RECONFIG => TxnBody::SetData {
+            path: reader.string()?,
+            data: reader.buffer()?,
+            version: reader.i32()?,
+        },
+        opcode::SET_ACL => TxnBody::SetAcl {
+            path: reader.string()?,
+            acl: reader.acl()?.into(),
+            version: reader.i32()?,
+        },
+        opcode::CHECK => TxnBody::Check {
+            path: reader.string()?,
+            version: reader.i32()?,
+        },
+        opcode::CREATE_SESSION => TxnBody::CreateSession {
+            timeout_ms: reader.i32()?,
+        },
+        opcode::CLOSE_SESSION => TxnBody::CloseSession {
+            ephemerals: match reader.remaining() {
+                0 => Vec::new(),
+                _ => reader.vector(Reader::string)?,
+            },
+        },
+        opcode::ERROR => TxnBody::Error(reader.error()?),
+        other => return Err(reader.unknown(other, "the type of a transaction that we serve")),
+    })
+}
+
+/// Decodes a multi. If one of its operations is an error, it failed: ZooKeeper leaves the operations
+/// before that one as they were, and none of them takes effect.
+fn decode_multi(reader: &mut Reader<'_>) -> Result<TxnBody, DecodeError> {
+    let bodies = reader.vector(|reader| {
+        let kind = reader.i32()?;
+        let unknown = reader.unknown(kind, "the type of an operation of a multi");
+        if kind == opcode::MULTI {
+            return Err(unknown);
+        }
+        let len = reader.length()?;
+        let mut record = Reader::new(reader.take(len)?);
+        let body = decode_body(kind, &mut record)?;
+        record.finish()?;
+        Ok(body)
+    })?;
+    if !bodies.iter().any(|body| matches!(body, TxnBody::Error(_))) {
+        return Ok(TxnBody::Multi(bodies));
+    }
+    let mut failed = false;
+    let results = bodies.iter().map(|body| match body {
+        TxnBody::Error(error) => {
+            failed |= error.is_some();
+            *error
+        }
+        _ if failed => Some(ErrorCode::RuntimeInconsistency),
+        _ => None,
+    });
+    Ok(TxnBody::FailedMulti(results.collect()))
+}
