@@ -79,9 +79,7 @@ fn exists(tree: &Tree, path: &str) -> Result<Response, ErrorCode> {
     if path.contains('\0') {
         return Err(ErrorCode::BadArguments);
     }
-    tree.stat(path)
-        .map(Response::Stat)
-        .ok_or(ErrorCode::NoNode)
+    tree.stat(path).map(Response::Stat).ok_or(ErrorCode::NoNode)
 }
 
 fn get_data(tree: &Tree, auth: &[AuthId], path: &str) -> Result<Response, ErrorCode> {

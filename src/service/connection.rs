@@ -73,9 +73,9 @@ impl Connection {
 
     /// Whether the client has asked for the end of its session: what it says after that is void.
     pub fn is_closing(&self) -> bool {
-        self.pending.last().is_some_and(|pending| {
-            pending.request == Waiting::ForTransaction(AnswerForm::Closed)
-        })
+        self.pending
+            .last()
+            .is_some_and(|pending| pending.request == Waiting::ForTransaction(AnswerForm::Closed))
     }
 
     /// Adds what the client has proved to be.

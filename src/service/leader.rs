@@ -23,6 +23,8 @@ pub struct Leading {
     began: Epoch,
     /// The tree after everything that has been proposed.
     tree: Tree,
+    /// The last transaction that has been proposed.
+    proposed: Zxid,
     inboxes: OrdMap<ServerId, Inbox>,
     /// Writes that have their order, but no zxid yet.
     waiting: Vector<Queued>,
@@ -50,23 +52,31 @@ enum Queued {
 /// What the leader tells the origin of a forwarded message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Accepted { through: u64 },
+    Accepted {
+        through: u64,
+    },
     Refused,
     /// The origin has a newer stream, and waits for nothing from this one.
     Obsolete,
 }
 
 impl Leading {
-    /// A leader that begins, with the tree after all that its history holds.
-    pub fn new(began: Epoch, tree: Tree) -> Self {
+    /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid) -> Self {
         Self {
             began,
             tree,
+            proposed,
             inboxes: OrdMap::new(),
             waiting: Vector::new(),
             owners: OrdMap::new(),
             expiry: Expiry::default(),
         }
+    }
+
+    /// The last transaction that was proposed.
+    pub fn proposed(&self) -> Zxid {
+        self.proposed
     }
 
     /// How many writes wait for a zxid.
@@ -119,6 +129,7 @@ impl Leading {
             if let Some(txn) = txn {
                 // Whoever asked is answered when the transaction is committed and applied.
                 let _ = self.tree.apply(zxid, &txn);
+                self.proposed = zxid;
                 return Some(txn);
             }
         }

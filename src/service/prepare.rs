@@ -6,9 +6,7 @@
 
 use super::write::Operation;
 use crate::types::Zxid;
-use crate::znode::{
-    Acl, AuthId, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path,
-};
+use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path};
 use bytes::Bytes;
 
 /// The znodes that nobody may delete.

@@ -147,7 +147,13 @@ impl Expiry {
             // wheel, which is one slot longer: so none is.
             self.slots.entry(left).or_default().insert(session);
             let timeout = place.timeout;
-            self.sessions.insert(session, Place { slot: left, timeout });
+            self.sessions.insert(
+                session,
+                Place {
+                    slot: left,
+                    timeout,
+                },
+            );
         }
     }
 }

@@ -62,7 +62,9 @@ impl Watches {
         let (watchers, kind) = match event.kind {
             TreeEventKind::Created => (self.data.take(path), EventType::Created),
             TreeEventKind::DataChanged => (self.data.take(path), EventType::DataChanged),
-            TreeEventKind::ChildrenChanged => (self.children.take(path), EventType::ChildrenChanged),
+            TreeEventKind::ChildrenChanged => {
+                (self.children.take(path), EventType::ChildrenChanged)
+            }
             TreeEventKind::Deleted => {
                 let watchers = self.data.take(path).union(self.children.take(path));
                 (watchers, EventType::Deleted)

@@ -127,7 +127,10 @@ pub enum Course {
     Write(Write, AnswerForm),
     Read(Read),
     /// Answered at once, out of turn, as in ZooKeeper.
-    Auth { scheme: String, auth: Bytes },
+    Auth {
+        scheme: String,
+        auth: Bytes,
+    },
 }
 
 impl Course {
