@@ -5,5 +5,11 @@
 
 pub mod client;
 pub mod config;
+pub mod peers;
+pub mod runtime;
 pub mod storage;
+mod timers;
 pub mod transport;
+
+pub use config::{Config, ConfigError};
+pub use runtime::{RunError, run};

@@ -14,7 +14,7 @@ mod words;
 mod tests;
 
 pub use stats::Stats;
-pub use words::{Mode, Status};
+pub use words::Status;
 
 use super::config::Config;
 use crate::service::{ClientInput, ClientOutput};

@@ -4,50 +4,17 @@
 //! a quorum. The form of the answers is ZooKeeper's, so that what parses those parses these.
 
 use super::{ClientEvent, ClientPort};
-use crate::types::{Epoch, Zxid};
+use crate::service::Stats;
+use crate::service::stats::Mode;
+use crate::types::Epoch;
 use std::fmt::{self, Write};
 use tokio::sync::oneshot;
-
-/// What the server does in its ensemble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    Standalone,
-    Looking,
-    Leader,
-    Follower,
-    Observer,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Standalone => "standalone",
-            Self::Looking => "looking",
-            Self::Leader => "leader",
-            Self::Follower => "follower",
-            Self::Observer => "observer",
-        })
-    }
-}
 
 /// What the event loop knows of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    pub mode: Mode,
-    /// Whether clients are served: there is a quorum.
-    pub serving: bool,
+    pub stats: Stats,
     pub epoch: Epoch,
-    /// The last transaction that was applied.
-    pub zxid: Zxid,
-    pub node_count: usize,
-    pub watch_count: usize,
-    pub ephemerals_count: usize,
-    pub session_count: usize,
-    /// Bytes of paths and data.
-    pub data_size: usize,
-    /// For a leader: the learners that follow it, and those of them that are synchronized voters.
-    pub learners: usize,
-    pub synced_followers: usize,
 }
 
 /// ZooKeeper's version, as far as scripts and clients go by it, and ours.
@@ -125,7 +92,10 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
     }
     let (answer, status) = oneshot::channel();
     port.bring(ClientEvent::Status(answer));
-    let status = status.await.ok().filter(|status| status.serving);
+    let status = status
+        .await
+        .ok()
+        .filter(|status| status.stats.mode != Mode::Looking);
     match (word, status) {
         (Word::Isro, None) => "null".to_owned(),
         (Word::Isro, Some(_)) => "rw".to_owned(),
@@ -163,9 +133,9 @@ fn stat(port: &ClientPort, status: &Status, with_clients: bool) -> String {
         stats.received,
         stats.sent,
         stats.outstanding,
-        status.zxid.0,
-        status.mode,
-        status.node_count,
+        status.stats.applied.0,
+        status.stats.mode.name(),
+        status.stats.znodes,
     );
     text
 }
@@ -178,10 +148,10 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
         let _ = writeln!(text, "zk_{key}\t{value}");
     };
     line("version", &VERSION);
-    line("server_state", &status.mode);
+    line("server_state", &status.stats.mode.name());
     line(
         "peer_state",
-        &match status.mode {
+        &match status.stats.mode {
             Mode::Leader => "leading - broadcast",
             Mode::Follower => "following - broadcast",
             Mode::Observer => "observing - broadcast",
@@ -195,24 +165,24 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     line("packets_sent", &stats.sent);
     line("num_alive_connections", &(port.connection_count() + 1));
     line("outstanding_requests", &stats.outstanding);
-    line("znode_count", &status.node_count);
-    line("watch_count", &status.watch_count);
-    line("ephemerals_count", &status.ephemerals_count);
-    line("approximate_data_size", &status.data_size);
-    line("global_sessions", &status.session_count);
+    line("znode_count", &status.stats.znodes);
+    line("watch_count", &status.stats.watches);
+    line("ephemerals_count", &status.stats.ephemerals);
+    line("approximate_data_size", &status.stats.data_size);
+    line("global_sessions", &status.stats.sessions);
     line("local_sessions", &0);
     line("current_epoch", &status.epoch);
-    line("current_zxid", &format!("0x{:x}", status.zxid.0));
+    line("current_zxid", &format!("0x{:x}", status.stats.applied.0));
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         line("open_file_descriptor_count", &entries.count());
     }
-    if status.mode == Mode::Leader {
+    if status.stats.mode == Mode::Leader {
         line("quorum_size", &port.config.servers.len());
-        line("learners", &status.learners);
-        line("synced_followers", &status.synced_followers);
-        line("synced_non_voting_followers", &0);
-        line("synced_observers", &0);
-        line("pending_syncs", &0);
+        line("learners", &status.stats.synced_learners.len());
+        line("synced_followers", &status.stats.synced_followers);
+        let observers = status.stats.synced_learners.len() - status.stats.synced_followers;
+        line("synced_observers", &observers);
+        line("outstanding_proposals", &status.stats.waiting_proposals);
     }
     text
 }

@@ -19,12 +19,14 @@ pub mod format;
 mod recovery;
 mod store;
 mod writer;
+mod zookeeper;
 
 #[cfg(test)]
 mod tests;
 
 pub use format::Codec;
 pub use writer::{LogEvent, LogWriter};
+pub use zookeeper::ZooKeeperCodec;
 
 use crate::types::Zxid;
 use crate::zab::{Payload, Storage};

@@ -129,6 +129,9 @@ impl Transport {
         datagram: &[u8],
         mut deliver: impl FnMut(ServerId, &[u8]),
     ) {
+        if datagram.is_empty() {
+            return; // A peer asks whether anybody is here: the system has answered.
+        }
         let Some((sender, content)) = wire::read(datagram) else {
             self.counters.garbage += 1;
             return;
@@ -175,6 +178,13 @@ impl Transport {
                 emit(peer.address, &datagram);
             });
         }
+    }
+
+    /// The bytes of large messages that are on their way to a peer.
+    pub fn queued(&self, peer: ServerId) -> usize {
+        self.peers
+            .get(&peer)
+            .map_or(0, |peer| peer.outgoing.queued())
     }
 
     /// When [`Self::transmit`] must be called again even if nothing happens.

@@ -101,6 +101,11 @@ impl Outgoing {
         self.next_id.0 += 1;
     }
 
+    /// The bytes of the messages that are not acknowledged yet.
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
     /// Sends what the window allows.
     pub(super) fn transmit(&mut self, now: Instant, mut emit: impl FnMut(&Fragment<'_>)) {
         self.check_time(now);
