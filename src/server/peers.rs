@@ -17,8 +17,8 @@ const BUFFER: usize = 8 << 20;
 /// How often a name that cannot be resolved is tried, and one that can is looked up again.
 const UNRESOLVED: Duration = Duration::from_secs(1);
 const RESOLVED: Duration = Duration::from_secs(60);
-/// How often peers are asked whether anybody is there.
-const PROBE: Duration = Duration::from_millis(200);
+/// How often peers are asked whether anybody is there, and how long an answer may take.
+const PROBE: Duration = Duration::from_millis(100);
 
 /// What is learnt of a peer beside its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,13 +187,27 @@ async fn probe(
         return std::future::pending().await;
     }
     loop {
-        let refused = |result: io::Result<usize>| {
-            result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        let refused = async {
+            // What an earlier probe has brought is old: the peer may be back.
+            while socket
+                .try_recv(&mut [0])
+                .is_err_and(|error| is_refusal(&error))
+            {}
+            match socket.send(&[]).await {
+                Ok(_) => socket
+                    .recv(&mut [0])
+                    .await
+                    .is_err_and(|error| is_refusal(&error)),
+                Err(error) => is_refusal(&error),
+            }
         };
-        // The answer to one probe is told at the next.
-        if refused(socket.send(&[]).await) || refused(socket.try_recv(&mut [0])) {
+        if tokio::time::timeout(PROBE, refused).await == Ok(true) {
             let _ = events.send(PeerEvent::Gone(peer));
         }
         tokio::time::sleep(PROBE).await;
     }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }
