@@ -234,6 +234,33 @@ def the_leader_is_killed_and_the_client_carries_on(ensemble, client):
 
 
 @step
+def a_server_that_was_away_for_long_is_brought_back_by_a_snapshot(ensemble, client):
+    # More than the transactions that the others keep beside their snapshots (see snapCount).
+    count = 6000
+    away = next(sid for sid in ensemble.ids if ensemble.mode(sid) == "follower")
+    ensemble.kill(away)
+    wait_for("the client is back", lambda: client.connected)
+    client.retry(client.ensure_path, "/many")
+    for start in range(0, count, 500):
+        results = [client.create_async(f"/many/{i:05}", b"x" * 100) for i in range(start, start + 500)]
+        for result in results:
+            result.get(timeout=30)
+    ensemble.start(away)
+    ensemble.wait_serving()
+    # What it has taken over must also survive it.
+    for _ in range(2):
+        reader = connect(ensemble.host(away))
+        reader.sync("/many")
+        assert len(reader.get_children("/many")) == count
+        assert reader.get("/many/05999")[0] == b"x" * 100
+        reader.stop()
+        reader.close()
+        ensemble.kill(away)
+        ensemble.start(away)
+        ensemble.wait_serving()
+
+
+@step
 def all_servers_are_killed_in_the_middle_of_writes(ensemble, client):
     writer = Writer(ensemble.hosts, "/outage")
     writer.wait_for_more(200)

@@ -8,7 +8,7 @@
 use super::StorageError;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
@@ -49,7 +49,9 @@ impl Disk {
         path: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), StorageError> {
-        let temporary = path.with_added_extension("tmp");
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = PathBuf::from(temporary);
         let write = || {
             self.step()?;
             let mut file = BufWriter::with_capacity(1 << 18, File::create(&temporary)?);
