@@ -1,1 +1,70 @@
-fn main() {}
+mod bounds;
+mod engine;
+mod environment;
+mod intern;
+mod world;
+use bounds::Bounds;
+use environment::*;
+use keepright::zab::*;
+fn main() {
+    let a: Vec<u8> = std::env::args()
+        .skip(1)
+        .filter_map(|a| a.parse().ok())
+        .collect();
+    let mut b = Bounds::new(a[0], a[1], a[2], a[3]);
+    b.pending_saves = std::env::args().any(|a| a == "fine");
+    b.observers = a.get(4).copied().unwrap_or(0);
+    let held = std::env::args().any(|a| a == "held");
+    let s = Setting {
+        name: "zab",
+        elections: if held {
+            Elections::Held
+        } else {
+            Elections::External
+        },
+        start_down: std::env::args().any(|a| a == "down"),
+        heartbeats: std::env::args().any(|a| a == "hb"),
+    };
+    let ids: Vec<&str> = if std::env::args().any(|a| a == "noinv") {
+        vec![]
+    } else {
+        invariants::all::<world::Writes>()
+            .iter()
+            .map(|i| i.id)
+            .collect()
+    };
+    let env = Environment::new(s, b, Variant::Faithful, &ids, true);
+    let p = engine::Progress::default();
+    let threads = if std::env::args().any(|a| a == "t2") {
+        2
+    } else {
+        1
+    };
+    let o = engine::with_reports(
+        || {
+            engine::search(
+                &env,
+                engine::Limits {
+                    threads,
+                    stop_at_first: true,
+                    max_states: Some(30_000_000),
+                    max_time: None,
+                },
+                &p,
+            )
+        },
+        || {},
+    );
+    println!(
+        "{b}: distinct {} generated {} depth {} {:?} {:.0}/s {:?}",
+        o.distinct,
+        o.generated,
+        o.depth,
+        o.elapsed,
+        o.distinct as f64 / o.elapsed.as_secs_f64(),
+        o.end
+    );
+    for d in &o.discoveries {
+        println!("  {} depth {} states {}", d.property, d.depth, d.states);
+    }
+}

@@ -92,6 +92,12 @@ impl<P: Payload> Zab<P> {
         entry: Entry<P::Txn>,
         o: &mut Out<P>,
     ) {
+        let variant = self.config.variant;
+        if variant == Variant::StaleProposalAccepted && epoch < s.storage.current_epoch {
+            let s = s.to_mut();
+            s.storage.history.append_out_of_order(entry);
+            return self.save(s, o);
+        }
         if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
             return; // Of another term, or too early: the leader will repeat it.
         }
@@ -106,10 +112,10 @@ impl<P: Payload> Zab<P> {
         let s = s.to_mut();
         s.storage.history.append(entry.zxid, entry.txn);
         self.save(s, o);
-        if self.config.variant == Variant::DeliverProposal {
+        if variant == Variant::DeliverProposal {
             s.committed = s.storage.history.last_zxid();
         }
-        if self.config.variant == Variant::AckBeforeSaved {
+        if variant == Variant::AckBeforeSaved {
             self.say_last_word(s, o);
         }
     }

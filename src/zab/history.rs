@@ -152,6 +152,14 @@ impl<P: Payload> History<P> {
         self.entries.push_back(Entry { zxid, txn });
     }
 
+    /// What [`Variant::StaleProposalAccepted`](super::Variant) does to a history. Never called by the
+    /// protocol as it should be.
+    pub(super) fn append_out_of_order(&mut self, entry: Entry<P::Txn>) {
+        if !self.entries.contains(&entry) {
+            self.entries.push_back(entry);
+        }
+    }
+
     /// Removes every transaction with a zxid above `zxid`.
     ///
     /// # Panics

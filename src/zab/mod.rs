@@ -7,7 +7,9 @@
 pub mod discovery;
 pub mod election;
 pub mod history;
+pub mod invariants;
 pub mod message;
+pub mod obsolete;
 pub mod state;
 pub mod variant;
 
@@ -346,7 +348,8 @@ impl<P: Payload> Zab<P> {
         self.is_quorum(&others.union(&ServerSet::of(me)))
     }
 
-    fn is_quorum(&self, servers: &ServerSet) -> bool {
+    /// Whether these servers are a quorum.
+    pub(crate) fn is_quorum(&self, servers: &ServerSet) -> bool {
         if self.config.variant == Variant::HalfIsQuorum {
             return 2 * servers.intersection(&self.config.voters).len() + 1
                 >= self.config.voters.len();

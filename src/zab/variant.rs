@@ -35,8 +35,10 @@ pub enum Variant {
     GapAccepted,
     /// The follower delivers a proposal before it is committed.
     DeliverProposal,
-    /// The leader delivers a transaction before it proposes it to anybody, and proposes another.
-    DeliverUnproposed,
+    /// The follower counts the proposals itself instead of taking the leader's zxids.
+    FollowerCounts,
+    /// The follower accepts a proposal of an earlier epoch, from whomever it comes.
+    StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
 }

@@ -1,0 +1,570 @@
+//! The world around the actors: a hostile network, crashes, restarts, clients and elections.
+//!
+//! Spec: `spec/0-assumptions.md`. A stateright `Model` over the very actors that the server runs. What
+//! it must never do: be kinder than the real world.
+
+use crate::bounds::Bounds;
+use crate::intern::{Interned, Interner};
+use crate::world::{Budget, Envelope, Process, World, Writes};
+use keepright::quorum::ServerSet;
+use keepright::types::ServerId;
+use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
+use keepright::zab::obsolete::Peer;
+use keepright::zab::{
+    Config, Elections, Mark, Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab,
+};
+use smallvec::SmallVec;
+use stateright::actor::{Actor, Command, Id};
+use stateright::{Model, Property};
+use std::borrow::Cow;
+
+/// One thing that can happen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A datagram arrives; it may arrive again.
+    Deliver(Interned<Envelope>),
+    /// The oldest pending save of a server becomes durable.
+    Flush(ServerId),
+    /// The election says whom a LOOKING server is to follow.
+    Elect { server: ServerId, leader: ServerId },
+    /// A server that sees a quorum for its vote has waited long enough for a better one.
+    Finalize(ServerId),
+    /// A client asks an established leader for a transaction.
+    Write(ServerId),
+    /// A server hears from nobody for so long that it goes LOOKING.
+    Timeout(ServerId),
+    /// A server dies. Of its pending saves the oldest `kept` turn out to be durable.
+    Crash { server: ServerId, kept: u8 },
+    /// A server that was down starts, with what its disk has.
+    Restart(ServerId),
+    /// The service of a server takes a snapshot, and older transactions are dropped.
+    Snapshot(ServerId),
+    /// A server repeats its last word.
+    Heartbeat(ServerId),
+}
+
+/// What a model does differently from the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    pub elections: Elections,
+    /// Whether all servers are down at first, to start in any order.
+    pub start_down: bool,
+    /// Whether a heartbeat is an action. It repeats what is in the network already, so leaving it
+    /// out loses no state; a test holds that.
+    pub heartbeats: bool,
+}
+
+/// An ensemble in its environment.
+pub struct Environment {
+    pub setting: Setting,
+    pub bounds: Bounds,
+    pub zab: Zab<Writes>,
+    pub invariants: Vec<Invariant<Writes>>,
+    properties: Vec<Property<Self>>,
+    processes: Interner<Process>,
+    envelopes: Interner<Envelope>,
+    records: Interner<Record<u8>>,
+}
+
+/// What a step does to one server.
+struct Step {
+    process: Process,
+    sent: SmallVec<[Envelope; 8]>,
+    said_too_early: bool,
+}
+
+impl Environment {
+    /// The model `setting` within `bounds`, of a variant of the protocol, checking the invariants
+    /// with the given ids and, if `witnesses` is set, looking for their witnesses.
+    pub fn new(
+        setting: Setting,
+        bounds: Bounds,
+        variant: Variant,
+        ids: &[&str],
+        witnesses: bool,
+    ) -> Self {
+        let voters: ServerSet = (1..=bounds.servers).map(ServerId).collect();
+        let observers = (1..=bounds.observers)
+            .map(|i| ServerId(bounds.servers + i))
+            .collect();
+        let zab = Zab::new(Config {
+            observers,
+            max_counter: bounds.max_counter,
+            retain: 0,
+            elections: setting.elections,
+            variant,
+            ..Config::new(voters)
+        });
+        let invariants: Vec<_> = invariants::all()
+            .into_iter()
+            .filter(|i| ids.contains(&i.id))
+            .collect();
+        assert_eq!(
+            invariants.len(),
+            ids.len(),
+            "an unknown invariant among {ids:?}"
+        );
+        let properties = properties(&invariants, witnesses);
+        Self {
+            setting,
+            bounds,
+            zab,
+            invariants,
+            properties,
+            processes: Interner::default(),
+            envelopes: Interner::default(),
+            records: Interner::default(),
+        }
+    }
+
+    fn size(&self) -> u8 {
+        self.bounds.servers + self.bounds.observers
+    }
+
+    /// The ensemble as the invariants see it.
+    pub fn observe<R>(&self, world: &World, f: impl FnOnce(&Ensemble<'_, Writes>) -> R) -> R {
+        let servers: SmallVec<[invariants::Server<'_, Writes>; 3]> = world
+            .ids()
+            .map(|id| {
+                let process = world.server(id).get();
+                invariants::Server {
+                    id,
+                    disk: &process.disk,
+                    state: process.state.as_ref(),
+                }
+            })
+            .collect();
+        f(&Ensemble {
+            zab: &self.zab,
+            servers: &servers,
+            record: world.record.get(),
+        })
+    }
+
+    /// Runs a handler of server `id`. `None` if it changes and says nothing.
+    fn step(
+        &self,
+        id: ServerId,
+        process: &Process,
+        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
+    ) -> Option<Step> {
+        let mut state = Cow::Borrowed(process.state.as_ref()?);
+        let mut out = Out::new();
+        handler(&self.zab, id.into(), &mut state, &mut out);
+        let silent = out
+            .iter()
+            .all(|c| !matches!(c, Command::Send(..) | Command::Save(_)));
+        if matches!(state, Cow::Borrowed(_)) && silent {
+            return None;
+        }
+        let state = state.into_owned();
+        let mut step = Step {
+            process: Process {
+                disk: process.disk.clone(),
+                unsaved: process.unsaved.clone(),
+                state: Some(state),
+            },
+            sent: SmallVec::new(),
+            said_too_early: false,
+        };
+        self.carry_out(id, &mut step, out);
+        Some(step)
+    }
+
+    /// Carries out what the actor wants: sends and saves; timers only say when the real world would
+    /// let them fire, and here they may fire at any time.
+    fn carry_out(&self, id: ServerId, step: &mut Step, mut out: Out<Writes>) {
+        loop {
+            let mut durable = 0;
+            for command in std::mem::take(&mut out) {
+                match command {
+                    Command::Send(dst, Msg::Peer(message)) => {
+                        let dst = ServerId::from_actor(dst).expect("a server's id");
+                        step.said_too_early |=
+                            !invariants::is_durable(&step.process.disk, &message);
+                        step.sent.push(Envelope {
+                            src: id,
+                            dst,
+                            message,
+                        });
+                    }
+                    Command::Send(..) => unreachable!("a server sends only messages of peers"),
+                    Command::Save(storage) if self.bounds.pending_saves => {
+                        step.process.unsaved.push(storage);
+                    }
+                    Command::Save(storage) => {
+                        step.process.disk = storage;
+                        durable += 1;
+                    }
+                    Command::SetTimer(..) | Command::CancelTimer(_) => {}
+                    Command::ChooseRandom(..) => unreachable!("Zab draws no lots"),
+                }
+            }
+            if durable == 0 {
+                return;
+            }
+            let state = step
+                .process
+                .state
+                .take()
+                .expect("a server that takes a step is up");
+            let mut state = Cow::Owned(state);
+            self.zab.on_msg(
+                id.into(),
+                &mut state,
+                id.into(),
+                Msg::Saved(durable),
+                &mut out,
+            );
+            step.process.state = Some(state.into_owned());
+        }
+    }
+
+    fn start(&self, id: ServerId, disk: Storage<Writes>) -> Step {
+        let mut out = Out::new();
+        let storage = Some(disk);
+        let state = self.zab.on_start(id.into(), &storage, &mut out);
+        let disk = storage.unwrap_or_default();
+        let mut step = Step {
+            process: Process {
+                disk,
+                unsaved: Vec::new(),
+                state: Some(state),
+            },
+            sent: SmallVec::new(),
+            said_too_early: false,
+        };
+        self.carry_out(id, &mut step, out);
+        step
+    }
+
+    /// The step of the server that an action concerns.
+    fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
+        let local = |server: ServerId, step| Some((server, step?));
+        match action {
+            Action::Deliver(envelope) => {
+                let Envelope { src, dst, message } = envelope.get();
+                local(
+                    *dst,
+                    self.step(*dst, &world.server(*dst), |zab, id, state, out| {
+                        zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
+                    }),
+                )
+            }
+            Action::Flush(server) => {
+                let mut process = world.server(server).get().clone();
+                process.disk = process.unsaved.remove(0);
+                local(
+                    server,
+                    self.step(server, &process, |zab, id, state, out| {
+                        zab.on_msg(id, state, id, Msg::Saved(1), out);
+                    }),
+                )
+            }
+            Action::Elect { server, leader } => self.input(world, server, Msg::Elected(leader)),
+            Action::Write(server) => {
+                let number = self.bounds.writes - world.budget.writes + 1;
+                self.input(world, server, Msg::Propose(number))
+            }
+            Action::Snapshot(server) => {
+                let state = world.server(server).get().state.as_ref()?;
+                let entries = invariants::delivered(state).into_iter().cloned().collect();
+                let snapshot = Snapshot {
+                    zxid: state.committed(),
+                    state: entries,
+                };
+                self.input(world, server, Msg::Snapshot(snapshot))
+            }
+            Action::Finalize(server) => self.timer(world, server, &[Timer::Finalize]),
+            Action::Heartbeat(server) => self.timer(world, server, &[Timer::Heartbeat]),
+            Action::Timeout(server) => {
+                let timers = silence(world.server(server).get().state.as_ref()?);
+                self.timer(world, server, &timers)
+            }
+            Action::Crash { server, kept } => {
+                let Process { disk, unsaved, .. } = world.server(server).get();
+                let disk = match kept {
+                    0 => disk.clone(),
+                    kept => unsaved[usize::from(kept) - 1].clone(),
+                };
+                let process = Process {
+                    disk,
+                    unsaved: Vec::new(),
+                    state: None,
+                };
+                local(
+                    server,
+                    Some(Step {
+                        process,
+                        sent: SmallVec::new(),
+                        said_too_early: false,
+                    }),
+                )
+            }
+            Action::Restart(server) => local(
+                server,
+                Some(self.start(server, world.server(server).disk.clone())),
+            ),
+        }
+    }
+
+    fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {
+        let step = self.step(server, &world.server(server), |zab, id, state, out| {
+            zab.on_msg(id, state, id, msg, out);
+        });
+        Some((server, step?))
+    }
+
+    fn timer(&self, world: &World, server: ServerId, timers: &[Timer]) -> Option<(ServerId, Step)> {
+        let step = self.step(server, &world.server(server), |zab, id, state, out| {
+            for timer in timers {
+                zab.on_timeout(id, state, timer, out);
+            }
+        });
+        Some((server, step?))
+    }
+
+    /// The world after a step of one server.
+    fn conclude(&self, world: &World, server: ServerId, step: Step) -> World {
+        let mut next = world.clone();
+        let before = world.server(server);
+        let after = self.processes.intern(step.process);
+        next.servers[usize::from(server.0) - 1] = after;
+        self.write_record(
+            &mut next,
+            server,
+            before.get(),
+            after.get(),
+            step.said_too_early,
+        );
+        if after != before {
+            self.drop_obsolete(&mut next, server);
+        }
+        for envelope in step.sent {
+            if !self.is_obsolete(&next, &envelope) {
+                next.send(self.envelopes.intern(envelope));
+            }
+        }
+        next
+    }
+
+    fn write_record(
+        &self,
+        next: &mut World,
+        server: ServerId,
+        before: &Process,
+        after: &Process,
+        said_too_early: bool,
+    ) {
+        let Some(state) = &after.state else { return };
+        let old = before.state.as_ref();
+        let news = said_too_early
+            || state.is_leading()
+            || old.map(State::committed) != Some(state.committed());
+        if news {
+            let mut record = next.record.get().clone();
+            record.said_too_early |= said_too_early;
+            let recency = |id| match &next.server(id).get().state {
+                Some(state) => state.recency(),
+                None => recency_of(&next.server(id).disk),
+            };
+            record.observe(server, old, state, recency);
+            if record != *next.record {
+                next.record = self.records.intern(record);
+            }
+        }
+    }
+
+    /// Drops the messages to and from `server` that can never again have an effect.
+    fn drop_obsolete(&self, world: &mut World, server: ServerId) {
+        let mut network = std::mem::take(&mut world.network);
+        network.retain(|envelope| {
+            (envelope.src != server && envelope.dst != server) || !self.is_obsolete(world, envelope)
+        });
+        world.network = network;
+    }
+
+    fn is_obsolete(&self, world: &World, envelope: &Envelope) -> bool {
+        let peer = |id| {
+            let process = world.server(id).get();
+            Peer {
+                id,
+                durable: process.mark(),
+                state: process.state.as_ref(),
+            }
+        };
+        self.zab
+            .is_obsolete(peer(envelope.src), peer(envelope.dst), &envelope.message)
+    }
+
+    /// What a server whose state is `state` can do by itself.
+    fn local_actions(
+        &self,
+        world: &World,
+        server: ServerId,
+        state: &State<Writes>,
+        actions: &mut Vec<Action>,
+    ) {
+        if !world.server(server).unsaved.is_empty() {
+            actions.push(Action::Flush(server));
+        }
+        match state.role() {
+            Role::Looking(election) => match self.setting.elections {
+                Elections::External => {
+                    for leader in self.zab.config.voters.iter() {
+                        actions.push(Action::Elect { server, leader });
+                    }
+                }
+                Elections::Held => {
+                    if election.supporters.len() > 1 {
+                        actions.push(Action::Finalize(server));
+                    }
+                }
+            },
+            Role::Following(_) | Role::Leading(_) => {
+                if world.budget.timeouts > 0 {
+                    actions.push(Action::Timeout(server));
+                }
+            }
+        }
+        if world.budget.writes > 0 && state.next_zxid().is_some() {
+            actions.push(Action::Write(server));
+        }
+        if world.budget.snapshots > 0 && state.committed() > state.storage().history.snapshot().zxid
+        {
+            actions.push(Action::Snapshot(server));
+        }
+        if world.budget.crashes > 0 {
+            for kept in 0..=world.server(server).unsaved.len() as u8 {
+                actions.push(Action::Crash { server, kept });
+            }
+        }
+        if self.setting.heartbeats {
+            actions.push(Action::Heartbeat(server));
+        }
+    }
+}
+
+fn recency_of(disk: &Storage<Writes>) -> keepright::zab::Recency {
+    let Mark {
+        current_epoch,
+        last_zxid,
+        ..
+    } = Mark::from(disk);
+    keepright::zab::Recency {
+        current_epoch,
+        last_zxid,
+    }
+}
+
+/// The timers that fire when a server hears from nobody for long.
+fn silence(state: &State<Writes>) -> SmallVec<[Timer; 4]> {
+    match state.role() {
+        Role::Looking(_) => SmallVec::new(),
+        Role::Following(follower) => smallvec::smallvec![Timer::Peer(follower.leader)],
+        Role::Leading(leader) => leader
+            .active
+            .iter()
+            .map(Timer::Peer)
+            .chain([Timer::Establish])
+            .collect(),
+    }
+}
+
+impl Model for Environment {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        let none = || Process {
+            disk: Storage::default(),
+            unsaved: Vec::new(),
+            state: None,
+        };
+        let mut world = World {
+            servers: (0..self.size())
+                .map(|_| self.processes.intern(none()))
+                .collect(),
+            network: SmallVec::new(),
+            record: self.records.intern(Record::default()),
+            budget: Budget::of(&self.bounds),
+        };
+        if !self.setting.start_down {
+            for id in world.ids() {
+                let step = self.start(id, Storage::default());
+                world = self.conclude(&world, id, step);
+            }
+        }
+        vec![world]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        for envelope in &world.network {
+            if world.server(envelope.dst).state.is_some() {
+                actions.push(Action::Deliver(*envelope));
+            }
+        }
+        for server in world.ids() {
+            match &world.server(server).get().state {
+                Some(state) => self.local_actions(world, server, state, actions),
+                None => actions.push(Action::Restart(server)),
+            }
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let (server, step) = self.local_step(world, action)?;
+        let mut next = self.conclude(world, server, step);
+        match action {
+            Action::Write(_) => next.budget.writes -= 1,
+            Action::Timeout(_) => next.budget.timeouts -= 1,
+            Action::Crash { .. } => next.budget.crashes -= 1,
+            Action::Snapshot(_) => next.budget.snapshots -= 1,
+            Action::Deliver(_)
+            | Action::Flush(_)
+            | Action::Elect { .. }
+            | Action::Finalize(_)
+            | Action::Restart(_)
+            | Action::Heartbeat(_) => {}
+        }
+        (next != *world).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        self.properties.clone()
+    }
+}
+
+/// The most invariants that one model can have: a property's condition is a plain function, so the
+/// number of the invariant is part of its type.
+const MOST: usize = 16;
+
+fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
+    fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
+        model.observe(world, model.invariants[I].holds)
+    }
+    fn witness<const I: usize>(model: &Environment, world: &World) -> bool {
+        model.observe(world, model.invariants[I].witness)
+    }
+    macro_rules! conditions {
+        ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
+    }
+    let holds: [fn(&Environment, &World) -> bool; MOST] =
+        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let witness: [fn(&Environment, &World) -> bool; MOST] =
+        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let always = invariants
+        .iter()
+        .enumerate()
+        .map(|(i, inv)| Property::always(inv.id, holds[i]));
+    let mut properties: Vec<_> = always.collect();
+    if witnesses {
+        for (i, inv) in invariants.iter().enumerate() {
+            if properties.iter().all(|known| known.name != inv.witness_id) {
+                properties.push(Property::sometimes(inv.witness_id, witness[i]));
+            }
+        }
+    }
+    properties
+}

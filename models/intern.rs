@@ -1,0 +1,131 @@
+//! Values that occur in very many states are kept once and compared by address.
+//!
+//! An interned value carries its hash, so that a state is hashed without looking into it. Interned
+//! values live as long as the process: the parts of states are few, their combinations are many.
+
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Mutex;
+
+/// A value that is kept once. Equal values have equal addresses.
+pub struct Interned<T: 'static>(&'static Slot<T>);
+
+struct Slot<T> {
+    hash: u64,
+    value: T,
+}
+
+impl<T> Interned<T> {
+    /// The hash of the value; the same in every run.
+    pub fn fingerprint(self) -> u64 {
+        self.0.hash
+    }
+
+    /// The address, as a key for tables.
+    pub fn address(self) -> usize {
+        std::ptr::from_ref(self.0).addr()
+    }
+
+    /// The value, which lives for ever.
+    pub fn get(self) -> &'static T {
+        &self.0.value
+    }
+}
+
+impl<T> Clone for Interned<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Interned<T> {}
+
+impl<T> std::ops::Deref for Interned<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T> PartialEq for Interned<T> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl<T> Eq for Interned<T> {}
+
+impl<T> Hash for Interned<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Interned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.value.fmt(f)
+    }
+}
+
+/// The hash that the checker uses everywhere: fixed, so that runs can be compared.
+pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
+    FixedState::with_seed(0x6b65_6570_7269_6768).hash_one(value)
+}
+
+/// The place where values of one type are kept.
+pub struct Interner<T: 'static> {
+    shards: Vec<Mutex<HashTable<&'static Slot<T>>>>,
+}
+
+const SHARDS: usize = 64;
+
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl<T: Hash + Eq> Interner<T> {
+    /// The interned form of `value`.
+    pub fn intern(&self, value: T) -> Interned<T> {
+        let hash = fingerprint(&value);
+        let shard = &self.shards[(hash >> 58) as usize];
+        let mut table = shard
+            .lock()
+            .expect("no thread panics while it holds this lock");
+        let slot = table.entry(
+            hash,
+            |slot| slot.hash == hash && slot.value == value,
+            |slot| slot.hash,
+        );
+        match slot {
+            hashbrown::hash_table::Entry::Occupied(known) => Interned(*known.get()),
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                // The old value is compared before, so a copy is made only of what is new.
+                let slot: &'static Slot<T> = Box::leak(Box::new(Slot { hash, value }));
+                vacant.insert(slot);
+                Interned(slot)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_one_address() {
+        let interner = Interner::default();
+        let (a, b) = (
+            interner.intern("zab".to_owned()),
+            interner.intern("zab".to_owned()),
+        );
+        assert_eq!(a.address(), b.address());
+        assert_ne!(a, interner.intern("raft".to_owned()));
+    }
+}

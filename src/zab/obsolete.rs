@@ -1,0 +1,112 @@
+//! Which messages can never again have an effect on their recipient.
+//!
+//! Spec: `spec/0-assumptions.md`, "Obsolete messages". The checker drops them from its network, which
+//! makes the space of states much smaller. What it must never do: call a message obsolete that could
+//! have an effect after more steps, whatever they are (a property test holds that).
+
+use super::{Elections, Mark, Message, Payload, Report, Role, Stage, State, Variant, Zab};
+use crate::types::{Epoch, ServerId};
+
+/// What is known of a server to judge the messages to and from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a, P: Payload> {
+    pub id: ServerId,
+    /// What is durable: after a crash, that is what is left.
+    pub durable: Mark,
+    /// Its state, unless it is down.
+    pub state: Option<&'a State<P>>,
+}
+
+impl<P: Payload> Zab<P> {
+    /// Whether `message` can never again have an effect on `to`, however the two go on.
+    ///
+    /// Epochs that are durable never go back, and within an epoch a durable history only grows.
+    /// Everything below follows from these two.
+    pub fn is_obsolete(&self, from: Peer<'_, P>, to: Peer<'_, P>, message: &Message<P>) -> bool {
+        if self.config.variant != Variant::Faithful && !self.config.variant.keeps_epochs() {
+            return false; // Nothing is certain where epochs go back.
+        }
+        let (accepted, current) = (to.durable.accepted_epoch, to.durable.current_epoch);
+        match message {
+            Message::Notification(_) => self.config.elections == Elections::External,
+            // It may be counted in any later term of the recipient.
+            Message::FollowerInfo { .. } => false,
+            Message::NewEpoch { epoch, .. } | Message::Commit { epoch, .. } => accepted > *epoch,
+            Message::Sync { epoch, .. } | Message::NewLeader { epoch, .. } => {
+                accepted > *epoch || current >= *epoch
+            }
+            Message::Propose { epoch, entry, .. } | Message::Inform { epoch, entry, .. } => {
+                accepted > *epoch || (current >= *epoch && to.durable.last_zxid >= entry.zxid)
+            }
+            Message::Ack { epoch, zxid } => match stage(&to, *epoch) {
+                Term::Over => true,
+                Term::Possible => false,
+                Term::Now(Stage::Broadcast { acked, .. }) => {
+                    acked.get(&from.id).is_some_and(|known| known >= zxid)
+                }
+                Term::Now(Stage::Discovery { .. } | Stage::NewEpoch { .. }) => false,
+            },
+            Message::AckEpoch {
+                epoch,
+                current_epoch,
+                last_zxid,
+                newer,
+                ..
+            } => {
+                match stage(&to, *epoch) {
+                    Term::Over => true,
+                    Term::Possible => false,
+                    // What it is answered with does not matter to a server that has the epoch.
+                    _ if from.durable.current_epoch >= *epoch => true,
+                    Term::Now(Stage::NewEpoch { reports, .. }) => {
+                        let report = Report {
+                            current_epoch: *current_epoch,
+                            last_zxid: *last_zxid,
+                            newer: newer.clone(),
+                        };
+                        reports.get(&from.id) == Some(&report)
+                    }
+                    Term::Now(Stage::Discovery { .. } | Stage::Broadcast { .. }) => false,
+                }
+            }
+        }
+    }
+}
+
+/// Whether a server leads an epoch, or may still come to.
+enum Term<'a, P: Payload> {
+    /// It has promised a later epoch, or this one without leading it: it never will.
+    Over,
+    Possible,
+    Now(&'a Stage<P>),
+}
+
+fn stage<'a, P: Payload>(server: &Peer<'a, P>, epoch: Epoch) -> Term<'a, P> {
+    if let Some(Role::Leading(leader)) = server.state.map(State::role)
+        && leader.epoch() == Some(epoch)
+    {
+        return Term::Now(&leader.stage);
+    }
+    if server.durable.accepted_epoch >= epoch {
+        Term::Over
+    } else {
+        Term::Possible
+    }
+}
+
+impl Variant {
+    /// Whether a server of this variant keeps the promise that epochs and the history within an
+    /// epoch never go back.
+    fn keeps_epochs(self) -> bool {
+        !matches!(
+            self,
+            Self::NoNewEpoch
+                | Self::StaleEpochAccepted
+                | Self::StaleProposalAccepted
+                | Self::EpochBeforeHistory
+                | Self::CurrentWithoutAccepted
+                | Self::FollowerCounts
+                | Self::GapAccepted
+        )
+    }
+}
