@@ -143,6 +143,12 @@ impl Service {
             "ip" => Ok(Response::Empty),
             _ => Err(ErrorCode::AuthFailed),
         };
+        if connection.stage != Stage::Open {
+            // Clients do not wait for the session, but they take the first answer for it.
+            let read = result.map_or_else(Read::Refused, |_| Read::Ping);
+            let request = Waiting::ForTurn(read);
+            return connection.pending.push_back(Pending { xid, request });
+        }
         let failed = result.is_err();
         let zxid = Zxid::ZERO;
         let reply = Reply { xid, zxid, result };
@@ -175,12 +181,16 @@ impl Service {
             env.tell_client(id, ClientOutput::Event(event));
         }
         let session = connection.session;
+        let failed = answer.result == Err(ErrorCode::AuthFailed);
         let reply = Reply {
             xid,
             zxid: self.applied,
             result: answer.result,
         };
         env.tell_client(id, ClientOutput::Reply { session, reply });
+        if failed {
+            self.close(env, id);
+        }
     }
 
     /// Answers every request that waits with an error, and closes the connection: the session does not

@@ -809,3 +809,32 @@ fn a_connection_that_is_gone_leaves_nothing_but_its_session() {
     assert!(bench.service(1).watches.is_empty());
     assert_eq!(bench.service(1).tree().sessions().len(), 1);
 }
+
+#[test]
+fn what_a_client_says_before_its_session_is_open_is_answered_behind_it_in_order() {
+    for (scheme, is_known) in [("digest", true), ("kerberos", false)] {
+        let mut bench = Bench::new(2);
+        let id = bench.greet(2, 1, greeting());
+        let auth = Request::Auth {
+            scheme: scheme.into(),
+            auth: Bytes::from_static(b"bob:secret"),
+        };
+        bench.say(id, -4, auth);
+        bench.say(id, 1, create("/a", CreateMode::Persistent));
+        bench.say(id, 2, exists("/a", false));
+        assert_eq!(bench.hear(id), []);
+        bench.settle();
+        let heard = bench.hear(id);
+        assert!(matches!(&heard[0], ClientOutput::Connected(_)));
+        let xids = heard.iter().filter_map(|output| match output {
+            ClientOutput::Reply { reply, .. } => Some(reply.xid),
+            _ => None,
+        });
+        if is_known {
+            assert_eq!(xids.collect::<Vec<_>>(), [-4, 1, 2]);
+        } else {
+            assert_eq!(xids.collect::<Vec<_>>(), [-4]);
+            assert_eq!(heard.last(), Some(&ClientOutput::Close));
+        }
+    }
+}
