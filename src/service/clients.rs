@@ -49,7 +49,7 @@ impl Service {
         // the protocol.
         let ahead = request.last_zxid_seen.0 as i64 > self.applied.0 as i64;
         if self.period.is_none() || ahead {
-            return env.to_client(id, ClientOutput::Close);
+            return env.tell_client(id, ClientOutput::Close);
         }
         let config = env.config;
         let is_new = request.session == SessionId::default();
@@ -143,10 +143,16 @@ impl Service {
             "ip" => Ok(Response::Empty),
             _ => Err(ErrorCode::AuthFailed),
         };
+        if connection.stage != Stage::Open {
+            // Clients do not wait for the session, but they take the first answer for it.
+            let read = result.map_or_else(Read::Refused, |_| Read::Ping);
+            let request = Waiting::ForTurn(read);
+            return connection.pending.push_back(Pending { xid, request });
+        }
         let failed = result.is_err();
         let zxid = Zxid::ZERO;
         let reply = Reply { xid, zxid, result };
-        env.to_client(id, ClientOutput::Reply { session, reply });
+        env.tell_client(id, ClientOutput::Reply { session, reply });
         if failed {
             self.close(env, id);
         }
@@ -172,15 +178,19 @@ impl Service {
         };
         let answer = answer::read(&self.tree, &mut self.watches, id, &connection.auth, read);
         for event in answer.events {
-            env.to_client(id, ClientOutput::Event(event));
+            env.tell_client(id, ClientOutput::Event(event));
         }
         let session = connection.session;
+        let failed = answer.result == Err(ErrorCode::AuthFailed);
         let reply = Reply {
             xid,
             zxid: self.applied,
             result: answer.result,
         };
-        env.to_client(id, ClientOutput::Reply { session, reply });
+        env.tell_client(id, ClientOutput::Reply { session, reply });
+        if failed {
+            self.close(env, id);
+        }
     }
 
     /// Answers every request that waits with an error, and closes the connection: the session does not
@@ -194,14 +204,14 @@ impl Service {
                     zxid: self.applied,
                     result: Err(error),
                 };
-                env.to_client(id, ClientOutput::Reply { session, reply });
+                env.tell_client(id, ClientOutput::Reply { session, reply });
             }
         }
         self.close(env, id);
     }
 
     pub(super) fn close(&mut self, env: &mut Env, id: Id) {
-        env.to_client(id, ClientOutput::Close);
+        env.tell_client(id, ClientOutput::Close);
         self.forget_connection(id);
     }
 
@@ -250,7 +260,7 @@ impl Service {
             password: session::password(&env.config.session_key, session),
             read_only: tell_read_only.then_some(false),
         };
-        env.to_client(id, ClientOutput::Connected(response));
+        env.tell_client(id, ClientOutput::Connected(response));
         self.touch(session);
         self.answer_reads(env, id);
     }
@@ -264,6 +274,6 @@ fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
         password: Bytes::from_static(&[0; 16]),
         read_only: tell_read_only.then_some(false),
     };
-    env.to_client(id, ClientOutput::Connected(response));
-    env.to_client(id, ClientOutput::Close);
+    env.tell_client(id, ClientOutput::Connected(response));
+    env.tell_client(id, ClientOutput::Close);
 }

@@ -26,7 +26,7 @@ impl Service {
         self.applied = zxid;
         for event in &events {
             for (connection, event) in self.watches.on_event(event, zxid) {
-                env.to_client(connection, ClientOutput::Event(event));
+                env.tell_client(connection, ClientOutput::Event(event));
             }
         }
         self.follow_session(env, txn);
@@ -117,7 +117,7 @@ impl Service {
             zxid,
             result: answer::written(form, outcome),
         };
-        env.to_client(id, ClientOutput::Reply { session, reply });
+        env.tell_client(id, ClientOutput::Reply { session, reply });
         if closed {
             self.close(env, id);
         } else {

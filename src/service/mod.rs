@@ -101,11 +101,11 @@ impl<'a> Env<'a> {
         Self { config, out }
     }
 
-    fn to_client(&mut self, connection: Id, output: ClientOutput) {
+    fn tell_client(&mut self, connection: Id, output: ClientOutput) {
         self.out.push(Effect::ToClient(connection, output));
     }
 
-    fn to_peer(&mut self, peer: ServerId, message: PeerMsg) {
+    fn tell_peer(&mut self, peer: ServerId, message: PeerMsg) {
         self.out.push(Effect::ToPeer(peer, message));
     }
 }
@@ -235,7 +235,7 @@ impl Service {
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
         for &connection in self.connections.keys() {
-            env.to_client(connection, ClientOutput::Close);
+            env.tell_client(connection, ClientOutput::Close);
         }
         self.connections.clear();
         self.sessions.clear();
@@ -292,7 +292,7 @@ impl Service {
                     env.out.push(Effect::SetRetransmitTimer);
                 }
                 if let Some(message) = outbox.push(submission) {
-                    env.to_peer(*leader, PeerMsg::Forward(message));
+                    env.tell_peer(*leader, PeerMsg::Forward(message));
                 }
             }
         }
@@ -310,7 +310,7 @@ impl Service {
             Verdict::Refused => PeerMsg::Refused { stream },
             Verdict::Obsolete => return,
         };
-        env.to_peer(from, answer);
+        env.tell_peer(from, answer);
     }
 
     /// The leader has given every write of the stream up to `through` its place.
@@ -320,7 +320,7 @@ impl Service {
             && (*leader, outbox.stream()) == (from, stream)
             && let Some(message) = outbox.on_accepted(through)
         {
-            env.to_peer(from, PeerMsg::Forward(message));
+            env.tell_peer(from, PeerMsg::Forward(message));
         }
     }
 
@@ -350,7 +350,7 @@ impl Service {
             self.period.as_ref().map(|period| &period.rank)
             && let Some(message) = outbox.retransmission()
         {
-            env.to_peer(*leader, PeerMsg::Forward(message));
+            env.tell_peer(*leader, PeerMsg::Forward(message));
             env.out.push(Effect::SetRetransmitTimer);
         }
     }
@@ -366,10 +366,13 @@ impl Service {
                 let sessions: Vec<SessionId> = touched.union(before).into_iter().collect();
                 for sessions in sessions.chunks(TOUCHES) {
                     let sessions = sessions.to_vec();
-                    env.to_peer(*leader, PeerMsg::Touch { sessions });
+                    env.tell_peer(*leader, PeerMsg::Touch { sessions });
                 }
             }
             None => {}
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

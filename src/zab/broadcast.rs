@@ -3,7 +3,9 @@
 //! Spec: `spec/4-broadcast.md`. What it must never do: acknowledge what is not durable, commit what a
 //! quorum has not acknowledged, or leave a gap.
 
-use super::{Entry, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab, send};
+use super::{
+    Difference, Entry, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab, send,
+};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use std::borrow::Cow;
@@ -154,7 +156,9 @@ impl<P: Payload> Zab<P> {
         else {
             return; // Of an earlier term.
         };
-        if ours != epoch || !s.storage.history.contains(zxid) {
+        // What lies before the start of this history is in its snapshot, so it is known as well.
+        let known = s.storage.history.contains(zxid) || zxid < s.storage.history.start();
+        if ours != epoch || !known {
             return; // Of an earlier term, or not a word of this protocol.
         }
         self.heard_from(peer, o);
@@ -396,6 +400,10 @@ impl<P: Payload> Zab<P> {
         limit: usize,
         o: &mut Out<P>,
     ) {
+        if from < s.storage.history.start() {
+            // The next ones are not kept any more: the learner would not see that some are missing.
+            return self.send_snapshot(s, peer, epoch, o);
+        }
         let observer = self.config.observers.contains(peer);
         let mut after = from;
         for entry in s.storage.history.after(from).take(limit) {
@@ -419,6 +427,16 @@ impl<P: Payload> Zab<P> {
             send(peer, message, o);
             after = zxid;
         }
+    }
+
+    /// Leader: brings a learner of this epoch to the snapshot. What comes after it follows when the
+    /// learner has acknowledged that.
+    fn send_snapshot(&self, s: &State<P>, peer: ServerId, epoch: Epoch, o: &mut Out<P>) {
+        let step = Difference::Snap {
+            snapshot: s.storage.history.snapshot().clone(),
+            entries: Vec::new(),
+        };
+        send(peer, Message::Sync { epoch, step }, o);
     }
 
     /// The service has a snapshot at a committed transaction: older ones need not be kept.

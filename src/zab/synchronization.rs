@@ -54,6 +54,9 @@ impl<P: Payload> Zab<P> {
         };
         let history = &s.storage.history;
         let mut end = initial;
+        if last > initial && history.contains(last) {
+            end = last; // An earlier snapshot of this epoch has brought it there.
+        }
         if let Some(mut step) = history.difference(last, initial) {
             match &mut step {
                 // What comes after the initial history is sent as proposals.
@@ -86,8 +89,14 @@ impl<P: Payload> Zab<P> {
         step: Difference<P>,
         o: &mut Out<P>,
     ) {
-        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch >= epoch {
-            return; // Of another term, or this server has the initial history already.
+        // A server that has the initial history already takes a snapshot ahead of all that it has:
+        // the leader of its epoch does not keep what lies between. Its history is a prefix of the
+        // leader's, and a snapshot is committed.
+        let ahead = matches!(&step, Difference::Snap { snapshot, .. }
+            if snapshot.zxid > s.storage.history.last_zxid());
+        let takes = s.storage.current_epoch < epoch || (s.storage.current_epoch == epoch && ahead);
+        if !self.takes_part(s, peer, epoch) || !takes {
+            return; // Of another term, or an answer to an earlier word.
         }
         self.heard_from(peer, o);
         let Some(history) = s.storage.history.apply(&step, s.committed) else {
