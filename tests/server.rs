@@ -2,6 +2,7 @@
 //!
 //! `tests/kazoo/` holds what needs an existing client and servers that are killed.
 
+use bytes::Bytes;
 use keepright::proto::{
     self, ConnectRequest, CreateMode, Reply, Request, Response, decode_connect_response,
     decode_reply, encode_connect, encode_request,
@@ -128,6 +129,7 @@ fn free_port() -> u16 {
 struct Client {
     stream: TcpStream,
     session: SessionId,
+    password: Bytes,
     xid: i32,
 }
 
@@ -147,6 +149,7 @@ impl Client {
         Self {
             stream,
             session: response.session,
+            password: response.password,
             xid: 0,
         }
     }
@@ -342,18 +345,27 @@ fn a_session_moves_to_a_new_connection_with_its_password_only() {
         with_stat: false,
     };
     assert!(client.ask(&ephemeral).result.is_ok());
-    let request = ConnectRequest {
-        protocol_version: 0,
-        last_zxid_seen: Zxid::ZERO,
-        timeout_ms: 4000,
-        session: client.session,
-        password: vec![1; 16].into(),
-        read_only: Some(false),
+    let session = client.session;
+    let resume = |password: Bytes| {
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms: 4000,
+            session,
+            password,
+            read_only: Some(false),
+        };
+        let mut stream = server.connect().unwrap();
+        stream.write_all(&encode_connect(&request)).unwrap();
+        let response = decode_connect_response(&read_message(&mut stream).unwrap()).unwrap();
+        (stream, response)
     };
-    let mut thief = server.connect().unwrap();
-    thief.write_all(&encode_connect(&request)).unwrap();
-    let response = decode_connect_response(&read_message(&mut thief).unwrap()).unwrap();
+    let (_, response) = resume(vec![1; 16].into());
     assert_eq!((response.session, response.timeout_ms), (SessionId(0), 0));
+    assert!(client.ask(&get("/mine")).result.is_ok());
+    let (stream, response) = resume(client.password.clone());
+    assert_eq!(response.session, session);
+    client.stream = stream;
     assert!(client.ask(&get("/mine")).result.is_ok());
 }
 

@@ -65,8 +65,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, serve(config, dir))
+    let result = LocalSet::new().block_on(&runtime, serve(config, dir));
+    // A name that is just being looked up must not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Result<(), RunError> {
@@ -179,8 +181,8 @@ struct Server {
     sockets: PeerSockets,
     port: Rc<ClientPort>,
     log: LogWriter<ZooKeeper>,
-    /// What was last said of the role in the log of this process.
-    announced: String,
+    /// The leader, whether clients are served, and the epoch, as the log of this process last told.
+    announced: Option<Standing>,
 }
 
 impl Server {
@@ -204,7 +206,7 @@ impl Server {
             sockets,
             port,
             log,
-            announced: String::new(),
+            announced: None,
         };
         let mut out = Out::new();
         server.state = Some(server.replica.on_start(server.id, &Some(storage), &mut out));
@@ -314,7 +316,11 @@ impl Server {
                 let stats = self.replica.stats(self.state());
                 let epoch = self.state().zab().epoch().unwrap_or(Epoch(0));
                 // Who asked may be gone.
-                let _ = answer.send(Status { stats, epoch });
+                let _ = answer.send(Status {
+                    stats,
+                    epoch,
+                    datagrams: self.transport.counters(),
+                });
             }
         }
     }
@@ -358,25 +364,37 @@ impl Server {
     /// Logs a change of role.
     fn announce(&mut self) {
         let zab = self.state().zab();
-        let epoch = zab
-            .epoch()
-            .map(|epoch| format!(" in epoch {epoch}"))
-            .unwrap_or_default();
-        let now = match (zab.leader(self.me), zab.serving()) {
-            (None, _) => "LOOKING for a leader".to_owned(),
-            (Some(leader), true) if leader == self.me => format!("LEADING{epoch}, established"),
-            (Some(leader), false) if leader == self.me => {
-                format!("LEADING{epoch}, not established yet")
-            }
-            (Some(leader), true) => format!("following server {leader}{epoch}, serving"),
-            (Some(leader), false) => {
-                format!("following server {leader}{epoch}, not up to date yet")
-            }
+        let standing = Standing {
+            leader: zab.leader(self.me),
+            serving: zab.serving(),
+            epoch: zab.epoch(),
         };
-        if now != self.announced {
-            let clients = self.port.connection_count();
-            tracing::info!("{now} ({clients} clients connected)");
-            self.announced = now;
+        if self.announced == Some(standing) {
+            return;
         }
+        self.announced = Some(standing);
+        let role = match standing.leader {
+            None => "LOOKING for a leader".to_owned(),
+            Some(leader) if leader == self.me => "LEADING".to_owned(),
+            Some(leader) => format!("FOLLOWING server {leader}"),
+        };
+        let epoch = match standing.epoch {
+            Some(epoch) => format!(" in epoch {epoch}"),
+            None => String::new(),
+        };
+        let serving = match (standing.leader, standing.serving) {
+            (_, true) => ", serving clients",
+            (Some(_), false) => ", not synchronized yet",
+            (None, false) => "",
+        };
+        tracing::info!("{role}{epoch}{serving}");
     }
+}
+
+/// What is worth a line in the log when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    leader: Option<ServerId>,
+    serving: bool,
+    epoch: Option<Epoch>,
 }

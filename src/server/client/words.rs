@@ -4,6 +4,7 @@
 //! a quorum. The form of the answers is ZooKeeper's, so that what parses those parses these.
 
 use super::{ClientEvent, ClientPort};
+use crate::server::transport::Counters;
 use crate::service::Stats;
 use crate::service::stats::Mode;
 use crate::types::Epoch;
@@ -15,6 +16,8 @@ use tokio::sync::oneshot;
 pub struct Status {
     pub stats: Stats,
     pub epoch: Epoch,
+    /// What has come to nothing between the servers.
+    pub datagrams: Counters,
 }
 
 /// ZooKeeper's version, as far as scripts and clients go by it, and ours.

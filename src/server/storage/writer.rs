@@ -12,6 +12,9 @@ use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
+/// Saves that share a flush, at most: under endless load somebody must be told some time.
+const GROUP: usize = 1024;
+
 /// What the log writer has to say.
 #[derive(Debug)]
 pub enum LogEvent {
@@ -86,7 +89,7 @@ fn write_log<P: Payload, C: Codec<P>>(
 ) {
     while let Ok(first) = saves.recv() {
         let mut count = 0;
-        let batch = std::iter::once(first).chain(saves.try_iter());
+        let batch = std::iter::once(first).chain(saves.try_iter().take(GROUP));
         let result = (|| {
             for save in batch {
                 if store.removes(&save) {
