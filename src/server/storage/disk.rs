@@ -12,18 +12,15 @@ use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
-    /// How many more changes succeed.
     #[cfg(test)]
-    pub(super) fuse: Option<std::sync::Arc<std::sync::atomic::AtomicIsize>>,
+    pub(super) fuse: Option<std::sync::Arc<fuse::Fuse>>,
 }
 
 impl Disk {
     fn step(&self) -> io::Result<()> {
         #[cfg(test)]
-        if let Some(fuse) = &self.fuse
-            && fuse.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) <= 0
-        {
-            return Err(io::Error::other("the fuse is blown"));
+        if let Some(fuse) = &self.fuse {
+            return fuse.step(None);
         }
         Ok(())
     }
@@ -108,23 +105,87 @@ impl Disk {
         path: &Path,
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        let result = self.step().and_then(|()| file.write_all(bytes));
-        // A power cut may leave any part of what was not flushed: the test's disk keeps a half.
         #[cfg(test)]
-        if result.is_err() {
-            let _ = file.write_all(&bytes[..bytes.len() / 2]);
+        if let Some(fuse) = &self.fuse {
+            fuse.on_append(file, path);
         }
-        result.map_err(StorageError::io("write", path))
+        self.step()
+            .and_then(|()| file.write_all(bytes))
+            .map_err(StorageError::io("write", path))
     }
 
     /// Makes the content of an open file durable.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StorageError> {
-        self.step()
-            .and_then(|()| file.sync_data())
-            .map_err(StorageError::io("flush", path))
+        #[cfg(test)]
+        if let Some(fuse) = &self.fuse {
+            let flushed = fuse.step(Some(path)).and_then(|()| file.sync_data());
+            return flushed.map_err(StorageError::io("flush", path));
+        }
+        file.sync_data().map_err(StorageError::io("flush", path))
     }
 
     fn sync_parent(&self, path: &Path) -> Result<(), StorageError> {
         path.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
+    }
+}
+
+/// Power cuts for tests.
+#[cfg(test)]
+pub(super) mod fuse {
+    use std::collections::BTreeMap;
+    use std::fs::File;
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    /// Lets a number of changes pass; then the power is cut: every later change fails, and of what was
+    /// appended and not flushed a half is there.
+    #[derive(Debug, Default)]
+    pub(in super::super) struct Fuse(Mutex<State>);
+
+    #[derive(Debug, Default)]
+    struct State {
+        left: usize,
+        blown: bool,
+        /// The lengths of files, as far as they are flushed, in which there is more.
+        flushed: BTreeMap<PathBuf, u64>,
+    }
+
+    impl Fuse {
+        pub(in super::super) fn new(left: usize) -> Self {
+            Self(Mutex::new(State {
+                left,
+                ..State::default()
+            }))
+        }
+
+        pub(in super::super) fn is_blown(&self) -> bool {
+            self.0.lock().unwrap().blown
+        }
+
+        /// A change, or the flush of a file: then what it holds is there from this moment on.
+        pub(super) fn step(&self, flush: Option<&Path>) -> io::Result<()> {
+            let mut state = self.0.lock().unwrap();
+            if let Some(left) = state.left.checked_sub(1) {
+                state.left = left;
+                if let Some(path) = flush {
+                    state.flushed.remove(path);
+                }
+                return Ok(());
+            }
+            state.blown = true;
+            for (path, flushed) in std::mem::take(&mut state.flushed) {
+                let file = File::options().write(true).open(path)?;
+                let length = file.metadata()?.len();
+                file.set_len(flushed + (length - flushed) / 2)?;
+            }
+            Err(io::Error::other("the fuse is blown"))
+        }
+
+        pub(super) fn on_append(&self, file: &File, path: &Path) {
+            let length = file.metadata().unwrap().len();
+            let mut state = self.0.lock().unwrap();
+            state.flushed.entry(path.to_owned()).or_insert(length);
+        }
     }
 }

@@ -11,7 +11,7 @@
 //! dataLogDir/version-2/log.<zxid>     transactions from that zxid on
 //! ```
 //!
-//! A history is replaced as a whole (SNAP) by way of one more file; see [`store`].
+//! A history is replaced as a whole (SNAP) by way of one more file: the head of `store.rs` says how.
 
 mod diff;
 mod disk;

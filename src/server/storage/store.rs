@@ -209,6 +209,8 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
         self.disk.write_file(&self.layout.replace_order(), |file| {
             write!(file, "{:x}", snapshot.zxid.0)
         })?;
-        finish_replacement(&self.layout, &self.disk)
+        finish_replacement(&self.layout, &self.disk)?;
+        tracing::info!("the history is replaced by a snapshot at {}", snapshot.zxid);
+        Ok(())
     }
 }

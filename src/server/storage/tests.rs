@@ -1,3 +1,4 @@
+use super::disk::fuse::Fuse;
 use super::store::Store;
 use super::writer::write_snapshot;
 use super::*;
@@ -8,7 +9,6 @@ use proptest::prelude::*;
 use std::fs;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
 use tempfile::TempDir;
 
 /// A payload whose state is the list of everything that happened: nothing can be lost unseen.
@@ -238,7 +238,7 @@ fn is_between(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 48 } else { 256 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 16 } else { 256 }))]
 
     #[test]
     fn at_every_save_boundary_recovery_finds_that_save(ops in prop::collection::vec(op(), 1..16)) {
@@ -265,9 +265,9 @@ proptest! {
             let dir = tempfile::tempdir().unwrap();
             let layout = layout(&dir);
             let mut opened = open(&layout).unwrap();
-            opened.store.disk.fuse = Some(Arc::new(AtomicIsize::new(fuse)));
+            opened.store.disk.fuse = Some(Arc::new(Fuse::new(fuse)));
             let reported = write(&mut opened.store, &saves, batch);
-            let blown = opened.store.disk.fuse.as_ref().unwrap().load(Ordering::SeqCst) < 0;
+            let blown = opened.store.disk.fuse.as_ref().unwrap().is_blown();
             drop(opened);
             let found = open(&layout).unwrap();
             let mut steps = vec![Storage::default()];
@@ -478,7 +478,7 @@ fn a_replaced_history_does_not_come_back_even_if_it_was_longer() {
         };
         other.step(Op::Append(4));
         let replaced = other.step(Op::Compact(4, 0));
-        opened.store.disk.fuse = Some(Arc::new(AtomicIsize::new(fuse)));
+        opened.store.disk.fuse = Some(Arc::new(Fuse::new(fuse)));
         let reported = write(&mut opened.store, std::slice::from_ref(&replaced), 1);
         drop(opened);
         let found = all(&open(&layout).unwrap().storage().history);
@@ -556,7 +556,7 @@ fn the_log_writer_reports_every_save_once_and_in_order_and_stops_at_the_first_er
     let mut opened = open(&layout).unwrap();
     assert_eq!(all(&opened.storage().history), all(&saves[4].history));
 
-    opened.store.disk.fuse = Some(Arc::new(AtomicIsize::new(0)));
+    opened.store.disk.fuse = Some(Arc::new(Fuse::new(0)));
     let mut script = Script {
         storage: opened.storage().clone(),
         epoch: Epoch(9),
@@ -571,4 +571,43 @@ fn the_log_writer_reports_every_save_once_and_in_order_and_stops_at_the_first_er
     drop(writer);
     let events: Vec<_> = events.iter().collect();
     assert!(matches!(events[..], [LogEvent::Failed(_)]), "{events:?}");
+}
+
+#[test]
+fn what_the_log_writer_has_reported_survives_a_power_cut_at_any_moment() {
+    let ops = [
+        Op::Append(2),
+        Op::AcceptEpoch,
+        Op::AdoptEpoch,
+        Op::Append(1),
+        Op::Compact(3, 1),
+        Op::Append(3),
+    ];
+    let saves = script(&ops);
+    for fuse in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(&dir);
+        let mut opened = open(&layout).unwrap();
+        let fuse = Arc::new(Fuse::new(fuse));
+        opened.store.disk.fuse = Some(Arc::clone(&fuse));
+        let (report, events) = std::sync::mpsc::channel();
+        let writer = LogWriter::spawn(opened, move |event| report.send(event).unwrap()).unwrap();
+        let mut reported = 0;
+        for save in &saves {
+            writer.save(save.clone());
+            match events.recv().unwrap() {
+                LogEvent::Saved(count) => reported += count,
+                LogEvent::Failed(_) => break,
+            }
+        }
+        drop(writer);
+        let found = open(&layout).unwrap();
+        let found = found.storage();
+        if let Some(last) = reported.checked_sub(1) {
+            assert!(all(&found.history).starts_with(&all(&saves[last].history)));
+            assert!(found.accepted_epoch >= saves[last].accepted_epoch);
+            assert!(found.current_epoch >= saves[last].current_epoch);
+        }
+        assert!(fuse.is_blown() || reported == saves.len());
+    }
 }
