@@ -10,9 +10,6 @@ mod connection;
 mod stats;
 mod words;
 
-#[cfg(test)]
-mod tests;
-
 pub use stats::Stats;
 pub use words::Status;
 
