@@ -46,8 +46,6 @@ pub struct Record<T> {
     pub said_too_early: bool,
     /// Whether a server won an election against a supporter that should have won itself.
     pub weak_leader: bool,
-    /// Whether a server won an election.
-    pub elected: bool,
 }
 
 impl<T> Default for Record<T> {
@@ -58,7 +56,6 @@ impl<T> Default for Record<T> {
             delivered: Vec::new(),
             said_too_early: false,
             weak_leader: false,
-            elected: false,
         }
     }
 }
@@ -76,7 +73,6 @@ impl<T: Clone + PartialEq> Record<T> {
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader, after);
             if let Some(Role::Looking(election)) = before.map(State::role) {
-                self.elected = true;
                 self.weak_leader |= !is_strongest(id, election, own_recency);
             }
         }
@@ -440,10 +436,8 @@ pub fn is_durable<P: Recorded>(disk: &Storage<P>, message: &Message<P>) -> bool 
     match message {
         Message::AckEpoch {
             epoch, last_zxid, ..
-        } => disk.accepted_epoch >= *epoch && disk.history.contains(*last_zxid),
-        Message::Ack { epoch, zxid } => {
-            disk.current_epoch >= *epoch && disk.history.contains(*zxid)
-        }
+        } => disk.accepted_epoch >= *epoch && disk.history.covers(*last_zxid),
+        Message::Ack { epoch, zxid } => disk.current_epoch >= *epoch && disk.history.covers(*zxid),
         // The leader's own promise.
         Message::NewEpoch { epoch, .. } => disk.accepted_epoch >= *epoch,
         Message::Notification(_)
@@ -510,7 +504,7 @@ pub fn strongest_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 
 /// Somebody has won an election.
 pub fn somebody_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.record.elected
+    e.running().any(|(_, state)| state.is_leading())
 }
 
 /// Every invariant: id, predicate, witness.
