@@ -4,7 +4,9 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
-use crate::intern::{Interned, Interner};
+use crate::intern::{Interned, Interner, fingerprint};
+use crate::memo::{Key, Memo};
+use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Process, World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::ServerId;
@@ -17,6 +19,8 @@ use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
 use stateright::{Model, Property};
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thing that can happen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,24 +57,48 @@ pub struct Setting {
     /// Whether a heartbeat is an action. It repeats what is in the network already, so leaving it
     /// out loses no state; a test holds that.
     pub heartbeats: bool,
+    /// Whether states that differ only in the names of servers are taken for one. Only with external
+    /// elections: votes compare ids.
+    pub symmetry: bool,
 }
 
 /// An ensemble in its environment.
 pub struct Environment {
+    /// Different for each model of this process.
+    id: u64,
     pub setting: Setting,
     pub bounds: Bounds,
     pub zab: Zab<Writes>,
     pub invariants: Vec<Invariant<Writes>>,
     properties: Vec<Property<Self>>,
+    renamings: Renamings,
     processes: Interner<Process>,
     envelopes: Interner<Envelope>,
     records: Interner<Record<u8>>,
+    steps: Memo<Option<&'static LocalStep>>,
+    verdicts: Memo<Verdict>,
 }
 
-/// What a step does to one server.
+/// Which invariants hold, and which witnesses are found: a bit for each.
+#[derive(Clone, Copy)]
+struct Verdict {
+    holds: u16,
+    witnessed: u16,
+}
+
+/// What a step does to one server, as the handlers bring it about.
 struct Step {
     process: Process,
     sent: SmallVec<[Envelope; 8]>,
+    said_too_early: bool,
+}
+
+/// What a step does to one server, with all its parts interned. It depends on that server and the
+/// action alone, so it is computed once and looked up from then on.
+struct LocalStep {
+    server: ServerId,
+    after: Interned<Process>,
+    sent: SmallVec<[Interned<Envelope>; 4]>,
     said_too_early: bool,
 }
 
@@ -106,15 +134,26 @@ impl Environment {
             "an unknown invariant among {ids:?}"
         );
         let properties = properties(&invariants, witnesses);
+        let size = bounds.servers + bounds.observers;
+        let renamings = match setting.elections {
+            // No handler compares ids: the servers are interchangeable.
+            Elections::External if setting.symmetry => Renamings::of_voters(bounds.servers, size),
+            Elections::External | Elections::Held => Renamings::none(size),
+        };
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             setting,
             bounds,
             zab,
             invariants,
             properties,
+            renamings,
             processes: Interner::default(),
             envelopes: Interner::default(),
             records: Interner::default(),
+            steps: Memo::default(),
+            verdicts: Memo::default(),
         }
     }
 
@@ -139,6 +178,38 @@ impl Environment {
             zab: &self.zab,
             servers: &servers,
             record: world.record.get(),
+        })
+    }
+
+    /// What the invariants say of a world. They see the servers and the record, not the network and
+    /// the budgets, so many worlds share a verdict; and a world is asked for one after the other.
+    fn verdict(&self, world: &World) -> Verdict {
+        let servers = fingerprint(&world.servers);
+        let key = (
+            servers,
+            world.record.fingerprint() ^ self.id.rotate_right(8),
+        );
+        LAST_VERDICT.with(|last| match last.get() {
+            Some((known, verdict)) if known == key => verdict,
+            _ => {
+                let verdict = self.verdicts.get(key, || self.judge(world));
+                last.set(Some((key, verdict)));
+                verdict
+            }
+        })
+    }
+
+    fn judge(&self, world: &World) -> Verdict {
+        self.observe(world, |ensemble| {
+            let mut verdict = Verdict {
+                holds: 0,
+                witnessed: 0,
+            };
+            for (i, invariant) in self.invariants.iter().enumerate() {
+                verdict.holds |= u16::from((invariant.holds)(ensemble)) << i;
+                verdict.witnessed |= u16::from((invariant.witness)(ensemble)) << i;
+            }
+            verdict
         })
     }
 
@@ -239,6 +310,55 @@ impl Environment {
         step
     }
 
+    /// The step of the server that an action concerns, from the table if it was taken before.
+    fn step_of(&self, world: &World, action: Action) -> Option<&'static LocalStep> {
+        let (server, what) = match action {
+            Action::Deliver(envelope) => (envelope.dst, envelope.address() as u64),
+            Action::Flush(server) => (server, 1),
+            Action::Elect { server, leader } => (server, 2 | u64::from(leader.0) << 8),
+            Action::Finalize(server) => (server, 3),
+            Action::Write(server) => (server, 4 | u64::from(world.budget.writes) << 8),
+            Action::Timeout(server) => (server, 5),
+            Action::Crash { server, kept } => (server, 6 | u64::from(kept) << 8),
+            Action::Restart(server) => (server, 7),
+            Action::Snapshot(server) => (server, 0),
+            Action::Heartbeat(server) => (server, 9),
+        };
+        // A server's state says who it is, except while it is down; an address is a multiple of 8.
+        let what = what | u64::from(server.0) << 56;
+        self.steps
+            .get((world.server(server).address() as u64, what), || {
+                let (server, step) = self.local_step(world, action)?;
+                Some(Box::leak(Box::new(self.interned(server, step))))
+            })
+    }
+
+    fn intern_process(&self, process: Process) -> Interned<Process> {
+        self.processes
+            .intern(process, |process| self.renamings.images(process))
+    }
+
+    fn intern_envelopes(&self, sent: SmallVec<[Envelope; 8]>) -> SmallVec<[Interned<Envelope>; 4]> {
+        let images = |envelope: &Envelope| self.renamings.images(envelope);
+        sent.into_iter()
+            .map(|envelope| self.envelopes.intern(envelope, images))
+            .collect()
+    }
+
+    fn intern_record(&self, record: Record<u8>) -> Interned<Record<u8>> {
+        self.records
+            .intern(record, |record| self.renamings.images(record))
+    }
+
+    fn interned(&self, server: ServerId, step: Step) -> LocalStep {
+        LocalStep {
+            server,
+            after: self.intern_process(step.process),
+            sent: self.intern_envelopes(step.sent),
+            said_too_early: step.said_too_early,
+        }
+    }
+
     /// The step of the server that an action concerns.
     fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
         let local = |server: ServerId, step| Some((server, step?));
@@ -326,10 +446,10 @@ impl Environment {
     }
 
     /// The world after a step of one server.
-    fn conclude(&self, world: &World, server: ServerId, step: Step) -> World {
+    fn conclude(&self, world: &World, step: &LocalStep) -> World {
         let mut next = world.clone();
+        let LocalStep { server, after, .. } = *step;
         let before = world.server(server);
-        let after = self.processes.intern(step.process);
         next.servers[usize::from(server.0) - 1] = after;
         self.write_record(
             &mut next,
@@ -341,9 +461,9 @@ impl Environment {
         if after != before {
             self.drop_obsolete(&mut next, server);
         }
-        for envelope in step.sent {
-            if !self.is_obsolete(&next, &envelope) {
-                next.send(self.envelopes.intern(envelope));
+        for envelope in &step.sent {
+            if !self.is_obsolete(&next, envelope) {
+                next.send(*envelope);
             }
         }
         next
@@ -359,9 +479,10 @@ impl Environment {
     ) {
         let Some(state) = &after.state else { return };
         let old = before.state.as_ref();
+        let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
         let news = said_too_early
-            || state.is_leading()
-            || old.map(State::committed) != Some(state.committed());
+            || old.map(State::committed) != Some(state.committed())
+            || (state.is_leading() && old.map(said) != Some(said(state)));
         if news {
             let mut record = next.record.get().clone();
             record.said_too_early |= said_too_early;
@@ -371,7 +492,7 @@ impl Environment {
             };
             record.observe(server, old, state, recency);
             if record != *next.record {
-                next.record = self.records.intern(record);
+                next.record = self.intern_record(record);
             }
         }
     }
@@ -484,18 +605,20 @@ impl Model for Environment {
         };
         let mut world = World {
             servers: (0..self.size())
-                .map(|_| self.processes.intern(none()))
+                .map(|_| self.intern_process(none()))
                 .collect(),
             network: SmallVec::new(),
-            record: self.records.intern(Record::default()),
+            record: self.intern_record(Record::default()),
             budget: Budget::of(&self.bounds),
+            fingerprint: 0,
         };
         if !self.setting.start_down {
             for id in world.ids() {
-                let step = self.start(id, Storage::default());
-                world = self.conclude(&world, id, step);
+                let step = self.interned(id, self.start(id, Storage::default()));
+                world = self.conclude(&world, &step);
             }
         }
+        world.seal(&self.renamings);
         vec![world]
     }
 
@@ -514,8 +637,7 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let (server, step) = self.local_step(world, action)?;
-        let mut next = self.conclude(world, server, step);
+        let mut next = self.conclude(world, self.step_of(world, action)?);
         match action {
             Action::Write(_) => next.budget.writes -= 1,
             Action::Timeout(_) => next.budget.timeouts -= 1,
@@ -528,12 +650,21 @@ impl Model for Environment {
             | Action::Restart(_)
             | Action::Heartbeat(_) => {}
         }
-        (next != *world).then_some(next)
+        if next == *world {
+            return None;
+        }
+        next.seal(&self.renamings);
+        Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         self.properties.clone()
     }
+}
+
+thread_local! {
+    /// The verdict that this thread asked for last.
+    static LAST_VERDICT: Cell<Option<(Key, Verdict)>> = const { Cell::new(None) };
 }
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
@@ -542,10 +673,10 @@ const MOST: usize = 16;
 
 fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
     fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
-        model.observe(world, model.invariants[I].holds)
+        model.verdict(world).holds & (1 << I) != 0
     }
     fn witness<const I: usize>(model: &Environment, world: &World) -> bool {
-        model.observe(world, model.invariants[I].witness)
+        model.verdict(world).witnessed & (1 << I) != 0
     }
     macro_rules! conditions {
         ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };

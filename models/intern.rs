@@ -3,6 +3,7 @@
 //! An interned value carries its hash, so that a state is hashed without looking into it. Interned
 //! values live as long as the process: the parts of states are few, their combinations are many.
 
+use crate::symmetry::Images;
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use std::fmt;
@@ -14,6 +15,8 @@ pub struct Interned<T: 'static>(&'static Slot<T>);
 
 struct Slot<T> {
     hash: u64,
+    /// The hashes under each renaming of the servers.
+    images: Images,
     value: T,
 }
 
@@ -21,6 +24,11 @@ impl<T> Interned<T> {
     /// The hash of the value; the same in every run.
     pub fn fingerprint(self) -> u64 {
         self.0.hash
+    }
+
+    /// The hash that the value would have under the renaming with this number.
+    pub fn image(self, renaming: usize) -> u64 {
+        self.0.images[renaming]
     }
 
     /// The address, as a key for tables.
@@ -90,8 +98,8 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Hash + Eq> Interner<T> {
-    /// The interned form of `value`.
-    pub fn intern(&self, value: T) -> Interned<T> {
+    /// The interned form of `value`; `images` finds its hashes under each renaming, if it is new.
+    pub fn intern(&self, value: T, images: impl FnOnce(&T) -> Images) -> Interned<T> {
         let hash = fingerprint(&value);
         let shard = &self.shards[(hash >> 58) as usize];
         let mut table = shard
@@ -105,8 +113,12 @@ impl<T: Hash + Eq> Interner<T> {
         match slot {
             hashbrown::hash_table::Entry::Occupied(known) => Interned(*known.get()),
             hashbrown::hash_table::Entry::Vacant(vacant) => {
-                // The old value is compared before, so a copy is made only of what is new.
-                let slot: &'static Slot<T> = Box::leak(Box::new(Slot { hash, value }));
+                let images = images(&value);
+                let slot: &'static Slot<T> = Box::leak(Box::new(Slot {
+                    hash,
+                    images,
+                    value,
+                }));
                 vacant.insert(slot);
                 Interned(slot)
             }

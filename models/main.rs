@@ -2,6 +2,8 @@ mod bounds;
 mod engine;
 mod environment;
 mod intern;
+mod memo;
+mod symmetry;
 mod world;
 use bounds::Bounds;
 use environment::*;
@@ -24,6 +26,7 @@ fn main() {
         },
         start_down: std::env::args().any(|a| a == "down"),
         heartbeats: std::env::args().any(|a| a == "hb"),
+        symmetry: !std::env::args().any(|a| a == "nosym"),
     };
     let ids: Vec<&str> = if std::env::args().any(|a| a == "noinv") {
         vec![]

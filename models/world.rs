@@ -1,7 +1,8 @@
 //! The state of the environment: servers with their disks, the network, budgets, and the record.
 
 use crate::bounds::Bounds;
-use crate::intern::Interned;
+use crate::intern::{Interned, fingerprint};
+use crate::symmetry::Renamings;
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
@@ -80,9 +81,11 @@ pub struct World {
     /// By server id, from 1.
     pub servers: SmallVec<[Interned<Process>; 3]>,
     /// In the order of their hashes.
-    pub network: SmallVec<[Interned<Envelope>; 12]>,
+    pub network: SmallVec<[Interned<Envelope>; 24]>,
     pub record: Interned<Record<u8>>,
     pub budget: Budget,
+    /// See [`World::seal`].
+    pub fingerprint: u64,
 }
 
 impl World {
@@ -105,25 +108,46 @@ impl World {
     }
 }
 
-/// From the hashes of the parts alone.
-impl Hash for World {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for server in &self.servers {
-            state.write_u64(server.fingerprint());
-        }
-        // A set: the order of its members says nothing.
-        state.write_u64(
-            self.network
-                .iter()
-                .fold(0, |sum, e| e.fingerprint().wrapping_add(sum)),
-        );
-        state.write_u64(self.record.fingerprint());
+impl World {
+    /// Computes the hash anew, after a change.
+    ///
+    /// It is made of the hashes of the parts, each in the renaming that gives the least sum. The
+    /// network is a set, and a server's place goes in with its hash, so sums will do.
+    pub fn seal(&mut self, renamings: &Renamings) {
+        let least = (0..renamings.len())
+            .map(|renaming| {
+                let servers = self.ids().zip(&self.servers).map(|(id, server)| {
+                    let place = u64::from(renamings.name(renaming, id).0);
+                    mix(server.image(renaming), place)
+                });
+                let network = self.network.iter().map(|envelope| envelope.image(renaming));
+                servers
+                    .chain(network)
+                    .fold(self.record.image(renaming), u64::wrapping_add)
+            })
+            .min();
         let Budget {
             writes,
             timeouts,
             crashes,
             snapshots,
         } = self.budget;
-        state.write_u32(u32::from_le_bytes([writes, timeouts, crashes, snapshots]));
+        let budget = u32::from_le_bytes([writes, timeouts, crashes, snapshots]);
+        self.fingerprint = fingerprint(&(least, budget));
+    }
+}
+
+/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
+/// not linear (the finalizer of SplitMix64).
+fn mix(hash: u64, place: u64) -> u64 {
+    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.fingerprint);
     }
 }

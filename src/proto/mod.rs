@@ -1,6 +1,7 @@
 //! ZooKeeper's client protocol and files: the records, and their bytes.
 //!
-//! Pure functions between types and bytes: no sockets, no files. Nothing here panics on any input.
+//! Spec: `spec/5-service.md` and `spec/6-server.md`. Pure functions between types and bytes. What they
+//! must never do: open a socket or a file, or panic on any input.
 
 pub mod codec;
 pub mod opcode;
@@ -9,6 +10,11 @@ pub mod reply;
 pub mod request;
 pub mod snapshot;
 pub mod txnlog;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use codec::DecodeError;
 pub use records::*;

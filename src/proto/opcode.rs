@@ -1,4 +1,6 @@
 //! The numbers of requests, which transactions and the results of a multi use too (`ZooDefs.OpCode`).
+//!
+//! Spec: `spec/5-service.md`, "Requests". What it must never do: differ from ZooKeeper's.
 
 pub const CREATE: i32 = 1;
 pub const DELETE: i32 = 2;

@@ -1,4 +1,7 @@
-//! The records of the client protocol as types. Their bytes are in [`super`]'s codec.
+//! The records of the client protocol as types. Their bytes are in [`super::request`] and
+//! [`super::reply`].
+//!
+//! Spec: `spec/5-service.md`, "Requests" and "Replies". What it must never do: know how it is encoded.
 
 use crate::types::Zxid;
 use crate::znode::{Acl, ErrorCode, SessionId, Stat};

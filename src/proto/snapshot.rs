@@ -14,7 +14,7 @@ use crate::znode::{AclList, BuildError, Node, SessionId, Tree, TreeBuilder, acl}
 use bytes::Bytes;
 use simd_adler32::Adler32;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use thiserror::Error;
 
 const MAGIC: i32 = i32::from_be_bytes(*b"ZKSN");
@@ -24,10 +24,13 @@ const DATABASE: i64 = -1;
 /// The number that stands for `OPEN_ACL_UNSAFE` without being in the list of ACLs.
 const OPEN_ACL: i64 = -1;
 
+/// How many bytes are read, written and summed at a time.
+const CHUNK: usize = 64 << 10;
+
 /// Why a snapshot could not be read.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
-    /// The file could not be read, or ends too early.
+    /// The file could not be read, or ends within the field that starts at `at`.
     #[error("the snapshot cannot be read at byte {at}: {source}")]
     Io {
         at: u64,
@@ -61,7 +64,8 @@ pub enum SnapshotError {
     NoEnd,
 }
 
-/// Writes a tree as a snapshot. The caller buffers nothing: about 64 KiB are written at a time.
+/// Writes a tree as a snapshot, about 64 KiB at a time: `out` needs no buffer. The zxid to put in the
+/// file's name is [`Tree::last_zxid`].
 pub fn write_snapshot(tree: &Tree, out: impl Write) -> io::Result<()> {
     let mut stream = Output::new(out);
     let writer = &mut stream.writer;
@@ -105,7 +109,8 @@ fn write_node(node: &Node, acl: i64, writer: &mut Writer) {
         .zxid(node.pzxid);
 }
 
-/// Reads a snapshot whose last transaction is at `zxid`.
+/// Reads a snapshot whose last transaction is at `zxid`: the number in the file's name. It is read
+/// about 64 KiB at a time: `input` needs no buffer.
 pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError> {
     let mut input = Input::new(input);
     let (magic, version) = (input.i32()?, input.i32()?);
@@ -148,8 +153,6 @@ struct Output<W> {
 }
 
 impl<W: Write> Output<W> {
-    const FULL: usize = 64 << 10;
-
     fn new(out: W) -> Self {
         Self {
             out,
@@ -160,7 +163,7 @@ impl<W: Write> Output<W> {
 
     fn flush_if_full(&mut self) -> io::Result<()> {
         match self.writer.as_bytes().len() {
-            0..Self::FULL => Ok(()),
+            0..CHUNK => Ok(()),
             _ => self.flush(),
         }
     }
@@ -183,11 +186,11 @@ impl<W: Write> Output<W> {
 
 /// Reads records through the checksum.
 struct Input<R> {
-    input: R,
+    input: BufReader<R>,
     at: u64,
     checksum: Adler32,
-    /// The bytes of the record that is being read.
-    record: Vec<u8>,
+    /// The last bytes that were read, which the checksum does not have yet.
+    recent: Vec<u8>,
 }
 
 impl<R: Read> Input<R> {
@@ -196,34 +199,47 @@ impl<R: Read> Input<R> {
 
     fn new(input: R) -> Self {
         Self {
-            input,
+            input: BufReader::with_capacity(CHUNK, input),
             at: 0,
             checksum: Adler32::new(),
-            record: Vec::new(),
+            recent: Vec::new(),
         }
     }
 
-    /// Reads `len` bytes to the end of the record. A false length allocates no more than the file has.
-    fn extend(&mut self, len: usize) -> Result<(), SnapshotError> {
-        let start = self.record.len();
-        let io_error = |at, source| SnapshotError::Io { at, source };
-        let read = (&mut self.input)
-            .take(len as u64)
-            .read_to_end(&mut self.record)
-            .map_err(|source| io_error(self.at, source))?;
-        self.at += read as u64;
-        if read < len {
-            return Err(io_error(self.at, io::ErrorKind::UnexpectedEof.into()));
+    /// Reads the next `len` bytes. A false length allocates no more than the file has.
+    fn take(&mut self, len: usize) -> Result<&[u8], SnapshotError> {
+        // The checksum of a field at a time would take longer than all the rest.
+        if self.recent.len() >= CHUNK {
+            self.sum();
         }
-        self.checksum.write(&self.record[start..]);
-        Ok(())
+        let start = self.recent.len();
+        let read = if len <= CHUNK {
+            self.recent.resize(start + len, 0);
+            let read = self.input.read_exact(&mut self.recent[start..]);
+            read.map_err(|error| match error.kind() {
+                // Its own message is about a buffer, not about the file.
+                io::ErrorKind::UnexpectedEof => io::ErrorKind::UnexpectedEof.into(),
+                _ => error,
+            })
+        } else {
+            let input = &mut self.input;
+            let read = input.take(len as u64).read_to_end(&mut self.recent);
+            read.and_then(|read| match read == len {
+                true => Ok(()),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            })
+        };
+        read.map_err(|source| SnapshotError::Io {
+            at: self.at,
+            source,
+        })?;
+        self.at += len as u64;
+        Ok(&self.recent[start..])
     }
 
-    /// Reads `len` bytes as a record of its own.
-    fn record(&mut self, len: usize) -> Result<Reader<'_>, SnapshotError> {
-        self.record.clear();
-        self.extend(len)?;
-        Ok(Reader::new(&self.record))
+    fn sum(&mut self) {
+        self.checksum.write(&self.recent);
+        self.recent.clear();
     }
 
     fn malformed(&self, source: DecodeError) -> SnapshotError {
@@ -235,15 +251,13 @@ impl<R: Read> Input<R> {
 
     fn i32(&mut self) -> Result<i32, SnapshotError> {
         let mut array = [0; 4];
-        self.record(4)?;
-        array.copy_from_slice(&self.record);
+        array.copy_from_slice(self.take(4)?);
         Ok(i32::from_be_bytes(array))
     }
 
     fn i64(&mut self) -> Result<i64, SnapshotError> {
         let mut array = [0; 8];
-        self.record(8)?;
-        array.copy_from_slice(&self.record);
+        array.copy_from_slice(self.take(8)?);
         Ok(i64::from_be_bytes(array))
     }
 
@@ -259,18 +273,15 @@ impl<R: Read> Input<R> {
 
     fn buffer(&mut self) -> Result<Bytes, SnapshotError> {
         let len = self.length()?;
-        self.record(len)?;
-        Ok(Bytes::copy_from_slice(&self.record))
+        Ok(Bytes::copy_from_slice(self.take(len)?))
     }
 
     fn string(&mut self) -> Result<String, SnapshotError> {
         let len = self.length()?;
-        self.record(len)?;
-        Ok(String::from_utf8_lossy(&self.record).into_owned())
+        Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
     }
 
     fn acl(&mut self) -> Result<AclList, SnapshotError> {
-        // Read the entries' own lengths, to know how many bytes the record has.
         let mut acl = Vec::new();
         for _ in 0..self.length()? {
             let perms = acl::Perms(self.i32()?);
@@ -287,8 +298,9 @@ impl<R: Read> Input<R> {
         let data = self.buffer()?;
         let mut number = 0;
         let node = self
-            .record(Self::NODE_BYTES)
-            .map(|mut reader| -> Result<Node, DecodeError> {
+            .take(Self::NODE_BYTES)
+            .map(|bytes| -> Result<Node, DecodeError> {
+                let mut reader = Reader::new(bytes);
                 number = reader.i64()?;
                 Ok(Node {
                     data,
@@ -317,6 +329,7 @@ impl<R: Read> Input<R> {
 
     /// Reads the checksum and the mark of the end.
     fn finish(mut self) -> Result<(), SnapshotError> {
+        self.sum();
         let found = self.checksum.finish();
         let expected = self.i64()?;
         if expected != i64::from(found) {

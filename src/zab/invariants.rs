@@ -46,8 +46,6 @@ pub struct Record<T> {
     pub said_too_early: bool,
     /// Whether a server won an election against a supporter that should have won itself.
     pub weak_leader: bool,
-    /// Whether a server won an election.
-    pub elected: bool,
 }
 
 impl<T> Default for Record<T> {
@@ -58,7 +56,6 @@ impl<T> Default for Record<T> {
             delivered: Vec::new(),
             said_too_early: false,
             weak_leader: false,
-            elected: false,
         }
     }
 }
@@ -76,7 +73,6 @@ impl<T: Clone + PartialEq> Record<T> {
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader, after);
             if let Some(Role::Looking(election)) = before.map(State::role) {
-                self.elected = true;
                 self.weak_leader |= !is_strongest(id, election, own_recency);
             }
         }
@@ -510,7 +506,7 @@ pub fn strongest_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 
 /// Somebody has won an election.
 pub fn somebody_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.record.elected
+    e.running().any(|(_, state)| state.is_leading())
 }
 
 /// Every invariant: id, predicate, witness.

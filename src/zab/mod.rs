@@ -11,6 +11,7 @@ pub mod invariants;
 pub mod message;
 pub mod obsolete;
 pub mod state;
+pub mod symmetry;
 pub mod variant;
 
 mod broadcast;

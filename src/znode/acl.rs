@@ -221,3 +221,143 @@ fn ip_matches(client: &str, range: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(perms: Perms, scheme: &str, id: &str) -> Acl {
+        let who = AuthId::new(scheme, id);
+        Acl { perms, who }
+    }
+
+    fn ip(address: &str) -> AuthId {
+        AuthId::ip(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_digest_is_the_sha1_of_user_and_password() {
+        // The value that ZooKeeper's documentation and tools give for it.
+        assert_eq!(
+            digest_id("super:test"),
+            "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+        );
+        assert_eq!(
+            AuthId::digest(b"super:test"),
+            AuthId::new("digest", "super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+        );
+    }
+
+    #[test]
+    fn the_world_may_do_what_its_entry_says_and_nothing_more() {
+        let acl = [entry(Perms(5), "world", "anyone")];
+        assert!(permits(&acl, Perms::READ, &[]));
+        assert!(permits(&acl, Perms::CREATE, &[ip("10.0.0.1")]));
+        assert!(!permits(&acl, Perms::WRITE, &[ip("10.0.0.1")]));
+    }
+
+    #[test]
+    fn an_identity_is_compared_whole_and_within_its_scheme() {
+        let acl = [entry(Perms::ALL, "digest", "ann:xyz")];
+        assert!(permits(
+            &acl,
+            Perms::WRITE,
+            &[AuthId::new("digest", "ann:xyz")]
+        ));
+        assert!(!permits(
+            &acl,
+            Perms::WRITE,
+            &[AuthId::new("digest", "ann:xy")]
+        ));
+        assert!(!permits(
+            &acl,
+            Perms::WRITE,
+            &[AuthId::new("x509", "ann:xyz")]
+        ));
+        assert!(!permits(&acl, Perms::WRITE, &[]));
+    }
+
+    #[test]
+    fn the_superuser_and_an_empty_list_allow_everything() {
+        let acl = [entry(Perms::READ, "digest", "ann:xyz")];
+        assert!(permits(&acl, Perms::ADMIN, &[AuthId::superuser()]));
+        assert!(permits(&[], Perms::ADMIN, &[]));
+    }
+
+    #[test]
+    fn an_address_is_compared_under_the_mask() {
+        let cases = [
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false),
+            ("10.1.2.3", "10.1.0.0/16", true),
+            ("10.2.2.3", "10.1.0.0/16", false),
+            ("10.1.2.3", "10.1.2.2/31", true),
+            ("10.1.2.3", "10.1.2.4/31", false),
+            ("192.168.0.1", "0.0.0.0/0", true),
+            ("192.168.0.1", "::/0", false),
+            ("192.168.0.1", "192.168.0.0/33", false),
+            ("192.168.0.1", "nonsense", false),
+            ("2001:db8::1", "2001:db8::/32", true),
+            ("2001:db9::1", "2001:db8::/32", false),
+            ("::ffff:10.1.2.3", "10.1.2.3", true),
+        ];
+        for (client, range, expected) in cases {
+            let acl = [entry(Perms::READ, "ip", range)];
+            let permitted = permits(&acl, Perms::READ, &[ip(client)]);
+            assert_eq!(permitted, expected, "{client} in {range}");
+        }
+    }
+
+    #[test]
+    fn a_stored_list_names_who_asked_instead_of_auth() {
+        let ann = AuthId::digest(b"ann:secret");
+        let ids = [ip("10.0.0.1"), ann.clone()];
+        let asked = [
+            entry(Perms::READ, "world", "anyone"),
+            entry(Perms::ALL, "auth", ""),
+            entry(Perms::READ, "world", "anyone"),
+        ];
+        let stored = fixup(&asked, &ids).unwrap();
+        let expected = [
+            entry(Perms::READ, "world", "anyone"),
+            entry(Perms::ALL, "digest", &ann.id),
+        ];
+        assert_eq!(*stored, expected);
+        assert_eq!(fixup(&asked, &ids[..1]), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn a_list_that_is_empty_or_malformed_is_refused() {
+        let valid = [
+            ("digest", "ann:xyz"),
+            ("digest", ":xyz"),
+            ("ip", "10.0.0.0/8"),
+            ("ip", "::1"),
+        ];
+        for (scheme, id) in valid {
+            let acl = [entry(Perms::ALL, scheme, id)];
+            assert_eq!(fixup(&acl, &[]).as_deref(), Ok(&acl[..]));
+        }
+        let refused = [
+            ("world", "everyone"),
+            ("digest", "ann"),
+            ("digest", "ann:"),
+            ("digest", "ann:x:y"),
+            ("ip", "10.0.0.0/33"),
+            ("ip", "10.0.0"),
+            ("ip", "10.0.0.0/x"),
+            ("auth", ""),
+            ("sasl", "ann"),
+            ("", ""),
+        ];
+        for (scheme, id) in refused {
+            let acl = [entry(Perms::ALL, scheme, id)];
+            assert_eq!(
+                fixup(&acl, &[]),
+                Err(ErrorCode::InvalidAcl),
+                "{scheme}:{id}"
+            );
+        }
+        assert_eq!(fixup(&[], &[]), Err(ErrorCode::InvalidAcl));
+    }
+}

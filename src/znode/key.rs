@@ -119,3 +119,68 @@ impl Comparable<Key> for Probe<'_> {
 pub(super) fn hash(part: &str) -> u64 {
     FixedState::default().hash_one(part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::znode::{Node, Tree};
+    use im::OrdMap;
+
+    /// A key whose hashes are what somebody chose.
+    fn forged(parent_hash: u64, name_hash: u64, path: &str) -> Key {
+        Key {
+            parent_hash,
+            name_hash,
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn paths_with_equal_hashes_stay_apart() {
+        let paths = ["/a", "/b/c", "/c", "", "/aa"];
+        let map: OrdMap<Key, &str> = paths.iter().map(|p| (forged(1, 2, p), *p)).collect();
+        assert_eq!(map.len(), paths.len());
+        for path in paths {
+            let probe = Probe {
+                parent_hash: 1,
+                name_hash: 2,
+                path,
+            };
+            assert_eq!(map.get(&probe), Some(&path));
+        }
+    }
+
+    #[test]
+    fn siblings_are_neighbours() {
+        let siblings: Vec<Key> = (0..100).map(|i| Key::new(&format!("/a/b/{i}"))).collect();
+        let start = Probe::before_children(hash("/a/b"));
+        for key in &siblings {
+            assert!(key.is_below(hash("/a/b")));
+            assert_eq!(start.compare(key), Ordering::Less);
+        }
+        assert!(!Key::new("/a/b").is_below(hash("/a/b")));
+        assert!(Key::new("/a").is_below(hash("/")));
+        // The root is nobody's child, not even its own.
+        assert!(!Key::new("/").is_below(hash("/")));
+    }
+
+    #[test]
+    fn children_of_another_path_with_the_same_hash_are_not_listed() {
+        let mut tree = Tree::default();
+        let impostor = forged(hash("/zookeeper"), 0, "/another/child");
+        tree.nodes.insert(impostor, Arc::new(Node::initial()));
+        assert_eq!(tree.children("/zookeeper").unwrap(), ["config", "quota"]);
+    }
+
+    #[test]
+    fn a_key_is_compared_as_its_probe_is() {
+        let paths = ["/", "/a", "/b", "/a/b", "/a/c", "/a/b/c", "/zookeeper"];
+        for one in paths {
+            for other in paths {
+                let (key, other) = (Key::new(one), Key::new(other));
+                assert_eq!(key.cmp(&other), Probe::new(one).compare(&other));
+                assert_eq!(key == other, key.cmp(&other).is_eq());
+            }
+        }
+    }
+}

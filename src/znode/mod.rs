@@ -1,6 +1,7 @@
 //! The data tree: znodes, their stats and ACLs, sessions, and what transactions do to them.
 //!
-//! Everything here is deterministic: two trees that applied the same transactions are equal.
+//! Spec: `spec/5-service.md`. What it must never do: depend on anything but the transactions, so that
+//! two trees that applied the same ones are equal.
 
 pub mod acl;
 mod apply;
@@ -10,6 +11,8 @@ mod key;
 mod node;
 pub mod path;
 pub mod stat;
+#[cfg(test)]
+mod tests;
 mod tree;
 pub mod txn;
 

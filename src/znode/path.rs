@@ -98,3 +98,96 @@ pub fn join(parent: &str, name: &str) -> String {
         _ => format!("{parent}/{name}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_path_is_absolute_and_has_no_empty_or_relative_name() {
+        let cases = [
+            ("", Err(PathError::Empty)),
+            ("/", Ok(())),
+            ("/a", Ok(())),
+            ("/a/b-c_d e/ü/漢", Ok(())),
+            ("a", Err(PathError::Relative)),
+            ("a/b", Err(PathError::Relative)),
+            ("/a/", Err(PathError::TrailingSlash)),
+            ("//", Err(PathError::TrailingSlash)),
+            ("//a", Err(PathError::EmptyName(1))),
+            ("/a//b", Err(PathError::EmptyName(3))),
+            ("/.", Err(PathError::Dots(1))),
+            ("/..", Err(PathError::Dots(2))),
+            ("/a/./b", Err(PathError::Dots(3))),
+            ("/a/..", Err(PathError::Dots(4))),
+            ("/a/...", Ok(())),
+            ("/.a/b./a.b/..c", Ok(())),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(validate(path), expected, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_holds_no_control_private_or_special_character() {
+        let units = [
+            '\0', '\u{1}', '\u{1f}', '\u{7f}', '\u{9f}', '\u{e000}', '\u{f8ff}', '\u{fff0}',
+            '\u{ffff}',
+        ];
+        for forbidden in units {
+            let unit = forbidden as u32 as u16;
+            let path = format!("/a{forbidden}");
+            assert_eq!(validate(&path), Err(PathError::Forbidden { unit, at: 2 }));
+        }
+        for allowed in [' ', '~', '\u{a0}', '\u{d7ff}', '\u{f900}', '\u{ffef}'] {
+            assert_eq!(validate(&format!("/{allowed}")), Ok(()), "{allowed:?}");
+        }
+        // ZooKeeper looks at the two halves that UTF-16 has of a character beyond U+FFFF.
+        let expected = PathError::Forbidden {
+            unit: 0xd83d,
+            at: 1,
+        };
+        assert_eq!(validate("/😀"), Err(expected));
+    }
+
+    #[test]
+    fn the_suffix_of_a_sequential_path_completes_its_name() {
+        assert_eq!(validate_sequential("/a/"), Ok(()));
+        assert_eq!(validate_sequential("/"), Ok(()));
+        assert_eq!(validate_sequential("/a/."), Ok(()));
+        assert_eq!(validate_sequential("/a//"), Err(PathError::EmptyName(3)));
+        assert_eq!(validate_sequential("a"), Err(PathError::Relative));
+        assert_eq!(validate_sequential(""), Err(PathError::Relative));
+    }
+
+    #[test]
+    fn the_root_has_no_parent() {
+        assert_eq!(parent("/"), None);
+        assert_eq!(parent("/a"), Some("/"));
+        assert_eq!(parent("/a/b"), Some("/a"));
+        assert_eq!(parent("a"), None);
+        assert_eq!(basename("/"), "");
+        assert_eq!(basename("/a/b"), "b");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_without_a_panic(path in "\\PC*|[/.a\\x00]*") {
+            let _ = validate(&path);
+            let _ = validate_sequential(&path);
+            let _ = (parent(&path), basename(&path));
+        }
+
+        #[test]
+        fn parent_and_name_make_the_path(path in "(/[a-c.]{1,3}){1,4}") {
+            prop_assert_eq!(join(parent(&path).unwrap(), basename(&path)), path);
+        }
+
+        #[test]
+        fn a_valid_path_has_a_valid_parent(path in "(/[a-c.]{1,3}){1,4}") {
+            prop_assume!(validate(&path).is_ok());
+            prop_assert_eq!(validate(parent(&path).unwrap()), Ok(()));
+        }
+    }
+}

@@ -1,4 +1,7 @@
 //! What ZooKeeper tells of a znode beside its data.
+//!
+//! Spec: `spec/5-service.md`, "The tree". What it must never do: be kept. It is made of a
+//! [`Node`](super::Node) when a client asks.
 
 use super::SessionId;
 use crate::types::Zxid;

@@ -1,6 +1,9 @@
 //! Transactions: the changes that the ensemble agrees on, after ZooKeeper's own `TxnHeader` and
 //! `*Txn` records. A transaction says what changes, not what was asked: the leader has checked the
 //! request against the state that all earlier proposals add up to.
+//!
+//! Spec: `spec/5-service.md`, "Transactions". What it must never do: leave anything to be decided
+//! when it is applied.
 
 use super::{ErrorCode, acl::AclList};
 use bytes::Bytes;

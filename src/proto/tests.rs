@@ -1,0 +1,477 @@
+//! The bytes of records: there and back, and against nonsense.
+
+use super::codec::Reader;
+use super::*;
+use crate::types::Zxid;
+use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Stat, Tree, TreeBuilder};
+use crate::znode::{Txn, TxnBody, acl};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+pub(super) fn unhex(hex: &str) -> Vec<u8> {
+    let digit = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(digit).collect()
+}
+
+/// A message without its length prefix, which must be right.
+fn body(message: &[u8]) -> &[u8] {
+    let mut reader = Reader::new(message);
+    assert_eq!(reader.length().unwrap(), message.len() - 4);
+    &message[4..]
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}"
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec(text(), 0..4)
+}
+
+fn zxids() -> impl Strategy<Value = Zxid> {
+    any::<u64>().prop_map(Zxid)
+}
+
+fn acls() -> impl Strategy<Value = Vec<Acl>> {
+    let entry = (any::<i32>(), text(), text()).prop_map(|(perms, scheme, id)| Acl {
+        perms: Perms(perms),
+        who: AuthId { scheme, id },
+    });
+    prop::collection::vec(entry, 0..3)
+}
+
+fn stats() -> impl Strategy<Value = Stat> {
+    any::<([u64; 3], [i64; 3], [i32; 5])>().prop_map(|(zxids, longs, ints)| Stat {
+        czxid: Zxid(zxids[0]),
+        mzxid: Zxid(zxids[1]),
+        pzxid: Zxid(zxids[2]),
+        ctime: longs[0],
+        mtime: longs[1],
+        ephemeral_owner: SessionId(longs[2]),
+        version: ints[0],
+        cversion: ints[1],
+        aversion: ints[2],
+        data_length: ints[3],
+        num_children: ints[4],
+    })
+}
+
+fn errors() -> impl Strategy<Value = ErrorCode> {
+    (-130..0i32).prop_filter_map("an error code", ErrorCode::from_code)
+}
+
+fn creates() -> impl Strategy<Value = Request> {
+    let modes = prop_oneof![
+        Just(CreateMode::Persistent),
+        Just(CreateMode::Ephemeral),
+        Just(CreateMode::PersistentSequential),
+        Just(CreateMode::EphemeralSequential),
+        (4..i32::MAX).prop_map(CreateMode::Other),
+        (i32::MIN..0).prop_map(CreateMode::Other),
+    ];
+    (text(), bytes(), acls(), modes, any::<bool>()).prop_map(
+        |(path, data, acl, mode, with_stat)| Request::Create {
+            path,
+            data,
+            acl,
+            mode,
+            with_stat,
+        },
+    )
+}
+
+fn operations() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        creates(),
+        (text(), any::<i32>()).prop_map(|(path, version)| Request::Delete { path, version }),
+        (text(), any::<i32>()).prop_map(|(path, version)| Request::Check { path, version }),
+        (text(), bytes(), any::<i32>()).prop_map(|(path, data, version)| Request::SetData {
+            path,
+            data,
+            version
+        }),
+    ]
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        operations(),
+        (text(), any::<bool>()).prop_map(|(path, watch)| Request::Exists { path, watch }),
+        (text(), any::<bool>()).prop_map(|(path, watch)| Request::GetData { path, watch }),
+        text().prop_map(|path| Request::GetAcl { path }),
+        (text(), acls(), any::<i32>()).prop_map(|(path, acl, version)| Request::SetAcl {
+            path,
+            acl,
+            version
+        }),
+        (text(), any::<bool>(), any::<bool>()).prop_map(|(path, watch, with_stat)| {
+            Request::GetChildren {
+                path,
+                watch,
+                with_stat,
+            }
+        }),
+        text().prop_map(|path| Request::Sync { path }),
+        Just(Request::Ping),
+        Just(Request::CloseSession),
+        prop::collection::vec(operations(), 0..4).prop_map(Request::Multi),
+        (text(), bytes()).prop_map(|(scheme, auth)| Request::Auth { scheme, auth }),
+        (zxids(), texts(), texts(), texts()).prop_map(|(relative_zxid, data, exists, children)| {
+            Request::SetWatches {
+                relative_zxid,
+                data,
+                exists,
+                children,
+            }
+        }),
+        prop_oneof![16..100i32, 102..i32::MAX].prop_map(Request::Unimplemented),
+    ]
+}
+
+fn results() -> impl Strategy<Value = MultiResult> {
+    prop_oneof![
+        text().prop_map(MultiResult::Create),
+        (text(), stats()).prop_map(|(path, stat)| MultiResult::Create2(path, stat)),
+        Just(MultiResult::Delete),
+        stats().prop_map(MultiResult::SetData),
+        Just(MultiResult::Check),
+        prop::option::of(errors()).prop_map(MultiResult::Error),
+    ]
+}
+
+/// A request and a response to it.
+fn exchanges() -> impl Strategy<Value = (Request, Response)> {
+    requests().prop_flat_map(|request| {
+        let response = match &request {
+            Request::Create { with_stat, .. } => match with_stat {
+                false => text().prop_map(Response::Path).boxed(),
+                true => (text(), stats())
+                    .prop_map(|(path, stat)| Response::PathAndStat(path, stat))
+                    .boxed(),
+            },
+            Request::Sync { .. } => text().prop_map(Response::Path).boxed(),
+            Request::Exists { .. } | Request::SetData { .. } | Request::SetAcl { .. } => {
+                stats().prop_map(Response::Stat).boxed()
+            }
+            Request::GetData { .. } => (bytes(), stats())
+                .prop_map(|(data, stat)| Response::Data(data, stat))
+                .boxed(),
+            Request::GetAcl { .. } => (acls(), stats())
+                .prop_map(|(acl, stat)| Response::Acl(acl, stat))
+                .boxed(),
+            Request::GetChildren { with_stat, .. } => match with_stat {
+                false => texts().prop_map(Response::Children).boxed(),
+                true => (texts(), stats())
+                    .prop_map(|(names, stat)| Response::ChildrenAndStat(names, stat))
+                    .boxed(),
+            },
+            Request::Multi(_) => prop::collection::vec(results(), 0..4)
+                .prop_map(Response::Multi)
+                .boxed(),
+            Request::Delete { .. }
+            | Request::Check { .. }
+            | Request::Ping
+            | Request::Auth { .. }
+            | Request::SetWatches { .. }
+            | Request::CloseSession
+            | Request::Unimplemented(_) => Just(Response::Empty).boxed(),
+        };
+        (Just(request), response)
+    })
+}
+
+fn simple_bodies() -> impl Strategy<Value = TxnBody> {
+    prop_oneof![
+        (text(), bytes(), acls(), any::<bool>(), any::<i32>()).prop_map(
+            |(path, data, acl, ephemeral, parent_cversion)| TxnBody::Create {
+                path,
+                data,
+                acl: acl.into(),
+                ephemeral,
+                parent_cversion
+            }
+        ),
+        text().prop_map(|path| TxnBody::Delete { path }),
+        (text(), bytes(), any::<i32>()).prop_map(|(path, data, version)| TxnBody::SetData {
+            path,
+            data,
+            version
+        }),
+        (text(), any::<i32>()).prop_map(|(path, version)| TxnBody::Check { path, version }),
+    ]
+}
+
+fn txns() -> impl Strategy<Value = Txn> {
+    let bodies = prop_oneof![
+        simple_bodies(),
+        (text(), acls(), any::<i32>()).prop_map(|(path, acl, version)| TxnBody::SetAcl {
+            path,
+            acl: acl.into(),
+            version
+        }),
+        any::<i32>().prop_map(|timeout_ms| TxnBody::CreateSession { timeout_ms }),
+        texts().prop_map(|ephemerals| TxnBody::CloseSession { ephemerals }),
+        prop::option::of(errors()).prop_map(TxnBody::Error),
+        prop::collection::vec(simple_bodies(), 0..4).prop_map(TxnBody::Multi),
+        prop::collection::vec(prop::option::of(errors()), 1..4).prop_map(TxnBody::FailedMulti),
+    ];
+    (any::<i64>(), any::<i32>(), any::<i64>(), bodies).prop_map(|(session, cxid, time, body)| Txn {
+        session: SessionId(session),
+        cxid,
+        time,
+        body,
+    })
+}
+
+fn tree() -> Tree {
+    let mut builder = TreeBuilder::new(Zxid(0x2_0000_0007));
+    builder.session(SessionId(0x0100_0000_0000_0001), 30_000);
+    builder.session(SessionId(-5), 4_000);
+    builder.node("/", Node::initial()).unwrap();
+    let owner = SessionId(-5);
+    let data = Bytes::from_static(b"some data");
+    let node = Node::new(Zxid(9), 77, data, acl::read_unsafe(), owner);
+    builder.node("/a", Node::initial()).unwrap();
+    builder.node("/a/b", node).unwrap();
+    builder.finish().unwrap()
+}
+
+fn file() -> Vec<u8> {
+    let mut file = Vec::new();
+    write_snapshot(&tree(), &mut file).unwrap();
+    file
+}
+
+proptest! {
+    #[test]
+    fn a_request_is_read_as_it_was_written(xid in any::<i32>(), request in requests()) {
+        let message = encode_request(xid, &request);
+        prop_assert_eq!(decode_request(body(&message)), Ok((xid, request.clone())));
+        let header = (xid, opcode_of(&request));
+        prop_assert_eq!(decode_request_header(body(&message)), Ok(header));
+    }
+
+    #[test]
+    fn a_connect_is_read_as_it_was_written(
+        ints in any::<(i32, u64, i32, i64)>(),
+        password in bytes(),
+        read_only in any::<Option<bool>>(),
+    ) {
+        let request = ConnectRequest {
+            protocol_version: ints.0,
+            last_zxid_seen: Zxid(ints.1),
+            timeout_ms: ints.2,
+            session: SessionId(ints.3),
+            password: password.clone(),
+            read_only,
+        };
+        prop_assert_eq!(decode_connect(body(&encode_connect(&request))), Ok(request));
+        let response = ConnectResponse {
+            timeout_ms: ints.2,
+            session: SessionId(ints.3),
+            password,
+            read_only,
+        };
+        let message = encode_connect_response(&response);
+        prop_assert_eq!(decode_connect_response(body(&message)), Ok(response));
+    }
+
+    #[test]
+    fn a_reply_is_read_as_it_was_written(
+        xid in any::<i32>(),
+        zxid in zxids(),
+        (request, response) in exchanges(),
+        error in errors(),
+    ) {
+        for result in [Ok(response), Err(error)] {
+            let reply = Reply { xid, zxid, result };
+            let message = encode_reply(&reply);
+            let code = reply.result.as_ref().err().map_or(0, |error| error.code());
+            prop_assert_eq!(decode_reply_header(body(&message)), Ok((xid, zxid, code)));
+            prop_assert_eq!(decode_reply(body(&message), &request), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written(kind in 0..4usize, path in text(), zxid in zxids()) {
+        let kind = [
+            EventType::Created,
+            EventType::Deleted,
+            EventType::DataChanged,
+            EventType::ChildrenChanged,
+        ][kind];
+        let event = WatchEvent { kind, path, zxid };
+        prop_assert_eq!(decode_event(body(&encode_event(&event))), Ok(event));
+    }
+
+    #[test]
+    fn a_transaction_is_read_as_it_was_written(zxid in zxids(), txn in txns()) {
+        let record = encode_txn(zxid, &txn);
+        prop_assert_eq!(decode_txn(&record), Ok((zxid, txn.clone())));
+        // ZooKeeper writes a digest of the tree behind.
+        let mut with_digest = record;
+        with_digest.extend([0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8]);
+        prop_assert_eq!(decode_txn(&with_digest), Ok((zxid, txn)));
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        opcode in prop_oneof![-12..16i32, Just(100), Just(101)],
+        (request, _) in exchanges(),
+    ) {
+        let _ = decode_connect(&bytes);
+        let _ = decode_connect_response(&bytes);
+        let _ = decode_request(&bytes);
+        let _ = decode_reply(&bytes, &request);
+        let _ = decode_event(&bytes);
+        let _ = decode_txn(&bytes);
+        let _ = read_snapshot(&bytes[..], Zxid(1));
+
+        // With headers that name a record, and nonsense after them.
+        let mut message = [[0; 4], opcode.to_be_bytes()].concat();
+        message.extend(&bytes);
+        let _ = decode_request(&message);
+        let mut message = [0; 16].to_vec();
+        message.extend(&bytes);
+        let _ = decode_reply(&message, &request);
+        let mut message = [[0; 28].as_slice(), &opcode.to_be_bytes()].concat();
+        message.extend(&bytes);
+        let _ = decode_txn(&message);
+        let mut message = b"ZKSN\0\0\0\x02\xff\xff\xff\xff\xff\xff\xff\xff".to_vec();
+        message.extend(&bytes);
+        prop_assert!(read_snapshot(&message[..], Zxid(1)).is_err());
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_changed_makes_no_decoder_panic(
+        (request, response) in exchanges(),
+        txn in txns(),
+        at in any::<prop::sample::Index>(),
+        bit in 0..8u8,
+    ) {
+        let reply = Reply { xid: 1, zxid: Zxid(2), result: Ok(response) };
+        let reply = encode_reply(&reply);
+        let (sent, reply) = (encode_request(1, &request), body(&reply));
+        let (sent, record) = (body(&sent), encode_txn(Zxid(3), &txn));
+        for len in 0..sent.len() {
+            prop_assert!(decode_request(&sent[..len]).is_err());
+        }
+        for len in 0..reply.len() {
+            prop_assert!(decode_reply(&reply[..len], &request).is_err());
+        }
+        for len in 0..record.len() {
+            let _ = decode_txn(&record[..len]);
+        }
+        let changed = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            bytes
+        };
+        let _ = decode_request(&changed(sent));
+        let _ = decode_reply(&changed(reply), &request);
+        let _ = decode_txn(&changed(&record));
+    }
+
+    #[test]
+    fn a_snapshot_with_a_changed_bit_is_refused(at in any::<prop::sample::Index>(), bit in 0..8u8) {
+        let mut file = file();
+        let at = at.index(file.len());
+        // The database's id means nothing, and the checksum covers it all the same.
+        file[at] ^= 1 << bit;
+        prop_assert!(read_snapshot(&file[..], Zxid(1)).is_err());
+    }
+}
+
+#[test]
+fn a_snapshot_is_read_as_it_was_written_and_refused_when_cut() {
+    let file = file();
+    let zxid = tree().last_zxid();
+    assert_eq!(read_snapshot(&file[..], zxid).unwrap(), tree());
+    for len in 0..file.len() {
+        assert!(read_snapshot(&file[..len], zxid).is_err(), "cut at {len}");
+    }
+    // ZooKeeper 3.9 goes on after the first checksum.
+    let longer = [&file[..], &[1; 40]].concat();
+    assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+}
+
+#[test]
+fn a_snapshot_says_what_is_wrong_with_it() {
+    let refusal = |file: &[u8]| read_snapshot(file, Zxid(1)).unwrap_err().to_string();
+    let mut damaged = file();
+    assert_eq!(
+        refusal(&damaged[..20]),
+        "the snapshot cannot be read at byte 20: unexpected end of file"
+    );
+    assert!(
+        refusal(b"ZKLG\0\0\0\x02........").starts_with("not a snapshot: it starts with 0x5a4b4c47")
+    );
+    let at = damaged.len() - 20;
+    damaged[at] ^= 1;
+    assert!(refusal(&damaged).starts_with("the snapshot is damaged"));
+}
+
+#[test]
+fn an_unknown_opcode_is_a_request_that_is_not_implemented() {
+    let message = [[0, 0, 0, 9], [0, 0, 0, 107]].concat();
+    assert_eq!(
+        decode_request(&message),
+        Ok((9, Request::Unimplemented(107)))
+    );
+    // As is a multi with an operation that is not served: createContainer.
+    let multi = unhex(
+        "00000009 0000000e 00000013 00 ffffffff 1234"
+            .replace(' ', "")
+            .as_str(),
+    );
+    assert_eq!(decode_request(&multi), Ok((9, Request::Unimplemented(19))));
+}
+
+#[test]
+fn a_false_length_is_an_error_and_allocates_nothing() {
+    let get_data = |length: i32| {
+        let mut message = unhex("0000000100000004");
+        message.extend(length.to_be_bytes());
+        message.extend(b"/a\x01");
+        decode_request(&message)
+    };
+    assert!(get_data(2).is_ok());
+    assert_eq!(
+        get_data(-2),
+        Err(DecodeError::NegativeLength { at: 8, length: -2 })
+    );
+    assert_eq!(
+        get_data(i32::MAX),
+        Err(DecodeError::Truncated {
+            at: 15,
+            missing: i32::MAX as usize - 3
+        })
+    );
+    // A vector of two billion strings, of which there is none.
+    let watches = unhex(
+        "00000001000000650000000000000000 7fffffff"
+            .replace(' ', "")
+            .as_str(),
+    );
+    assert!(matches!(
+        decode_request(&watches),
+        Err(DecodeError::Truncated { .. })
+    ));
+}
+
+#[test]
+fn the_reply_to_a_request_that_failed_is_a_header_alone() {
+    let reply = Reply {
+        xid: 3,
+        zxid: Zxid(5),
+        result: Err(ErrorCode::NoNode),
+    };
+    let expected = unhex("00000010000000030000000000000005ffffff9b");
+    assert_eq!(encode_reply(&reply), expected);
+}

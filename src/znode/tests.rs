@@ -1,0 +1,630 @@
+//! The tree against ZooKeeper's rules, one by one, and against a naive tree that follows them with
+//! other means: it keeps what clients see, not what ZooKeeper keeps.
+
+use super::*;
+use crate::types::{Epoch, Zxid};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher;
+
+fn zxid(counter: u32) -> Zxid {
+    Zxid::new(Epoch(1), counter)
+}
+
+fn txn(session: i64, time: i64, body: TxnBody) -> Txn {
+    Txn {
+        session: SessionId(session),
+        cxid: 0,
+        time,
+        body,
+    }
+}
+
+fn create_body(path: &str, data: &[u8], ephemeral: bool, parent_cversion: i32) -> TxnBody {
+    TxnBody::Create {
+        path: path.to_owned(),
+        data: Bytes::copy_from_slice(data),
+        acl: acl::open_unsafe(),
+        ephemeral,
+        parent_cversion,
+    }
+}
+
+fn delete_body(path: &str) -> TxnBody {
+    TxnBody::Delete {
+        path: path.to_owned(),
+    }
+}
+
+/// Creates a znode as a leader would.
+fn create(tree: &mut Tree, counter: u32, path: &str) -> Stat {
+    let parent = path::parent(path).unwrap();
+    let cversion = tree.next_parent_cversion(parent).unwrap();
+    let body = create_body(path, b"data", false, cversion);
+    let applied = tree.apply(zxid(counter), &txn(7, 1000 + i64::from(counter), body));
+    match applied.outcome {
+        Ok(Outcome::Created(created, stat)) if created == path => stat,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_empty_server_has_zookeepers_own_znodes() {
+    let tree = Tree::default();
+    assert_eq!(tree.children("/").unwrap(), ["zookeeper"]);
+    assert_eq!(tree.children("/zookeeper").unwrap(), ["config", "quota"]);
+    assert_eq!(tree.znode_count(), 4);
+    // What a client of a fresh ZooKeeper sees.
+    let root = tree.stat("/").unwrap();
+    assert_eq!((root.cversion, root.num_children), (-1, 1));
+    assert_eq!(tree.stat("/zookeeper").unwrap().cversion, -2);
+    assert_eq!(tree.stat("/zookeeper/config").unwrap().aversion, -1);
+    assert_eq!(tree.next_sequence("/"), Some(0));
+    assert_eq!(tree.last_zxid(), Zxid::ZERO);
+}
+
+#[test]
+fn a_new_znode_has_one_zxid_and_one_time_everywhere() {
+    let mut tree = Tree::default();
+    let stat = create(&mut tree, 1, "/a");
+    let expected = Stat {
+        czxid: zxid(1),
+        mzxid: zxid(1),
+        ctime: 1001,
+        mtime: 1001,
+        version: 0,
+        cversion: 0,
+        aversion: 0,
+        ephemeral_owner: SessionId(0),
+        data_length: 4,
+        num_children: 0,
+        pzxid: zxid(1),
+    };
+    assert_eq!(stat, expected);
+    assert_eq!(tree.stat("/a"), Some(expected));
+}
+
+#[test]
+fn create_and_delete_of_a_child_move_cversion_and_pzxid_of_the_parent() {
+    let mut tree = Tree::default();
+    create(&mut tree, 1, "/a");
+    create(&mut tree, 2, "/a/x");
+    create(&mut tree, 3, "/a/y");
+    let stat = tree.stat("/a").unwrap();
+    assert_eq!(
+        (stat.cversion, stat.num_children, stat.pzxid),
+        (2, 2, zxid(3))
+    );
+    let _ = tree.apply(zxid(4), &txn(7, 0, delete_body("/a/x")));
+    let stat = tree.stat("/a").unwrap();
+    assert_eq!(
+        (stat.cversion, stat.num_children, stat.pzxid),
+        (3, 1, zxid(4))
+    );
+    // A grandchild is no child, and neither the data nor its version were touched.
+    create(&mut tree, 5, "/a/y/z");
+    let expected = Stat {
+        czxid: zxid(1),
+        mzxid: zxid(1),
+        ctime: 1001,
+        mtime: 1001,
+        ..stat
+    };
+    assert_eq!(tree.stat("/a"), Some(expected));
+}
+
+#[test]
+fn a_sequence_counts_creates_and_no_deletes() {
+    let mut tree = Tree::default();
+    create(&mut tree, 1, "/q");
+    assert_eq!(tree.next_sequence("/q"), Some(0));
+    create(&mut tree, 2, "/q/plain");
+    let _ = tree.apply(zxid(3), &txn(7, 0, delete_body("/q/plain")));
+    assert_eq!(tree.next_sequence("/q"), Some(1));
+    assert_eq!(tree.next_parent_cversion("/q"), Some(2));
+    assert_eq!(tree.stat("/q").unwrap().cversion, 2);
+    assert_eq!(tree.next_sequence("/none"), None);
+}
+
+#[test]
+fn a_parents_version_never_goes_back() {
+    let mut tree = Tree::default();
+    create(&mut tree, 1, "/a");
+    let with = |cversion| {
+        txn(
+            7,
+            0,
+            create_body(&format!("/a/{cversion}"), b"", false, cversion),
+        )
+    };
+    let _ = tree.apply(zxid(2), &with(9));
+    assert_eq!(tree.next_sequence("/a"), Some(9));
+    let _ = tree.apply(zxid(3), &with(4));
+    assert_eq!(tree.next_sequence("/a"), Some(9));
+    assert_eq!(tree.stat("/a").unwrap().pzxid, zxid(2));
+    // -1 stands for one more: what logs of old servers hold.
+    let _ = tree.apply(zxid(4), &with(-1));
+    assert_eq!(tree.next_sequence("/a"), Some(10));
+}
+
+#[test]
+fn the_end_of_a_session_takes_its_ephemerals_in_the_leaders_order() {
+    let mut tree = Tree::default();
+    let open = TxnBody::CreateSession { timeout_ms: 4000 };
+    let _ = tree.apply(zxid(1), &txn(7, 0, open));
+    assert_eq!(tree.sessions().get(&SessionId(7)), Some(&4000));
+    for (counter, path) in [(2, "/a"), (3, "/b"), (4, "/c")] {
+        let body = create_body(path, b"", true, -1);
+        let _ = tree.apply(zxid(counter), &txn(7, 0, body));
+    }
+    let other = create_body("/other", b"", true, -1);
+    let _ = tree.apply(zxid(5), &txn(8, 0, other));
+    assert_eq!(tree.stat("/a").unwrap().ephemeral_owner, SessionId(7));
+    assert_eq!(tree.ephemerals(SessionId(7)), ["/a", "/b", "/c"]);
+
+    let close = TxnBody::CloseSession {
+        ephemerals: vec!["/c".into(), "/other".into(), "/gone".into(), "/a".into()],
+    };
+    let applied = tree.apply(zxid(6), &txn(7, 0, close));
+    assert_eq!(applied.outcome, Ok(Outcome::SessionClosed));
+    let deleted: Vec<_> = applied
+        .events
+        .iter()
+        .filter(|event| event.kind == TreeEventKind::Deleted)
+        .map(|event| event.path.as_str())
+        .collect();
+    // "/b" was not listed, and goes all the same; "/other" belongs to another session.
+    assert_eq!(deleted, ["/c", "/a", "/b"]);
+    assert!(tree.sessions().is_empty());
+    assert_eq!(tree.ephemeral_count(), 1);
+    assert_eq!(tree.stat("/").unwrap().pzxid, zxid(6));
+}
+
+#[test]
+fn watches_fire_for_the_znode_before_its_parent() {
+    let mut tree = Tree::default();
+    let applied = tree.apply(zxid(1), &txn(7, 0, create_body("/a", b"", false, 1)));
+    let fired = |applied: &Applied| -> Vec<(TreeEventKind, String)> {
+        let events = applied.events.iter();
+        events
+            .map(|event| (event.kind, event.path.clone()))
+            .collect()
+    };
+    let expected = [
+        (TreeEventKind::Created, "/a".to_owned()),
+        (TreeEventKind::ChildrenChanged, "/".to_owned()),
+    ];
+    assert_eq!(fired(&applied), expected);
+    let applied = tree.apply(zxid(2), &txn(7, 0, delete_body("/a")));
+    let expected = [
+        (TreeEventKind::Deleted, "/a".to_owned()),
+        (TreeEventKind::ChildrenChanged, "/".to_owned()),
+    ];
+    assert_eq!(fired(&applied), expected);
+}
+
+#[test]
+fn a_multi_that_cannot_be_changes_nothing_but_the_zxid() {
+    let mut tree = Tree::default();
+    create(&mut tree, 1, "/a");
+    let before = tree.clone();
+    let bodies = vec![create_body("/a/b", b"", false, 1), delete_body("/none")];
+    let applied = tree.apply(zxid(2), &txn(7, 0, TxnBody::Multi(bodies)));
+    assert_eq!(applied.outcome, Err(ErrorCode::NoNode));
+    assert_eq!(applied.events, []);
+    assert_eq!(tree.last_zxid(), zxid(2));
+    tree.last_zxid = before.last_zxid;
+    assert_eq!(tree, before);
+}
+
+#[test]
+fn a_deep_path_exhausts_no_stack() {
+    let mut tree = Tree::default();
+    let mut path = String::new();
+    for counter in 1..4_000 {
+        path.push_str("/d");
+        create(&mut tree, counter, &path);
+    }
+    assert_eq!(tree.walk().count(), tree.znode_count());
+    let mut copy = tree.clone();
+    create(&mut copy, 4_000, "/e");
+    assert_ne!(tree, copy);
+    drop(tree);
+    assert_eq!(
+        format!("{copy:?}").len(),
+        format!("{:?}", copy.clone()).len()
+    );
+}
+
+#[test]
+fn a_tree_may_be_written_by_another_thread() {
+    fn assert_send_and_sync<T: Send + Sync>() {}
+    assert_send_and_sync::<Tree>();
+}
+
+#[test]
+fn equal_acls_are_kept_once() {
+    let mut tree = Tree::default();
+    create(&mut tree, 1, "/a");
+    create(&mut tree, 2, "/b");
+    let of = |path| tree.node(path).unwrap().acl.clone();
+    assert!(std::sync::Arc::ptr_eq(&of("/a"), &of("/b")));
+    assert_eq!(tree.acls().len(), 2);
+}
+
+// The naive tree.
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Naive {
+    znodes: BTreeMap<String, NaiveNode>,
+    sessions: BTreeMap<i64, i32>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct NaiveNode {
+    data: Vec<u8>,
+    acl: Vec<Acl>,
+    stat: Stat,
+    /// How many children were created under it.
+    creates: i32,
+}
+
+impl Naive {
+    fn new() -> Self {
+        let mut naive = Self::default();
+        for (path, cversion, children) in [
+            ("/", -1, 1),
+            ("/zookeeper", -2, 2),
+            ("/zookeeper/config", 0, 0),
+            ("/zookeeper/quota", 0, 0),
+        ] {
+            let is_config = path.ends_with("config");
+            let stat = Stat {
+                cversion,
+                num_children: children,
+                aversion: -i32::from(is_config),
+                ..Stat::default()
+            };
+            let acl = match is_config {
+                true => acl::read_unsafe(),
+                false => acl::open_unsafe(),
+            };
+            let node = NaiveNode {
+                data: Vec::new(),
+                acl: acl.to_vec(),
+                stat,
+                creates: 0,
+            };
+            naive.znodes.insert(path.to_owned(), node);
+        }
+        naive
+    }
+
+    /// Changes the parent's stat for a child that comes (1) or goes (-1), and says where it is.
+    fn touch_parent(&mut self, path: &str, zxid: Zxid, difference: i32) -> String {
+        let (above, _) = path.rsplit_once('/').unwrap();
+        let above = if above.is_empty() { "/" } else { above };
+        let parent = self.znodes.get_mut(above).unwrap();
+        parent.stat.cversion += 1;
+        parent.stat.num_children += difference;
+        parent.stat.pzxid = zxid;
+        parent.creates += i32::from(difference > 0);
+        above.to_owned()
+    }
+
+    fn remove(&mut self, path: &str, zxid: Zxid, events: &mut Vec<(TreeEventKind, String)>) {
+        self.znodes.remove(path);
+        let above = self.touch_parent(path, zxid, -1);
+        events.push((TreeEventKind::Deleted, path.to_owned()));
+        events.push((TreeEventKind::ChildrenChanged, above));
+    }
+
+    fn apply(
+        &mut self,
+        zxid: Zxid,
+        txn: &Txn,
+        body: &TxnBody,
+        events: &mut Vec<(TreeEventKind, String)>,
+    ) -> Result<(), ErrorCode> {
+        match body {
+            TxnBody::Create {
+                path,
+                data,
+                acl,
+                ephemeral,
+                ..
+            } => {
+                let valid = path != "/" && path.starts_with('/') && !path.ends_with('/');
+                let (above, _) = path.rsplit_once('/').unwrap_or_default();
+                let above = if above.is_empty() { "/" } else { above };
+                if !valid {
+                    return Err(ErrorCode::BadArguments);
+                }
+                if self.znodes.contains_key(path) {
+                    return Err(ErrorCode::NodeExists);
+                }
+                let parent = self.znodes.get(above).ok_or(ErrorCode::NoNode)?;
+                if parent.stat.ephemeral_owner != SessionId(0) {
+                    return Err(ErrorCode::NoChildrenForEphemerals);
+                }
+                let stat = Stat {
+                    czxid: zxid,
+                    mzxid: zxid,
+                    pzxid: zxid,
+                    ctime: txn.time,
+                    mtime: txn.time,
+                    data_length: data.len() as i32,
+                    ephemeral_owner: SessionId(if *ephemeral { txn.session.0 } else { 0 }),
+                    ..Stat::default()
+                };
+                let node = NaiveNode {
+                    data: data.to_vec(),
+                    acl: acl.to_vec(),
+                    stat,
+                    creates: 0,
+                };
+                self.znodes.insert(path.clone(), node);
+                let above = self.touch_parent(path, zxid, 1);
+                events.push((TreeEventKind::Created, path.clone()));
+                events.push((TreeEventKind::ChildrenChanged, above));
+            }
+            TxnBody::Delete { path } => {
+                if path == "/" || !path.starts_with('/') {
+                    return Err(ErrorCode::BadArguments);
+                }
+                let node = self.znodes.get(path).ok_or(ErrorCode::NoNode)?;
+                if node.stat.num_children > 0 {
+                    return Err(ErrorCode::NotEmpty);
+                }
+                self.remove(path, zxid, events);
+            }
+            TxnBody::SetData {
+                path,
+                data,
+                version,
+            } => {
+                let node = self.znodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
+                node.data = data.to_vec();
+                node.stat.data_length = data.len() as i32;
+                node.stat.version = *version;
+                node.stat.mzxid = zxid;
+                node.stat.mtime = txn.time;
+                events.push((TreeEventKind::DataChanged, path.clone()));
+            }
+            TxnBody::SetAcl { path, acl, version } => {
+                let node = self.znodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
+                node.acl = acl.to_vec();
+                node.stat.aversion = *version;
+            }
+            TxnBody::Check { path, .. } => {
+                self.znodes.get(path).ok_or(ErrorCode::NoNode)?;
+            }
+            TxnBody::CreateSession { timeout_ms } => {
+                self.sessions.insert(txn.session.0, *timeout_ms);
+            }
+            TxnBody::CloseSession { ephemerals } => {
+                self.sessions.remove(&txn.session.0);
+                let own: BTreeSet<String> = self.ephemerals(txn.session.0).into_iter().collect();
+                let listed = ephemerals.iter().filter(|path| own.contains(*path));
+                let unlisted = own.iter().filter(|path| !ephemerals.contains(path));
+                for path in listed.chain(unlisted) {
+                    if self.znodes.contains_key(path) {
+                        self.remove(path, zxid, events);
+                    }
+                }
+            }
+            TxnBody::Error(error) => error.map_or(Ok(()), Err)?,
+            TxnBody::Multi(bodies) => {
+                let before = self.clone();
+                for body in bodies {
+                    if let Err(error) = self.apply(zxid, txn, body, events) {
+                        *self = before;
+                        events.clear();
+                        return Err(error);
+                    }
+                }
+            }
+            TxnBody::FailedMulti(_) => {}
+        }
+        Ok(())
+    }
+
+    fn ephemerals(&self, session: i64) -> Vec<String> {
+        let znodes = self.znodes.iter();
+        znodes
+            .filter(|(_, node)| session != 0 && node.stat.ephemeral_owner.0 == session)
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    fn children(&self, path: &str) -> Vec<String> {
+        let prefix = if path == "/" {
+            "/"
+        } else {
+            &format!("{path}/")
+        };
+        let below = self.znodes.keys().filter_map(|p| p.strip_prefix(prefix));
+        below
+            .filter(|name| !name.is_empty() && !name.contains('/'))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+/// What a random run does; which paths and versions follow from the state.
+#[derive(Clone, Debug)]
+enum Op {
+    Create(usize, Vec<u8>, bool),
+    Delete(usize),
+    SetData(usize, Vec<u8>),
+    SetAcl(usize, bool),
+    Check(usize),
+    CreateSession(i32),
+    CloseSession(bool),
+    Error(Option<ErrorCode>),
+    Multi(Vec<Op>),
+    FailedMulti,
+}
+
+const PATHS: [&str; 19] = [
+    "/a",
+    "/b",
+    "/a/a",
+    "/a/b",
+    "/b/a",
+    "/b/b",
+    "/a/a/a",
+    "/a/a/b",
+    "/a/b/a",
+    "/a/b/b",
+    "/b/a/a",
+    "/ab",
+    "/a/ab",
+    "/zookeeper",
+    "/zookeeper/config",
+    "/",
+    "/a/",
+    "a",
+    "",
+];
+
+fn op() -> impl Strategy<Value = Op> {
+    let path = || prop_oneof![8 => 0..13usize, 1 => 0..PATHS.len()];
+    let data = || prop::collection::vec(any::<u8>(), 0..5);
+    let in_multi = prop_oneof![
+        4 => (path(), data(), any::<bool>()).prop_map(|(p, d, e)| Op::Create(p, d, e)),
+        2 => path().prop_map(Op::Delete),
+        1 => (path(), data()).prop_map(|(p, d)| Op::SetData(p, d)),
+        1 => path().prop_map(Op::Check),
+    ];
+    prop_oneof![
+        12 => in_multi.clone(),
+        1 => (path(), any::<bool>()).prop_map(|(p, open)| Op::SetAcl(p, open)),
+        1 => any::<i32>().prop_map(Op::CreateSession),
+        1 => any::<bool>().prop_map(Op::CloseSession),
+        1 => prop_oneof![Just(None), Just(Some(ErrorCode::BadVersion))].prop_map(Op::Error),
+        2 => prop::collection::vec(in_multi, 0..4).prop_map(Op::Multi),
+        1 => Just(Op::FailedMulti),
+    ]
+}
+
+/// The transaction that a leader would make, though it may be one that cannot be.
+fn body_of(op: &Op, tree: &Tree, session: i64) -> TxnBody {
+    let version = |path: &str, which: fn(&Node) -> i32| tree.node(path).map_or(0, which);
+    match op {
+        Op::Create(path, data, ephemeral) => {
+            let parent = path::parent(PATHS[*path]).unwrap_or_default();
+            let cversion = tree.next_parent_cversion(parent).unwrap_or(-1);
+            create_body(PATHS[*path], data, *ephemeral, cversion)
+        }
+        Op::Delete(path) => delete_body(PATHS[*path]),
+        Op::SetData(path, data) => TxnBody::SetData {
+            path: PATHS[*path].to_owned(),
+            data: Bytes::copy_from_slice(data),
+            version: version(PATHS[*path], |node| node.version) + 1,
+        },
+        Op::SetAcl(path, open) => TxnBody::SetAcl {
+            path: PATHS[*path].to_owned(),
+            acl: match open {
+                true => acl::open_unsafe(),
+                false => acl::read_unsafe(),
+            },
+            version: version(PATHS[*path], |node| node.aversion) + 1,
+        },
+        Op::Check(path) => TxnBody::Check {
+            path: PATHS[*path].to_owned(),
+            version: -1,
+        },
+        Op::CreateSession(timeout_ms) => TxnBody::CreateSession {
+            timeout_ms: *timeout_ms,
+        },
+        Op::CloseSession(listed) => TxnBody::CloseSession {
+            ephemerals: match listed {
+                true => tree.ephemerals(SessionId(session)),
+                false => Vec::new(),
+            },
+        },
+        Op::Error(error) => TxnBody::Error(*error),
+        Op::Multi(ops) => {
+            let mut ahead = tree.clone();
+            let bodies = ops.iter().map(|op| {
+                let body = body_of(op, &ahead, session);
+                let _ = ahead.apply(Zxid(u64::MAX), &txn(session, 0, body.clone()));
+                body
+            });
+            TxnBody::Multi(bodies.collect())
+        }
+        Op::FailedMulti => TxnBody::FailedMulti(vec![None, Some(ErrorCode::NoNode)]),
+    }
+}
+
+fn assert_same(tree: &Tree, naive: &Naive) {
+    assert_eq!(tree.znode_count(), naive.znodes.len());
+    let mut size = 0;
+    let mut acls: BTreeMap<&[Acl], u64> = BTreeMap::new();
+    for (path, expected) in &naive.znodes {
+        let node = tree.node(path).expect(path);
+        assert_eq!(tree.stat(path), Some(expected.stat), "{path}");
+        assert_eq!(
+            (&node.data[..], &node.acl[..]),
+            (&expected.data[..], &expected.acl[..])
+        );
+        assert_eq!(tree.next_sequence(path), Some(expected.creates), "{path}");
+        assert_eq!(tree.children(path), Some(naive.children(path)), "{path}");
+        size += path.len() + expected.data.len();
+        *acls.entry(&expected.acl).or_default() += 1;
+    }
+    assert_eq!(tree.approximate_data_size(), size as u64);
+    let users: BTreeMap<&[Acl], u64> = tree.acls.iter().map(|(acl, n)| (&acl[..], *n)).collect();
+    assert_eq!(users, acls);
+    let sessions: BTreeMap<i64, i32> = tree.sessions().iter().map(|(id, ms)| (id.0, *ms)).collect();
+    assert_eq!(sessions, naive.sessions);
+    for session in 0..4 {
+        let expected = naive.ephemerals(session);
+        assert_eq!(tree.ephemerals(SessionId(session)), expected, "{session}");
+    }
+    let mut parents_first: Vec<&str> = tree.walk().map(|(path, _)| path).collect();
+    for path in &parents_first {
+        let at = |p: &str| parents_first.iter().position(|other| *other == p);
+        assert!(path::parent(path).is_none_or(|parent| at(parent) < at(path)));
+    }
+    parents_first.sort_unstable();
+    assert!(parents_first.iter().eq(naive.znodes.keys()));
+}
+
+proptest! {
+    #[test]
+    fn the_tree_is_what_a_naive_tree_is(
+        ops in prop::collection::vec((1..4i64, op()), 1..60),
+    ) {
+        let mut tree = Tree::default();
+        let mut naive = Naive::new();
+        for (counter, (session, op)) in (1u32..).zip(&ops) {
+            let body = body_of(op, &tree, *session);
+            let txn = txn(*session, 1_000 + i64::from(counter), body);
+            let snapshot = (tree.clone(), naive.clone());
+            let applied = tree.apply(zxid(counter), &txn);
+            let mut events = Vec::new();
+            let expected = naive.apply(zxid(counter), &txn, &txn.body, &mut events);
+            prop_assert_eq!(applied.outcome.map(|_| ()), expected);
+            let fired = applied.events.into_iter().map(|event| (event.kind, event.path));
+            prop_assert_eq!(fired.collect::<Vec<_>>(), events);
+            assert_same(&tree, &naive);
+            // A clone that was taken before is as it was.
+            assert_same(&snapshot.0, &snapshot.1);
+            prop_assert_eq!(tree.last_zxid(), zxid(counter));
+        }
+
+        // Trees that came about in other ways are equal, and hash equally.
+        let bytes = postcard::to_stdvec(&tree).unwrap();
+        let copy: Tree = postcard::from_bytes(&bytes).unwrap();
+        prop_assert_eq!(&copy, &tree);
+        let hash = |tree: &Tree| foldhash::fast::FixedState::default().hash_one(tree);
+        prop_assert_eq!(hash(&copy), hash(&tree));
+        let mut file = Vec::new();
+        crate::proto::write_snapshot(&tree, &mut file).unwrap();
+        let read = crate::proto::read_snapshot(&file[..], tree.last_zxid()).unwrap();
+        prop_assert_eq!(&read, &tree);
+    }
+}
