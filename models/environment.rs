@@ -4,6 +4,7 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
+use crate::explain;
 use crate::intern::{Interned, Interner, fingerprint};
 use crate::memo::{Key, Memo};
 use crate::symmetry::Renamings;
@@ -17,7 +18,7 @@ use keepright::zab::{
 };
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
-use stateright::{Model, Property};
+use stateright::{Model, Path, Property};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -211,6 +212,17 @@ impl Environment {
             }
             verdict
         })
+    }
+
+    /// The ids of the invariants that do not hold in a world.
+    pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
+        let verdict = self.verdict(world);
+        let broken = move |i: usize| verdict.holds & (1 << i) == 0;
+        self.invariants
+            .iter()
+            .enumerate()
+            .filter(move |(i, _)| broken(*i))
+            .map(|(_, inv)| inv.id)
     }
 
     /// Runs a handler of server `id`. `None` if it changes and says nothing.
@@ -659,6 +671,19 @@ impl Model for Environment {
 
     fn properties(&self) -> Vec<Property<Self>> {
         self.properties.clone()
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        explain::sentence(action)
+    }
+
+    fn format_step(&self, before: &World, action: Action) -> Option<String> {
+        self.next_state(before, action)
+            .map(|after| explain::outcome(self, before, &after))
+    }
+
+    fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
+        Some(crate::svg::sequence_diagram(self, &path.into_vec()))
     }
 }
 

@@ -1,8 +1,10 @@
 mod bounds;
 mod engine;
 mod environment;
+mod explain;
 mod intern;
 mod memo;
+mod svg;
 mod symmetry;
 mod world;
 use bounds::Bounds;
@@ -16,6 +18,7 @@ fn main() {
     let mut b = Bounds::new(a[0], a[1], a[2], a[3]);
     b.pending_saves = std::env::args().any(|a| a == "fine");
     b.observers = a.get(4).copied().unwrap_or(0);
+    b.snapshots = a.get(5).copied().unwrap_or(0);
     let held = std::env::args().any(|a| a == "held");
     let s = Setting {
         name: "zab",
@@ -69,5 +72,25 @@ fn main() {
     );
     for d in &o.discoveries {
         println!("  {} depth {} states {}", d.property, d.depth, d.states);
+    }
+
+    use stateright::Model;
+    for d in o
+        .discoveries
+        .iter()
+        .filter(|d| env.invariants.iter().any(|i| i.id == d.property))
+    {
+        let t = o.path(&env, d);
+        println!("{} {}", d.property, t.address());
+        let mut last = t.init.clone();
+        for (i, s) in t.steps.iter().enumerate() {
+            println!(
+                "{}. {}\n{}",
+                i + 1,
+                env.format_action(&s.action),
+                explain::outcome(&env, &last, &s.state)
+            );
+            last = s.state.clone();
+        }
     }
 }

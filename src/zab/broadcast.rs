@@ -4,7 +4,8 @@
 //! quorum has not acknowledged, or leave a gap.
 
 use super::{
-    Difference, Entry, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab, send,
+    Difference, Entry, Leader, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab,
+    send,
 };
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
@@ -157,8 +158,7 @@ impl<P: Payload> Zab<P> {
             return; // Of an earlier term.
         };
         // What lies before the start of this history is in its snapshot, so it is known as well.
-        let known = s.storage.history.contains(zxid) || zxid < s.storage.history.start();
-        if ours != epoch || !known {
+        if ours != epoch || !s.storage.history.covers(zxid) {
             return; // Of an earlier term, or not a word of this protocol.
         }
         self.heard_from(peer, o);
@@ -439,17 +439,31 @@ impl<P: Payload> Zab<P> {
         send(peer, Message::Sync { epoch, step }, o);
     }
 
-    /// The service has a snapshot at a committed transaction: older ones need not be kept.
+    /// The service has a snapshot at a committed transaction: older ones need not be kept, except
+    /// those that a learner at work has not acknowledged yet.
     pub(super) fn on_snapshot(
         &self,
         s: &mut State<P>,
         snapshot: Snapshot<P::Snapshot>,
         o: &mut Out<P>,
     ) {
+        let keep_after = match &s.role {
+            Role::Leading(Leader {
+                active,
+                stage: Stage::Broadcast { acked, .. },
+                ..
+            }) => active
+                .iter()
+                .filter_map(|peer| acked.get(&peer))
+                .min()
+                .copied(),
+            Role::Leading(_) | Role::Following(_) | Role::Looking(_) => None,
+        };
+        let keep_after = keep_after.unwrap_or(snapshot.zxid);
         let history = &mut s.storage.history;
         let newer = snapshot.zxid > history.snapshot().zxid && snapshot.zxid <= s.committed;
         if newer && history.contains(snapshot.zxid) {
-            history.compact(snapshot, self.config.retain);
+            history.compact(snapshot, self.config.retain, keep_after);
             self.save(s, o);
         }
     }

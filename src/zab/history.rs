@@ -116,6 +116,11 @@ impl<P: Payload> History<P> {
         zxid == self.start || self.entries.binary_search_by_key(&zxid, |e| e.zxid).is_ok()
     }
 
+    /// Whether everything up to `zxid` is here, be it as entries or in the snapshot.
+    pub fn covers(&self, zxid: Zxid) -> bool {
+        zxid < self.start || self.contains(zxid)
+    }
+
     /// The largest zxid at or before `zxid` in this history, or `None` if that lies before the start.
     pub fn floor(&self, zxid: Zxid) -> Option<Zxid> {
         match self.index_after(zxid) {
@@ -172,18 +177,19 @@ impl<P: Payload> History<P> {
         self.entries.truncate(self.index_after(zxid));
     }
 
-    /// Replaces the snapshot by a newer one of this history and drops all but the last `retain`
-    /// entries before it.
+    /// Replaces the snapshot by a newer one of this history and drops the entries before it, but for
+    /// the last `retain` of them and for all after `keep_after`.
     ///
     /// # Panics
     /// If the snapshot's zxid is not in this history.
-    pub fn compact(&mut self, snapshot: Snapshot<P::Snapshot>, retain: usize) {
+    pub fn compact(&mut self, snapshot: Snapshot<P::Snapshot>, retain: usize, keep_after: Zxid) {
         assert!(
             self.contains(snapshot.zxid),
             "a snapshot at {} is not of this history",
             snapshot.zxid
         );
-        let drop = self.index_after(snapshot.zxid).saturating_sub(retain);
+        let unneeded = self.index_after(snapshot.zxid).saturating_sub(retain);
+        let drop = unneeded.min(self.index_after(keep_after));
         if drop > 0 {
             self.start = self.entries[drop - 1].zxid;
             self.entries = self.entries.skip(drop);

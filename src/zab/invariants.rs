@@ -436,10 +436,8 @@ pub fn is_durable<P: Recorded>(disk: &Storage<P>, message: &Message<P>) -> bool 
     match message {
         Message::AckEpoch {
             epoch, last_zxid, ..
-        } => disk.accepted_epoch >= *epoch && disk.history.contains(*last_zxid),
-        Message::Ack { epoch, zxid } => {
-            disk.current_epoch >= *epoch && disk.history.contains(*zxid)
-        }
+        } => disk.accepted_epoch >= *epoch && disk.history.covers(*last_zxid),
+        Message::Ack { epoch, zxid } => disk.current_epoch >= *epoch && disk.history.covers(*zxid),
         // The leader's own promise.
         Message::NewEpoch { epoch, .. } => disk.accepted_epoch >= *epoch,
         Message::Notification(_)

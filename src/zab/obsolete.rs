@@ -4,7 +4,9 @@
 //! makes the space of states much smaller. What it must never do: call a message obsolete that could
 //! have an effect after more steps, whatever they are (a property test holds that).
 
-use super::{Elections, Mark, Message, Payload, Report, Role, Stage, State, Variant, Zab};
+use super::{
+    Difference, Elections, Mark, Message, Payload, Report, Role, Stage, State, Variant, Zab,
+};
 use crate::types::{Epoch, ServerId};
 
 /// What is known of a server to judge the messages to and from it.
@@ -32,8 +34,14 @@ impl<P: Payload> Zab<P> {
             // It may be counted in any later term of the recipient.
             Message::FollowerInfo { .. } => false,
             Message::NewEpoch { epoch, .. } | Message::Commit { epoch, .. } => accepted > *epoch,
-            Message::Sync { epoch, .. } | Message::NewLeader { epoch, .. } => {
-                accepted > *epoch || current >= *epoch
+            Message::NewLeader { epoch, .. } => accepted > *epoch || current >= *epoch,
+            Message::Sync { epoch, step } => {
+                // Within an epoch only a snapshot that is ahead of everything is still taken.
+                let news = match step {
+                    Difference::Diff { .. } | Difference::Trunc { .. } => false,
+                    Difference::Snap { snapshot, .. } => snapshot.zxid > to.durable.last_zxid,
+                };
+                accepted > *epoch || (current >= *epoch && !news)
             }
             Message::Propose { epoch, entry, .. } | Message::Inform { epoch, entry, .. } => {
                 accepted > *epoch || (current >= *epoch && to.durable.last_zxid >= entry.zxid)

@@ -245,7 +245,8 @@ impl World {
                     return;
                 }
                 let count = server.saves.len();
-                if let Some(last) = server.saves.drain(..).next_back() {
+                let last = server.saves.drain(..).next_back();
+                if let Some(last) = last {
                     server.disk = Some(last);
                     self.step(sid, |replica, me, state, out| {
                         replica.on_msg(me, state, me, Msg::Saved(count), out);
