@@ -149,7 +149,7 @@ impl World {
         let server = self.servers.get_mut(&sid).unwrap();
         server.state = None;
         let durable = self.chance.below(server.saves.len() as u64 + 1);
-        if let Some(last) = server.saves.drain(..durable as usize).last() {
+        if let Some(last) = server.saves.drain(..durable as usize).next_back() {
             server.disk = Some(last);
         }
         server.saves.clear();
@@ -245,7 +245,8 @@ impl World {
                     return;
                 }
                 let count = server.saves.len();
-                if let Some(last) = server.saves.drain(..).last() {
+                let last = server.saves.drain(..).next_back();
+                if let Some(last) = last {
                     server.disk = Some(last);
                     self.step(sid, |replica, me, state, out| {
                         replica.on_msg(me, state, me, Msg::Saved(count), out);
