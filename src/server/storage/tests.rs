@@ -168,7 +168,10 @@ impl Script {
             }
             Op::Compact(at, retain) => {
                 let snapshot = snapshot_at(&self.storage.history, self.pick(at));
-                self.storage.history.compact(snapshot, usize::from(retain));
+                let last = self.storage.history.last_zxid();
+                self.storage
+                    .history
+                    .compact(snapshot, usize::from(retain), last);
             }
             Op::Replace(count, adopt) => {
                 self.next_epoch();
