@@ -10,11 +10,11 @@ use crate::memo::{Key, Memo};
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Process, World, Writes};
 use keepright::quorum::ServerSet;
-use keepright::types::ServerId;
+use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
 use keepright::zab::obsolete::Peer;
 use keepright::zab::{
-    Config, Elections, Mark, Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab,
+    Config, Elections, Message, Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab,
 };
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
@@ -55,6 +55,9 @@ pub struct Setting {
     pub elections: Elections,
     /// Whether all servers are down at first, to start in any order.
     pub start_down: bool,
+    /// Whether the election is all there is: the messages of the later phases are lost, and the
+    /// servers start with histories that differ as much as they can.
+    pub election_alone: bool,
     /// Whether a heartbeat is an action. It repeats what is in the network already, so leaving it
     /// out loses no state; a test holds that.
     pub heartbeats: bool,
@@ -212,6 +215,31 @@ impl Environment {
             }
             verdict
         })
+    }
+
+    fn init_state(&self, disks: &[Storage<Writes>]) -> World {
+        let down = |disk: &Storage<Writes>| {
+            self.intern_process(Process {
+                disk: disk.clone(),
+                unsaved: Vec::new(),
+                state: None,
+            })
+        };
+        let mut world = World {
+            servers: disks.iter().map(down).collect(),
+            network: SmallVec::new(),
+            record: self.intern_record(Record::default()),
+            budget: Budget::of(&self.bounds),
+            fingerprint: 0,
+        };
+        if !self.setting.start_down {
+            for (id, disk) in world.ids().zip(disks) {
+                let step = self.interned(id, self.start(id, disk.clone()));
+                world = self.conclude(&world, &step);
+            }
+        }
+        world.seal(&self.renamings);
+        world
     }
 
     /// The ids of the invariants that do not hold in a world.
@@ -474,7 +502,9 @@ impl Environment {
             self.drop_obsolete(&mut next, server);
         }
         for envelope in &step.sent {
-            if !self.is_obsolete(&next, envelope) {
+            let lost = self.setting.election_alone
+                && !matches!(envelope.message, Message::Notification(_));
+            if !lost && !self.is_obsolete(&next, envelope) {
                 next.send(*envelope);
             }
         }
@@ -498,11 +528,8 @@ impl Environment {
         if news {
             let mut record = next.record.get().clone();
             record.said_too_early |= said_too_early;
-            let recency = |id| match &next.server(id).get().state {
-                Some(state) => state.recency(),
-                None => recency_of(&next.server(id).disk),
-            };
-            record.observe(server, old, state, recency);
+            let others = |id| next.server(id).get().state.as_ref();
+            record.observe(server, old, state, others);
             if record != *next.record {
                 next.record = self.intern_record(record);
             }
@@ -579,16 +606,22 @@ impl Environment {
     }
 }
 
-fn recency_of(disk: &Storage<Writes>) -> keepright::zab::Recency {
-    let Mark {
-        current_epoch,
-        last_zxid,
-        ..
-    } = Mark::from(disk);
-    keepright::zab::Recency {
-        current_epoch,
-        last_zxid,
+/// The first server has the latest epoch, the second the highest counter, the others nothing: only
+/// one that compares the epochs first will elect the first server.
+fn unequal_disk(id: u8) -> Storage<Writes> {
+    let mut disk = Storage::default();
+    let (epoch, last) = match id {
+        1 => (Epoch(2), 1),
+        2 => (Epoch(1), 2),
+        _ => return disk,
+    };
+    disk.accepted_epoch = epoch;
+    disk.current_epoch = epoch;
+    for counter in 1..=last {
+        disk.history
+            .append(Zxid::new(Epoch(1), counter), counter as u8);
     }
+    disk
 }
 
 /// The timers that fire when a server hears from nobody for long.
@@ -610,28 +643,14 @@ impl Model for Environment {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let none = || Process {
-            disk: Storage::default(),
-            unsaved: Vec::new(),
-            state: None,
-        };
-        let mut world = World {
-            servers: (0..self.size())
-                .map(|_| self.intern_process(none()))
-                .collect(),
-            network: SmallVec::new(),
-            record: self.intern_record(Record::default()),
-            budget: Budget::of(&self.bounds),
-            fingerprint: 0,
-        };
-        if !self.setting.start_down {
-            for id in world.ids() {
-                let step = self.interned(id, self.start(id, Storage::default()));
-                world = self.conclude(&world, &step);
-            }
+        let mut disks = vec![vec![Storage::default(); usize::from(self.size())]];
+        if self.setting.election_alone {
+            disks.push((1..=self.size()).map(unequal_disk).collect());
         }
-        world.seal(&self.renamings);
-        vec![world]
+        disks
+            .into_iter()
+            .map(|disks| self.init_state(&disks))
+            .collect()
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {

@@ -28,6 +28,7 @@ fn main() {
             Elections::External
         },
         start_down: std::env::args().any(|a| a == "down"),
+        election_alone: std::env::args().any(|a| a == "alone"),
         heartbeats: std::env::args().any(|a| a == "hb"),
         symmetry: !std::env::args().any(|a| a == "nosym"),
     };

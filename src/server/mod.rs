@@ -1,1 +1,15 @@
 //! Sockets, files, clocks and threads: the runtime of the replica actor.
+//!
+//! Spec: `spec/6-server.md`. What it must never do: tell the actor that something is durable before
+//! it is, or decide anything about the protocol.
+
+pub mod client;
+pub mod config;
+pub mod peers;
+pub mod runtime;
+pub mod storage;
+mod timers;
+pub mod transport;
+
+pub use config::{Config, ConfigError};
+pub use runtime::{RunError, run};

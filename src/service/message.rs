@@ -1,7 +1,14 @@
 //! What reaches the replica actor and what leaves it.
+//!
+//! Spec: the message table of `spec/5-service.md`. Only [`PeerMsg`] crosses the network between
+//! servers, which may lose, duplicate, delay and reorder it.
 
+use super::forward::{Forward, StreamId};
+use super::replica::ZooKeeper;
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Request, WatchEvent};
+use crate::zab;
 use crate::znode::SessionId;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A message of the replica actor. Only [`Msg::Peer`] ever crosses the network between servers.
@@ -17,9 +24,20 @@ pub enum Msg {
     ToClient(ClientOutput),
 }
 
-/// A message between the services of two servers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PeerMsg {}
+/// A message between two servers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PeerMsg {
+    /// The replication protocol's own.
+    Zab(zab::Message<ZooKeeper>),
+    /// To the leader: writes of the sender's clients.
+    Forward(Forward),
+    /// From the leader: every write of the stream up to this number has its place.
+    Accepted { stream: StreamId, through: u64 },
+    /// From the leader: it leads anew since the stream began, and will not take it.
+    Refused { stream: StreamId },
+    /// To the leader: the clients of these sessions were heard of.
+    Touch { sessions: Vec<SessionId> },
+}
 
 /// What a client connection brings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,378 @@
 //! The service: sessions, watches and requests over the replicated tree. Deterministic.
+//!
+//! Spec: `spec/5-service.md`. [`Service`] knows nothing of Zab: it is told when it serves clients and
+//! what is committed, and says what to propose. [`replica`] joins the two. What it must never do: read
+//! a clock, iterate over anything without an order, or answer a write that is not committed.
 
+pub mod answer;
+pub mod connection;
+pub mod forward;
+pub mod leader;
 pub mod message;
+pub mod prepare;
+pub mod replica;
+pub mod session;
+pub mod stats;
+pub mod watch;
+pub mod write;
+
+mod clients;
+mod committed;
 
 pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
+pub use replica::{Replica, ZooKeeper};
+pub use stats::Stats;
+
+use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::{SessionId, Tree, Txn};
+use connection::Connection;
+use forward::{Forward, Outbox, StreamId};
+use im::{OrdMap, OrdSet};
+use leader::{Leading, Verdict};
+use stateright::actor::Id;
+use std::time::Duration;
+use watch::Watches;
+use write::{Submission, Write};
+
+/// How many sessions one Touch names: it fits in a datagram.
+const TOUCHES: usize = 128;
+
+/// What a server knows of itself, and the durations and bounds of its service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This server.
+    pub sid: ServerId,
+    /// Larger at each start of this server: the Unix time in milliseconds, unless a larger one was
+    /// used before. Session ids are made of it.
+    pub incarnation: u64,
+    /// How often the time of the sessions is counted.
+    pub session_tick: Duration,
+    /// How long a write waits before it is sent to the leader again.
+    pub retransmit: Duration,
+    pub min_session_timeout_ms: i32,
+    pub max_session_timeout_ms: i32,
+    /// What session passwords are derived with; the same on every server of the ensemble.
+    pub session_key: Vec<u8>,
+    /// After how many transactions a snapshot is handed to Zab.
+    pub snap_count: u64,
+}
+
+impl Config {
+    /// ZooKeeper's defaults for a tickTime: session timeouts of 2 to 20 ticks, a snapshot every
+    /// 100,000 transactions.
+    pub fn new(sid: ServerId, incarnation: u64, tick_time: Duration) -> Self {
+        let ticks = |count: u32| {
+            let duration = tick_time.saturating_mul(count).as_millis();
+            i32::try_from(duration).unwrap_or(i32::MAX)
+        };
+        Self {
+            sid,
+            incarnation,
+            session_tick: tick_time / 2,
+            retransmit: Duration::from_millis(100),
+            min_session_timeout_ms: ticks(2),
+            max_session_timeout_ms: ticks(20),
+            session_key: b"keepright".to_vec(),
+            snap_count: 100_000,
+        }
+    }
+}
+
+/// What the service wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    ToClient(Id, ClientOutput),
+    ToPeer(ServerId, PeerMsg),
+    /// Call [`Service::on_retransmit_timeout`] after [`Config::retransmit`].
+    SetRetransmitTimer,
+}
+
+/// The surroundings of a step of the service.
+pub struct Env<'a> {
+    pub config: &'a Config,
+    /// The effects of the step, in order.
+    pub out: Vec<Effect>,
+}
+
+impl<'a> Env<'a> {
+    /// A step without effects so far.
+    pub fn new(config: &'a Config) -> Self {
+        let out = Vec::new();
+        Self { config, out }
+    }
+
+    fn tell_client(&mut self, connection: Id, output: ClientOutput) {
+        self.out.push(Effect::ToClient(connection, output));
+    }
+
+    fn tell_peer(&mut self, peer: ServerId, message: PeerMsg) {
+        self.out.push(Effect::ToPeer(peer, message));
+    }
+}
+
+/// The service of one server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Service {
+    tree: Tree,
+    /// The last transaction that the tree includes.
+    applied: Zxid,
+    /// How many periods of serving there were.
+    terms: u64,
+    period: Option<Period>,
+    connections: OrdMap<Id, Connection>,
+    /// The connection of each session that is open here.
+    sessions: OrdMap<SessionId, Id>,
+    /// The connections that wait for their session, by the cxid of the transaction.
+    openings: OrdMap<i32, Id>,
+    watches: Watches,
+    /// How many sessions were asked for here since the start.
+    sessions_made: u64,
+    /// How many openings there were, round and round: see [`Self::next_ticket`].
+    tickets: i32,
+    /// The latest time that a client's request brought (milliseconds since the Unix epoch).
+    clock_ms: i64,
+    /// The sessions whose clients were heard of since the last session tick, and in the one before:
+    /// a Touch may be lost.
+    touched: OrdSet<SessionId>,
+    touched_before: OrdSet<SessionId>,
+}
+
+/// A time in which a server serves clients, under one leader and without a break.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Period {
+    stream: StreamId,
+    rank: Rank,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Rank {
+    Learner { leader: ServerId, outbox: Outbox },
+    Leader(Box<Leading>),
+}
+
+impl Service {
+    /// The service of a server that starts with a tree.
+    pub fn new(tree: Tree, applied: Zxid) -> Self {
+        Self {
+            tree,
+            applied,
+            terms: 0,
+            period: None,
+            connections: OrdMap::new(),
+            sessions: OrdMap::new(),
+            openings: OrdMap::new(),
+            watches: Watches::default(),
+            sessions_made: 0,
+            tickets: 0,
+            clock_ms: 0,
+            touched: OrdSet::new(),
+            touched_before: OrdSet::new(),
+        }
+    }
+
+    /// The tree after [`Self::applied`].
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The last transaction that the tree includes.
+    pub fn applied(&self) -> Zxid {
+        self.applied
+    }
+
+    /// The leader of the present period of serving; `None` while clients are not served.
+    pub fn leader(&self, me: ServerId) -> Option<ServerId> {
+        self.period.as_ref().map(|period| match &period.rank {
+            Rank::Learner { leader, .. } => *leader,
+            Rank::Leader(_) => me,
+        })
+    }
+
+    /// The last transaction that was proposed, if this is the leader's service.
+    pub fn proposed(&self) -> Option<Zxid> {
+        match &self.period.as_ref()?.rank {
+            Rank::Leader(leading) => Some(leading.proposed()),
+            Rank::Learner { .. } => None,
+        }
+    }
+
+    /// From now on clients are served under `leader`. `epoch` is the current epoch.
+    pub fn begin_following(&mut self, env: &mut Env, leader: ServerId, epoch: Epoch) {
+        self.end(env);
+        let stream = self.next_stream(env.config);
+        let outbox = Outbox::new(stream, epoch);
+        let rank = Rank::Learner { leader, outbox };
+        self.period = Some(Period { stream, rank });
+    }
+
+    /// From now on clients are served, and this server leads. `epoch` is the current epoch, and
+    /// `in_flight` what the history holds after [`Self::applied`].
+    pub fn begin_leading<'a>(
+        &mut self,
+        env: &mut Env,
+        epoch: Epoch,
+        in_flight: impl Iterator<Item = (Zxid, &'a Txn)>,
+    ) {
+        self.end(env);
+        let mut tree = self.tree.clone();
+        let mut proposed = self.applied;
+        for (zxid, txn) in in_flight {
+            // The clients of these have gone: nobody is answered.
+            let _ = tree.apply(zxid, txn);
+            proposed = zxid;
+        }
+        let mut leading = Leading::new(epoch, tree, proposed);
+        for (&session, &timeout_ms) in self.tree.sessions() {
+            let ticks = session::timeout_ticks(env.config.session_tick, timeout_ms);
+            leading.expiry.insert(session, ticks);
+        }
+        let stream = self.next_stream(env.config);
+        let rank = Rank::Leader(Box::new(leading));
+        self.period = Some(Period { stream, rank });
+    }
+
+    /// Clients are not served any more: every connection is closed. The sessions live on.
+    pub fn end(&mut self, env: &mut Env) {
+        self.period = None;
+        for &connection in self.connections.keys() {
+            env.tell_client(connection, ClientOutput::Close);
+        }
+        self.connections.clear();
+        self.sessions.clear();
+        self.openings.clear();
+        self.touched.clear();
+        self.touched_before.clear();
+        self.watches = Watches::default();
+    }
+
+    /// The tree is replaced by a later one.
+    pub fn restore(&mut self, env: &mut Env, tree: Tree, applied: Zxid) {
+        // Nobody can say any more who is to be told of what happened in between.
+        self.end(env);
+        self.tree = tree;
+        self.applied = applied;
+    }
+
+    fn next_stream(&mut self, config: &Config) -> StreamId {
+        self.terms += 1;
+        StreamId {
+            incarnation: config.incarnation,
+            term: self.terms,
+        }
+    }
+
+    /// The next transaction to propose, if this is the leader's service and a write waits. It gets
+    /// `zxid`, and must be proposed.
+    pub fn next_proposal(&mut self, zxid: Zxid) -> Option<Txn> {
+        match &mut self.period.as_mut()?.rank {
+            Rank::Leader(leading) => leading.next_proposal(zxid),
+            Rank::Learner { .. } => None,
+        }
+    }
+
+    /// Hands a write to the leader.
+    fn submit(&mut self, env: &mut Env, id: Id, cxid: i32, write: Write) {
+        let (Some(period), Some(connection)) = (&mut self.period, self.connections.get(&id)) else {
+            return; // The connection has been closed.
+        };
+        let submission = Submission {
+            connection: id,
+            session: connection.session,
+            cxid,
+            time: self.clock_ms,
+            auth: connection.auth.clone(),
+            write,
+        };
+        match &mut period.rank {
+            Rank::Leader(leading) => {
+                leading.submit(env.config.sid, env.config.incarnation, submission);
+            }
+            Rank::Learner { leader, outbox } => {
+                if outbox.is_empty() {
+                    env.out.push(Effect::SetRetransmitTimer);
+                }
+                if let Some(message) = outbox.push(submission) {
+                    env.tell_peer(*leader, PeerMsg::Forward(message));
+                }
+            }
+        }
+    }
+
+    /// Writes of another server's clients.
+    pub fn on_forward(&mut self, env: &mut Env, from: ServerId, message: Forward) {
+        let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank)
+        else {
+            return; // The sender will hear from Zab who leads.
+        };
+        let stream = message.stream;
+        let answer = match leading.on_forward(from, message) {
+            Verdict::Accepted { through } => PeerMsg::Accepted { stream, through },
+            Verdict::Refused => PeerMsg::Refused { stream },
+            Verdict::Obsolete => return,
+        };
+        env.tell_peer(from, answer);
+    }
+
+    /// The leader has given every write of the stream up to `through` its place.
+    pub fn on_accepted(&mut self, env: &mut Env, from: ServerId, stream: StreamId, through: u64) {
+        if let Some(Rank::Learner { leader, outbox }) =
+            self.period.as_mut().map(|period| &mut period.rank)
+            && (*leader, outbox.stream()) == (from, stream)
+            && let Some(message) = outbox.on_accepted(through)
+        {
+            env.tell_peer(from, PeerMsg::Forward(message));
+        }
+    }
+
+    /// The leader has lost what it knew of this stream. Which writes have a place nobody can say now:
+    /// the period ends, and the clients come back.
+    pub fn on_refused(&mut self, env: &mut Env, from: ServerId, stream: StreamId) {
+        if let Some(Rank::Learner { leader, outbox }) =
+            self.period.as_ref().map(|period| &period.rank)
+            && (*leader, outbox.stream()) == (from, stream)
+        {
+            self.end(env);
+        }
+    }
+
+    /// The clients of these sessions were heard of at another server.
+    pub fn on_touch(&mut self, sessions: Vec<SessionId>) {
+        if let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank) {
+            for session in sessions {
+                leading.expiry.touch(session);
+            }
+        }
+    }
+
+    /// Some writes may have been lost on their way.
+    pub fn on_retransmit_timeout(&mut self, env: &mut Env) {
+        if let Some(Rank::Learner { leader, outbox }) =
+            self.period.as_ref().map(|period| &period.rank)
+            && let Some(message) = outbox.retransmission()
+        {
+            env.tell_peer(*leader, PeerMsg::Forward(message));
+            env.out.push(Effect::SetRetransmitTimer);
+        }
+    }
+
+    /// A session tick has passed: the leader counts it, the others tell the leader which clients they
+    /// have heard of.
+    pub fn on_session_timeout(&mut self, env: &mut Env) {
+        let touched = std::mem::take(&mut self.touched);
+        let before = std::mem::replace(&mut self.touched_before, touched.clone());
+        match self.period.as_mut().map(|period| &mut period.rank) {
+            Some(Rank::Leader(leading)) => leading.on_tick(self.clock_ms),
+            Some(Rank::Learner { leader, .. }) => {
+                let sessions: Vec<SessionId> = touched.union(before).into_iter().collect();
+                for sessions in sessions.chunks(TOUCHES) {
+                    let sessions = sessions.to_vec();
+                    env.tell_peer(*leader, PeerMsg::Touch { sessions });
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! and the mutants. What it must never do: hold vacuously. So each invariant has a witness: a state
 //! in which its premise is true must be reachable within the same bounds.
 
-use super::{Election, Entry, Leader, Message, Payload, Recency, Role, Stage, State, Storage, Zab};
+use super::{Election, Entry, Leader, Message, Payload, Role, Stage, State, Storage, Zab};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use im::Vector;
@@ -63,17 +63,17 @@ impl<T> Default for Record<T> {
 impl<T: Clone + PartialEq> Record<T> {
     /// Notes what a step of server `id` has brought about. `proposed` is the transaction that it
     /// was asked to propose, if it was.
-    pub fn observe<P: Recorded<Txn = T>>(
+    pub fn observe<'a, P: Recorded<Txn = T>>(
         &mut self,
         id: ServerId,
         before: Option<&State<P>>,
         after: &State<P>,
-        own_recency: impl Fn(ServerId) -> Recency,
+        others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader, after);
             if let Some(Role::Looking(election)) = before.map(State::role) {
-                self.weak_leader |= !is_strongest(id, election, own_recency);
+                self.weak_leader |= !is_strongest(id, after, election, others);
             }
         }
         let delivered = delivered(after);
@@ -117,16 +117,30 @@ impl<T: Clone + PartialEq> Record<T> {
     }
 }
 
-fn is_strongest(
+/// Whether nobody who votes for the winner should have won itself. Only votes count: who has
+/// followed an earlier self of the winner, or has gone on since, did not choose.
+fn is_strongest<'a, P: Payload>(
     winner: ServerId,
+    state: &State<P>,
     election: &Election,
-    own_recency: impl Fn(ServerId) -> Recency,
+    others: impl Fn(ServerId) -> Option<&'a State<P>>,
 ) -> bool {
-    let rank = |sid| (own_recency(sid), sid);
+    let rank = |sid, state: &State<P>| (state.recency(), sid);
     election
         .supporters
         .iter()
-        .all(|supporter| rank(supporter) <= rank(winner))
+        .filter(|sid| *sid != winner)
+        .all(|sid| match others(sid) {
+            Some(other) => match other.role() {
+                Role::Looking(theirs)
+                    if theirs.round == election.round && theirs.vote == election.vote =>
+                {
+                    rank(sid, other) < rank(winner, state)
+                }
+                Role::Looking(_) | Role::Following(_) | Role::Leading(_) => true,
+            },
+            None => true,
+        })
 }
 
 /// A named predicate, with the witness that shows it to be more than empty words.

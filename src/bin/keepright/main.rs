@@ -1,1 +1,61 @@
-fn main() {}
+//! The program `keepright`: one server, or a cluster of them on one machine to try out.
+
+mod cluster;
+
+use clap::{Parser, Subcommand};
+use keepright::server::{self, Config};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// A ZooKeeper-compatible coordination service.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one server from a configuration file with ZooKeeper's keys.
+    ///
+    /// It stops cleanly on SIGTERM and Control-C. RUST_LOG=debug makes its log say more.
+    Server {
+        /// The configuration: a zoo.cfg.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run an ensemble on this machine, to try things out: each server is a process of its own.
+    ///
+    /// Control-C stops them all. A server that ends by itself or is killed is not restarted.
+    Cluster(cluster::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let result = match arguments.command {
+        Command::Server { config } => run_server(&config),
+        Command::Cluster(options) => cluster::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            tracing::error!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_server(config: &std::path::Path) -> Result<(), String> {
+    let config = Config::load(config).map_err(|error| error.to_string())?;
+    server::run(config).map_err(|error| error.to_string())
+}

@@ -1,0 +1,221 @@
+//! One client connection.
+//!
+//! Spec: `spec/6-server.md`, "Clients". What it must never do: read on while too many requests wait
+//! for their answers, or hand on a request that it could not read.
+
+use super::stats::ConnectionStats;
+use super::{ClientEvent, ClientPort, ConnectionId, Handle, words};
+use crate::proto;
+use crate::service::{ClientInput, ClientOutput};
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+/// The largest message, in bytes: ZooKeeper's `jute.maxbuffer` and room for what surrounds a znode
+/// of that size.
+const MAX_MESSAGE: usize = (1 << 20) + (64 << 10);
+/// Requests of one connection that may wait for an answer.
+const OUTSTANDING: usize = 500;
+/// How long a connection may take to say what it wants.
+const HELLO: Duration = Duration::from_secs(30);
+/// How long a client may refuse to take what it is sent.
+const STUCK: Duration = Duration::from_secs(60);
+/// Answers that are written at once, at most.
+const COALESCED: usize = 256;
+
+type Reader = BufReader<OwnedReadHalf>;
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    port: &ClientPort,
+    id: ConnectionId,
+    stream: TcpStream,
+    from: SocketAddr,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("{from}: no TCP_NODELAY: {error}");
+    }
+    let (read, mut write) = stream.into_split();
+    let mut reader = BufReader::with_capacity(1 << 16, read);
+    let mut first = [0; 4];
+    match timeout(HELLO, reader.read_exact(&mut first)).await {
+        Ok(Ok(_)) => {}
+        // Nothing was said, so nothing is lost: port scans and health checks do that.
+        Ok(Err(_)) | Err(_) => return,
+    }
+    if let Some(word) = words::word(first) {
+        let answer = words::answer(port, word).await;
+        let written = timeout(STUCK, write.write_all(answer.as_bytes())).await;
+        if matches!(written, Ok(Ok(()))) {
+            let _ = write.shutdown().await;
+        }
+        return;
+    }
+    let (answers, outputs) = mpsc::unbounded_channel();
+    let stats = Rc::new(RefCell::new(ConnectionStats::new(from)));
+    let handle = Handle {
+        answers,
+        stats: Rc::clone(&stats),
+    };
+    port.connections.borrow_mut().insert(id, handle);
+    let connection = Connection {
+        port,
+        id,
+        from,
+        stats: &stats,
+        permits: Semaphore::new(OUTSTANDING),
+    };
+    let end = tokio::select! {
+        end = connection.read(reader, first) => end,
+        end = connection.write(write, outputs) => end,
+    };
+    stats.borrow_mut().on_closed(&mut port.stats.borrow_mut());
+    match end {
+        Ok(()) => tracing::debug!("{from}: closed"),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!("{from}: connection closed: {error}");
+        }
+        Err(error) => tracing::debug!("{from}: gone: {error}"),
+    }
+}
+
+struct Connection<'a> {
+    port: &'a ClientPort,
+    id: ConnectionId,
+    from: SocketAddr,
+    stats: &'a RefCell<ConnectionStats>,
+    /// One for each request that may still be taken.
+    permits: Semaphore,
+}
+
+impl Connection<'_> {
+    async fn read(&self, mut reader: Reader, first: [u8; 4]) -> io::Result<()> {
+        let mut message = Vec::new();
+        match timeout(HELLO, read_message(&mut reader, first, &mut message)).await {
+            Ok(read) => read?,
+            Err(_) => return Err(invalid("its first message does not end")),
+        }
+        let request = proto::decode_connect(&message)
+            .map_err(|error| invalid(format!("its first message is no ConnectRequest: {error}")))?;
+        let from: IpAddr = self.from.ip().to_canonical();
+        self.bring(ClientInput::Connect {
+            request,
+            from,
+            now_ms: now_ms(),
+        });
+        loop {
+            // Taken before the request is read: a client that is not answered is not heard.
+            match self.permits.acquire().await {
+                Ok(permit) => permit.forget(),
+                Err(_) => return Ok(()),
+            }
+            let mut length = [0; 4];
+            reader.read_exact(&mut length).await?;
+            read_message(&mut reader, length, &mut message).await?;
+            let (xid, request) = proto::decode_request(&message)
+                .map_err(|error| invalid(format!("a request cannot be read: {error}")))?;
+            self.bring(ClientInput::Request {
+                xid,
+                request,
+                now_ms: now_ms(),
+            });
+        }
+    }
+
+    fn bring(&self, input: ClientInput) {
+        let mut stats = self.stats.borrow_mut();
+        stats.on_received(&mut self.port.stats.borrow_mut());
+        self.port.bring(ClientEvent::Input(self.id, input));
+    }
+
+    async fn write(
+        &self,
+        mut writer: OwnedWriteHalf,
+        mut outputs: mpsc::UnboundedReceiver<ClientOutput>,
+    ) -> io::Result<()> {
+        let mut batch = Vec::with_capacity(COALESCED);
+        let mut bytes = Vec::new();
+        while outputs.recv_many(&mut batch, COALESCED).await > 0 {
+            bytes.clear();
+            let mut close = false;
+            for output in batch.drain(..) {
+                close |= self.encode(output, &mut bytes);
+            }
+            match timeout(STUCK, writer.write_all(&bytes)).await {
+                Ok(written) => written?,
+                Err(_) => return Err(invalid("it does not take its answers")),
+            }
+            // One large answer must not hold its memory for the life of the connection.
+            if bytes.capacity() > 1 << 18 {
+                bytes = Vec::new();
+            }
+            if close {
+                return writer.shutdown().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes of an answer. Says whether the connection ends with it.
+    fn encode(&self, output: ClientOutput, bytes: &mut Vec<u8>) -> bool {
+        let mut stats = self.stats.borrow_mut();
+        let mut server = self.port.stats.borrow_mut();
+        match output {
+            ClientOutput::Connected(response) => {
+                stats.on_connected(&mut server, &response);
+                bytes.extend(proto::encode_connect_response(&response));
+            }
+            ClientOutput::Reply { session: _, reply } => {
+                stats.on_reply(&mut server, &reply);
+                self.permits.add_permits(1);
+                bytes.extend(proto::encode_reply(&reply));
+            }
+            ClientOutput::Event(event) => {
+                stats.on_event(&mut server);
+                bytes.extend(proto::encode_event(&event));
+            }
+            ClientOutput::Close => return true,
+        }
+        false
+    }
+}
+
+/// Reads the message that has the given length.
+async fn read_message(
+    reader: &mut Reader,
+    length: [u8; 4],
+    message: &mut Vec<u8>,
+) -> io::Result<()> {
+    let length = i32::from_be_bytes(length);
+    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE).ok_or_else(|| {
+        invalid(format!(
+            "a message of {length} bytes; at most {MAX_MESSAGE} are taken (a znode holds 1 MB at most)"
+        ))
+    })?;
+    if message.capacity() > 1 << 18 {
+        *message = Vec::new();
+    }
+    message.clear();
+    message.resize(length, 0);
+    reader.read_exact(message).await?;
+    Ok(())
+}
+
+fn invalid(problem: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, problem.into())
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}

@@ -1,0 +1,400 @@
+//! The event loop: one thread that runs the replica actor.
+//!
+//! Spec: `spec/6-server.md`, "Event loop". What it must never do: wait for a disk, say Saved before
+//! the log writer has, or go on after the disk has failed.
+
+use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
+use super::config::Config;
+use super::peers::{PeerEvent, PeerSockets};
+use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
+use super::timers::Timers;
+use super::transport::Transport;
+use crate::quorum::ServerSet;
+use crate::service::replica::{State, Timer};
+use crate::service::{self, Msg, PeerMsg, Replica, ZooKeeper};
+use crate::types::{Epoch, ServerId};
+use crate::zab::{self, Zab};
+use stateright::actor::{Actor, Command, Id, Out};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+/// How often a server repeats its last word, at most; half a tick if that is shorter.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Events of one kind that are taken before the others have their turn.
+const BATCH: usize = 512;
+/// While so many bytes of large messages wait for a peer, no further large ones are made for it.
+const BUSY: usize = 4 << 20;
+
+/// Why a server stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A socket cannot be had; says which, and what to do.
+    #[error("{0}")]
+    Socket(String),
+    #[error("the operating system refuses: {0}")]
+    System(#[from] std::io::Error),
+    #[error(
+        "the thread that writes the log has ended; this is a bug: please report it with the log"
+    )]
+    LogWriterGone,
+}
+
+/// Runs a server until SIGTERM or SIGINT, which stop it cleanly.
+///
+/// # Errors
+/// If the data directory or a socket cannot be used, or as soon as the disk fails.
+pub fn run(config: Config) -> Result<(), RunError> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let layout = Layout {
+        data_dir: config.data_dir.clone(),
+        log_dir: config.data_log_dir.clone(),
+        retain: config.snap_retain_count as usize,
+    };
+    let dir = DataDir::open(layout, ZooKeeperCodec)?;
+    for note in dir.notes() {
+        tracing::warn!("{note}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let result = LocalSet::new().block_on(&runtime, serve(config, dir));
+    // A name that is just being looked up must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Result<(), RunError> {
+    // Before anything else, so that a signal is never lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (client_sender, mut client_events) = mpsc::unbounded_channel();
+    let (log_sender, mut log_events) = mpsc::unbounded_channel();
+    let (peer_sender, mut peer_events) = mpsc::unbounded_channel();
+    let sockets = PeerSockets::open(&config, peer_sender)
+        .await
+        .map_err(RunError::Socket)?;
+    let port = ClientPort::new(config.clone(), client_sender);
+    let listener = port.bind().await.map_err(RunError::Socket)?;
+    log_start(&config, &dir);
+
+    let storage = dir.storage().clone();
+    let log = LogWriter::spawn(dir, move |event| {
+        // The loop is gone only when the server stops.
+        let _ = log_sender.send(event);
+    })?;
+    let mut server = Server::new(&config, storage, log, Rc::clone(&port), sockets);
+    tokio::task::spawn_local(port.listen(listener));
+    loop {
+        server.after_events();
+        let deadline = server.deadline().into();
+        tokio::select! {
+            () = server.sockets.readable() => server.on_datagrams(),
+            Some(event) = client_events.recv() => {
+                server.on_client_event(event);
+                for _ in 0..BATCH {
+                    let Ok(event) = client_events.try_recv() else { break };
+                    server.on_client_event(event);
+                }
+            }
+            event = log_events.recv() => match event {
+                Some(LogEvent::Saved(count)) => server.on_msg(server.id, Msg::Saved(count)),
+                Some(LogEvent::Failed(error)) => return Err(error.into()),
+                None => return Err(RunError::LogWriterGone),
+            },
+            Some(event) = peer_events.recv() => server.on_peer_event(event),
+            () = tokio::time::sleep_until(deadline) => server.on_timers(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("stopping: what is queued is made durable");
+    drop(server);
+    Ok(())
+}
+
+fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
+    let storage = dir.storage();
+    let (last, epoch) = (storage.history.last_zxid(), storage.current_epoch);
+    let ensemble = match config.is_standalone() {
+        true => "standalone".to_owned(),
+        false => format!("one of {} servers", config.servers.len()),
+    };
+    tracing::info!(
+        "server {} starts, {ensemble}: clients on port {}, data in {}, history up to {last} of epoch {epoch}",
+        config.my_id,
+        config.client_port,
+        config.data_dir.display(),
+    );
+}
+
+/// The actor that the configuration describes.
+fn replica(config: &Config) -> Replica {
+    let select = |observer: bool| -> ServerSet {
+        let servers = config
+            .servers
+            .iter()
+            .filter(|(_, server)| server.observer == observer);
+        servers.map(|(id, _)| *id).collect()
+    };
+    let (voters, observers) = match config.is_standalone() {
+        true => (ServerSet::of(config.my_id), ServerSet::EMPTY),
+        false => (select(false), select(true)),
+    };
+    let defaults = zab::Config::new(voters);
+    let zab = Zab::new(zab::Config {
+        observers,
+        heartbeat: HEARTBEAT.min(config.tick_time / 2),
+        peer_timeout: config.tick_time * config.sync_limit,
+        establish_timeout: config.tick_time * config.init_limit,
+        ..defaults
+    });
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let incarnation = since.as_millis() as u64;
+    let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
+    let service = service::Config {
+        min_session_timeout_ms: millis(config.min_session_timeout),
+        max_session_timeout_ms: millis(config.max_session_timeout),
+        snap_count: config.snap_count.into(),
+        ..service::Config::new(config.my_id, incarnation, config.tick_time)
+    };
+    Replica::new(zab, service)
+}
+
+struct Server {
+    me: ServerId,
+    id: Id,
+    replica: Replica,
+    /// `None` only within a step.
+    state: Option<State>,
+    timers: Timers<Timer>,
+    transport: Transport,
+    sockets: PeerSockets,
+    port: Rc<ClientPort>,
+    log: LogWriter<ZooKeeper>,
+    /// The leader, whether clients are served, and the epoch, as the log of this process last told.
+    announced: Option<Standing>,
+}
+
+impl Server {
+    fn new(
+        config: &Config,
+        storage: zab::Storage<ZooKeeper>,
+        log: LogWriter<ZooKeeper>,
+        port: Rc<ClientPort>,
+        sockets: PeerSockets,
+    ) -> Self {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let mut server = Self {
+            me: config.my_id,
+            id: config.my_id.into(),
+            replica: replica(config),
+            state: None,
+            timers: Timers::new(),
+            transport: Transport::new(config.my_id, since.as_nanos() as u64),
+            sockets,
+            port,
+            log,
+            announced: None,
+        };
+        let mut out = Out::new();
+        server.state = Some(server.replica.on_start(server.id, &Some(storage), &mut out));
+        server.carry_out(out);
+        server
+    }
+
+    fn state(&self) -> &State {
+        self.state
+            .as_ref()
+            .expect("the state is back after each step")
+    }
+
+    /// Runs a handler of the actor, and carries out what it wants.
+    fn step(&mut self, handler: impl FnOnce(&Replica, Id, &mut Cow<'_, State>, &mut Out<Replica>)) {
+        // Owned, so that the actor changes it in place.
+        let mut state = Cow::Owned(
+            self.state
+                .take()
+                .expect("the state is back after each step"),
+        );
+        let mut out = Out::new();
+        handler(&self.replica, self.id, &mut state, &mut out);
+        self.state = Some(state.into_owned());
+        self.carry_out(out);
+    }
+
+    fn on_msg(&mut self, src: Id, msg: Msg) {
+        self.step(|replica, id, state, out| replica.on_msg(id, state, src, msg, out));
+    }
+
+    fn on_timeout(&mut self, timer: &Timer) {
+        self.step(|replica, id, state, out| replica.on_timeout(id, state, timer, out));
+    }
+
+    /// Nothing here waits for a save: the actor itself withholds what must.
+    fn carry_out(&mut self, out: Out<Replica>) {
+        let now = Instant::now();
+        for command in out {
+            match command {
+                Command::Send(to, Msg::Peer(message)) => self.send_to_peer(now, to, &message),
+                Command::Send(to, Msg::ToClient(output)) => {
+                    if let Some(connection) = ConnectionId::from_actor(to) {
+                        self.port.send(connection, output);
+                    }
+                }
+                Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
+                Command::SetTimer(timer, range) => self.timers.set(now, timer, range),
+                Command::CancelTimer(timer) => self.timers.cancel(&timer),
+                Command::Save(storage) => self.log.save(storage),
+                Command::ChooseRandom(..) => {} // The actor makes no choices.
+            }
+        }
+    }
+
+    fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg) {
+        let Some(peer) = ServerId::from_actor(to) else {
+            return;
+        };
+        // The actor repeats such a message until it has arrived: to encode it each time while it is on
+        // its way would be all that this thread does.
+        let large = matches!(
+            message,
+            PeerMsg::Zab(zab::Message::Sync { .. } | zab::Message::AckEpoch { newer: Some(_), .. })
+        );
+        if large && self.transport.queued(peer) > BUSY {
+            return;
+        }
+        match postcard::to_stdvec(message) {
+            Ok(bytes) => self.transport.send(now, peer, bytes),
+            Err(error) => tracing::error!("a message to server {peer} cannot be encoded: {error}"),
+        }
+    }
+
+    fn on_datagrams(&mut self) {
+        let mut messages = Vec::new();
+        let mut garbled = 0;
+        let transport = &mut self.transport;
+        let now = Instant::now();
+        self.sockets.receive(BATCH, |from, datagram| {
+            transport.on_datagram(
+                now,
+                from,
+                datagram,
+                |peer, bytes| match postcard::from_bytes::<PeerMsg>(bytes) {
+                    Ok(message) => messages.push((peer, message)),
+                    Err(_) => garbled += 1,
+                },
+            );
+        });
+        if garbled > 0 {
+            tracing::warn!(
+                "{garbled} messages of peers cannot be read: do all servers run one version?"
+            );
+        }
+        for (peer, message) in messages {
+            self.on_msg(peer.into(), Msg::Peer(message));
+        }
+    }
+
+    fn on_client_event(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Input(connection, input) => {
+                self.on_msg(connection.into(), Msg::Client(input));
+            }
+            ClientEvent::Status(answer) => {
+                let stats = self.replica.stats(self.state());
+                let epoch = self.state().zab().epoch().unwrap_or(Epoch(0));
+                // Who asked may be gone.
+                let _ = answer.send(Status {
+                    stats,
+                    epoch,
+                    datagrams: self.transport.counters(),
+                });
+            }
+        }
+    }
+
+    fn on_peer_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Address(peer, address) => self.transport.set_address(peer, address),
+            // A timer may fire at any time, so this is only a faster way to what would come anyway.
+            PeerEvent::Gone(peer) => {
+                let timer = Timer::Zab(zab::Timer::Peer(peer));
+                if self.timers.is_set(&timer) {
+                    tracing::info!("server {peer} is gone: nobody listens at its address");
+                    self.timers.cancel(&timer);
+                    self.on_timeout(&timer);
+                }
+            }
+        }
+    }
+
+    fn on_timers(&mut self) {
+        let now = Instant::now();
+        while let Some(timer) = self.timers.take_due(now) {
+            self.on_timeout(&timer);
+        }
+    }
+
+    fn after_events(&mut self) {
+        let now = Instant::now();
+        let sockets = &self.sockets;
+        self.transport
+            .transmit(now, |to, datagram| sockets.send(to, datagram));
+        self.announce();
+    }
+
+    fn deadline(&self) -> Instant {
+        let deadlines = [self.timers.next(), self.transport.deadline()];
+        let idle = Instant::now() + Duration::from_secs(60);
+        deadlines.into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    /// Logs a change of role.
+    fn announce(&mut self) {
+        let zab = self.state().zab();
+        let standing = Standing {
+            leader: zab.leader(self.me),
+            serving: zab.serving(),
+            epoch: zab.epoch(),
+        };
+        if self.announced == Some(standing) {
+            return;
+        }
+        self.announced = Some(standing);
+        let role = match standing.leader {
+            None => "LOOKING for a leader".to_owned(),
+            Some(leader) if leader == self.me => "LEADING".to_owned(),
+            Some(leader) => format!("FOLLOWING server {leader}"),
+        };
+        let epoch = match standing.epoch {
+            Some(epoch) => format!(" in epoch {epoch}"),
+            None => String::new(),
+        };
+        let serving = match (standing.leader, standing.serving) {
+            (_, true) => ", serving clients",
+            (Some(_), false) => ", not synchronized yet",
+            (None, false) => "",
+        };
+        tracing::info!("{role}{epoch}{serving}");
+    }
+}
+
+/// What is worth a line in the log when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    leader: Option<ServerId>,
+    serving: bool,
+    epoch: Option<Epoch>,
+}

@@ -1,0 +1,228 @@
+//! The data directory of a server: epochs, transaction log and snapshots, in ZooKeeper's own layout.
+//!
+//! Spec: `spec/6-server.md`, "Storage". What it must never do: report a save as durable before it
+//! is, drop a transaction that was reported, or bring back one that was removed.
+//!
+//! ```text
+//! dataDir/keepright.lock              held while a server runs
+//! dataDir/version-2/acceptedEpoch     decimal
+//! dataDir/version-2/currentEpoch      decimal
+//! dataDir/version-2/snapshot.<zxid>   everything up to that zxid
+//! dataLogDir/version-2/log.<zxid>     transactions from that zxid on
+//! ```
+//!
+//! A history is replaced as a whole (SNAP) by way of one more file: the head of `store.rs` says how.
+
+mod diff;
+mod disk;
+pub mod format;
+mod recovery;
+mod store;
+mod writer;
+mod zookeeper;
+
+#[cfg(test)]
+mod tests;
+
+pub use format::Codec;
+pub use writer::{LogEvent, LogWriter};
+pub use zookeeper::ZooKeeperCodec;
+
+use crate::types::Zxid;
+use crate::zab::{Payload, Storage};
+use disk::Disk;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why the data directory cannot be used (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("cannot {what} {}: {source}; mend the disk or the permissions, then start again", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "{} is damaged at offset {offset}: {problem}; what follows cannot be trusted. If the other \
+         servers are well, move this server's data directory away and let it learn anew; else \
+         restore the file from a copy",
+        file.display()
+    )]
+    Damaged {
+        file: PathBuf,
+        offset: u64,
+        problem: String,
+    },
+    #[error(
+        "transactions are missing: {} continues at zxid 0x{found:x}, but what is before it ends at \
+         zxid 0x{end:x}; put the missing log or snapshot file back, or move this server's data \
+         directory away and let it learn anew from the others",
+        file.display()
+    )]
+    Gap { file: PathBuf, end: u64, found: u64 },
+    #[error(
+        "no snapshot can be read ({problem}), and the log alone does not hold everything; restore \
+         {} from a copy, or move this server's data directory away and let it learn anew",
+        file.display()
+    )]
+    NoSnapshot { file: PathBuf, problem: String },
+    #[error(
+        "{} holds `{text}`, which {problem}; restore it from a copy, or move this server's data \
+         directory away and let it learn anew",
+        file.display()
+    )]
+    Epoch {
+        file: PathBuf,
+        text: String,
+        problem: String,
+    },
+    #[error(
+        "another server uses {} (its lock file is held); stop it, or give this server a dataDir of \
+         its own",
+        dir.display()
+    )]
+    Locked { dir: PathBuf },
+    #[error("{} holds a newer state than the log may be cut to (zxid 0x{to:x})", file.display())]
+    BelowSnapshot { file: PathBuf, to: u64 },
+}
+
+impl StorageError {
+    fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+/// Where the files are, and how many are kept.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// `dataDir`
+    pub data_dir: PathBuf,
+    /// `dataLogDir`
+    pub log_dir: PathBuf,
+    /// Snapshots to keep; older ones, and logs that only they need, are removed.
+    pub retain: usize,
+}
+
+impl Layout {
+    fn snapshots(&self) -> PathBuf {
+        self.data_dir.join("version-2")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.log_dir.join("version-2")
+    }
+
+    fn accepted_epoch(&self) -> PathBuf {
+        self.snapshots().join("acceptedEpoch")
+    }
+
+    fn current_epoch(&self) -> PathBuf {
+        self.snapshots().join("currentEpoch")
+    }
+
+    fn snapshot(&self, zxid: Zxid) -> PathBuf {
+        self.snapshots().join(format!("snapshot.{:x}", zxid.0))
+    }
+
+    fn log(&self, first: Zxid) -> PathBuf {
+        self.logs().join(format!("log.{:x}", first.0))
+    }
+
+    /// A snapshot on its way to replace the whole history, and the word that it does.
+    fn incoming(&self) -> PathBuf {
+        self.snapshots().join("keepright.incoming")
+    }
+
+    fn replace_order(&self) -> PathBuf {
+        self.snapshots().join("keepright.replace")
+    }
+
+    /// The snapshot files with their zxids, oldest first.
+    fn list_snapshots(&self) -> Result<Vec<(Zxid, PathBuf)>, StorageError> {
+        list(&self.snapshots(), "snapshot.")
+    }
+
+    /// The log files with the zxids of their names, oldest first.
+    fn list_logs(&self) -> Result<Vec<(Zxid, PathBuf)>, StorageError> {
+        list(&self.logs(), "log.")
+    }
+}
+
+fn list(dir: &Path, prefix: &str) -> Result<Vec<(Zxid, PathBuf)>, StorageError> {
+    let mut files = Vec::new();
+    for entry in dir.read_dir().map_err(StorageError::io("list", dir))? {
+        let entry = entry.map_err(StorageError::io("list", dir))?;
+        let name = entry.file_name();
+        let zxid = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        if let Some(zxid) = zxid.and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+            files.push((Zxid(zxid), entry.path()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A data directory that this process holds.
+pub struct DataDir<P: Payload, C> {
+    store: store::Store<P, C>,
+    locks: Vec<File>,
+    notes: Vec<String>,
+}
+
+impl<P: Payload, C: Codec<P>> DataDir<P, C> {
+    /// Locks the directories (which are made if need be) and recovers what they hold.
+    ///
+    /// # Errors
+    /// If another server holds the lock, if a file is damaged before its tail or missing, or if the
+    /// disk fails.
+    pub fn open(layout: Layout, codec: C) -> Result<Self, StorageError> {
+        Self::open_on(layout, codec, Disk::default())
+    }
+
+    fn open_on(layout: Layout, codec: C, disk: Disk) -> Result<Self, StorageError> {
+        let mut locks = Vec::new();
+        for dir in [layout.snapshots(), layout.logs()] {
+            disk.create_dir(&dir)?;
+        }
+        locks.push(lock(&layout.data_dir)?);
+        if layout.log_dir != layout.data_dir {
+            locks.push(lock(&layout.log_dir)?);
+        }
+        let recovered = recovery::recover(&layout, &codec, &disk)?;
+        Ok(Self {
+            store: store::Store::new(layout, codec, disk, recovered.storage),
+            locks,
+            notes: recovered.notes,
+        })
+    }
+
+    /// What was recovered.
+    pub fn storage(&self) -> &Storage<P> {
+        self.store.saved()
+    }
+
+    /// What recovery had to mend, in words for the log.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StorageError> {
+    let path = dir.join("keepright.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(StorageError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::Locked {
+            dir: dir.to_owned(),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(StorageError::io("lock", &path)(error)),
+    }
+}

@@ -1,0 +1,221 @@
+//! Messages between servers over UDP.
+//!
+//! Spec: `spec/6-server.md`, "Datagrams". What it must never do: panic on a datagram, or hand on one
+//! that does not come from a configured server's address. It promises nothing else: messages may be
+//! lost, repeated and reordered, as the actor expects.
+//!
+//! This module does no I/O: datagrams and the time go in, messages and datagrams come out. Small
+//! messages to the same server share a datagram. A message that does not fit is split; its fragments
+//! are acknowledged, paced and sent again when they are lost, for without that a message of
+//! thousands of fragments would never arrive whole. Small messages are not: the actor's own
+//! retransmission takes care of them.
+//!
+//! A datagram holds up to 1,400 bytes, which fits the networks that there are without fragmentation
+//! by IP, where one lost piece loses everything; on loopback, whose packets hold 64 KB, it holds 32
+//! KB: that is a twentieth of the system calls, and six of them still fit a default socket buffer.
+
+mod incoming;
+mod outgoing;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use crate::types::ServerId;
+use incoming::Incoming;
+use outgoing::Outgoing;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Instant;
+use wire::{Datagram, FRAGMENT_HEADER, MESSAGE_OVERHEAD};
+
+/// The largest datagram that is sent, in bytes.
+const DATAGRAM: usize = 1400;
+const LOOPBACK_DATAGRAM: usize = 32 << 10;
+/// Datagrams of small messages that wait for one peer; more than that are dropped.
+const READY: usize = 1024;
+
+/// How many datagrams and messages came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams that no configured server sent, or that make no sense.
+    pub garbage: u64,
+    /// Messages that were not sent, or given up.
+    pub dropped: u64,
+}
+
+/// The transport of one server.
+pub struct Transport {
+    own: ServerId,
+    first_id: u64,
+    peers: BTreeMap<ServerId, Peer>,
+    counters: Counters,
+}
+
+struct Peer {
+    address: SocketAddr,
+    limit: usize,
+    /// Sealed datagrams of small messages.
+    ready: Vec<Vec<u8>>,
+    /// The one that is being filled, if it is not empty.
+    open: Vec<u8>,
+    outgoing: Outgoing,
+    incoming: Incoming,
+}
+
+impl Transport {
+    /// A transport without peers. `first_id` must be above every id that this server used in an
+    /// earlier life: a clock in nanoseconds will do.
+    pub fn new(own: ServerId, first_id: u64) -> Self {
+        Self {
+            own,
+            first_id,
+            peers: BTreeMap::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Says where a peer is. Until then what is sent to it is lost.
+    pub fn set_address(&mut self, peer: ServerId, address: SocketAddr) {
+        let limit = if address.ip().to_canonical().is_loopback() {
+            LOOPBACK_DATAGRAM
+        } else {
+            DATAGRAM
+        };
+        match self.peers.get_mut(&peer) {
+            Some(known) if known.limit == limit => known.address = address,
+            _ => {
+                let known = Peer {
+                    address,
+                    limit,
+                    ready: Vec::new(),
+                    open: Vec::new(),
+                    outgoing: Outgoing::new(limit - FRAGMENT_HEADER, self.first_id),
+                    incoming: Incoming::default(),
+                };
+                self.peers.insert(peer, known);
+            }
+        }
+    }
+
+    /// Queues a message; [`Self::transmit`] sends it.
+    pub fn send(&mut self, now: Instant, to: ServerId, message: Vec<u8>) {
+        let Some(peer) = self.peers.get_mut(&to) else {
+            self.counters.dropped += 1;
+            return;
+        };
+        if message.len() + MESSAGE_OVERHEAD > peer.limit {
+            peer.outgoing.push(now, message);
+            return;
+        }
+        if peer.open.len() + message.len() + MESSAGE_OVERHEAD > peer.limit {
+            peer.seal();
+        }
+        if peer.ready.len() >= READY {
+            self.counters.dropped += 1;
+            return;
+        }
+        if peer.open.is_empty() {
+            wire::begin_messages(&mut peer.open, self.own);
+        }
+        wire::push_message(&mut peer.open, &message);
+    }
+
+    /// Takes a datagram; hands on the messages that it completes.
+    pub fn on_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        mut deliver: impl FnMut(ServerId, &[u8]),
+    ) {
+        if datagram.is_empty() {
+            return; // A peer asks whether anybody is here: the system has answered.
+        }
+        let Some((sender, content)) = wire::read(datagram) else {
+            self.counters.garbage += 1;
+            return;
+        };
+        let Some(peer) = self
+            .peers
+            .get_mut(&sender)
+            .filter(|peer| is_same(peer.address, from))
+        else {
+            self.counters.garbage += 1;
+            return;
+        };
+        match content {
+            Datagram::Messages(messages) => {
+                for message in messages {
+                    deliver(sender, message);
+                }
+            }
+            Datagram::Fragment(fragment) => match peer.incoming.on_fragment(now, &fragment) {
+                Ok(Some(message)) => deliver(sender, &message),
+                Ok(None) => {}
+                Err(()) => self.counters.garbage += 1,
+            },
+            Datagram::Ack(ack) => peer.outgoing.on_ack(now, &ack),
+        }
+    }
+
+    /// Sends everything that may be sent now: call it after each round of events, and at
+    /// [`Self::deadline`].
+    pub fn transmit(&mut self, now: Instant, mut emit: impl FnMut(SocketAddr, &[u8])) {
+        let own = self.own;
+        let mut datagram = Vec::new();
+        for peer in self.peers.values_mut() {
+            for ack in peer.incoming.acks() {
+                wire::write_ack(&mut datagram, own, &ack);
+                emit(peer.address, &datagram);
+            }
+            peer.seal();
+            for ready in peer.ready.drain(..) {
+                emit(peer.address, &ready);
+            }
+            peer.outgoing.transmit(now, |fragment| {
+                wire::write_fragment(&mut datagram, own, fragment);
+                emit(peer.address, &datagram);
+            });
+        }
+    }
+
+    /// The bytes of large messages that are on their way to a peer.
+    pub fn queued(&self, peer: ServerId) -> usize {
+        self.peers
+            .get(&peer)
+            .map_or(0, |peer| peer.outgoing.queued())
+    }
+
+    /// When [`Self::transmit`] must be called again even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.peers
+            .values()
+            .filter_map(|peer| peer.outgoing.deadline())
+            .min()
+    }
+
+    /// How many datagrams and messages came to nothing so far.
+    pub fn counters(&self) -> Counters {
+        let given_up: u64 = self.peers.values().map(|peer| peer.outgoing.dropped).sum();
+        Counters {
+            dropped: self.counters.dropped + given_up,
+            ..self.counters
+        }
+    }
+}
+
+impl Peer {
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            let mut datagram = std::mem::take(&mut self.open);
+            wire::seal(&mut datagram);
+            self.ready.push(datagram);
+        }
+    }
+}
+
+/// Whether two addresses are the same, be it written as IPv4 or as IPv6.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+}

@@ -1,0 +1,246 @@
+use super::*;
+use proptest::prelude::*;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// A generator of numbers that are random enough, the same for the same seed.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+}
+
+/// Datagrams by arrival; the number keeps them apart.
+type Flying = BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>;
+
+/// Two servers and a network between them that loses, repeats and reorders, in simulated time.
+struct Net {
+    now: Instant,
+    servers: [Transport; 2],
+    addresses: [SocketAddr; 2],
+    flying: Flying,
+    count: u64,
+    noise: Noise,
+    loss: u64,
+    delivered: Vec<(usize, Vec<u8>)>,
+}
+
+impl Net {
+    fn new(addresses: [&str; 2], loss: u64, seed: u64) -> Self {
+        let addresses = addresses.map(|address| address.parse().unwrap());
+        let mut servers = [1, 2].map(|id| Transport::new(ServerId(id), 7));
+        servers[0].set_address(ServerId(2), addresses[1]);
+        servers[1].set_address(ServerId(1), addresses[0]);
+        Self {
+            now: Instant::now(),
+            servers,
+            addresses,
+            flying: BinaryHeap::new(),
+            count: 0,
+            noise: Noise(seed | 1),
+            loss,
+            delivered: Vec::new(),
+        }
+    }
+
+    fn loopback(loss: u64, seed: u64) -> Self {
+        Self::new(["127.0.0.1:1001", "127.0.0.1:1002"], loss, seed)
+    }
+
+    fn transmit(&mut self, from: usize) {
+        let Self {
+            now,
+            servers,
+            flying,
+            count,
+            noise,
+            loss,
+            ..
+        } = self;
+        servers[from].transmit(*now, |_, datagram| {
+            let copies = if noise.chance(*loss) {
+                0
+            } else {
+                1 + u64::from(noise.chance(2))
+            };
+            for _ in 0..copies {
+                let delay = Duration::from_micros(500 + noise.next() % 300);
+                *count += 1;
+                flying.push(Reverse((*now + delay, *count, 1 - from, datagram.to_vec())));
+            }
+        });
+    }
+
+    /// Runs until `enough`, for ten simulated minutes at most.
+    fn run(&mut self, enough: impl Fn(&[(usize, Vec<u8>)]) -> bool) -> Duration {
+        let start = self.now;
+        while !enough(&self.delivered) && self.now < start + Duration::from_secs(600) {
+            self.transmit(0);
+            self.transmit(1);
+            let timer = self.servers.iter().filter_map(Transport::deadline).min();
+            let arrival = self.flying.peek().map(|Reverse((at, ..))| *at);
+            let Some(next) = timer.into_iter().chain(arrival).min() else {
+                break;
+            };
+            self.now = self.now.max(next);
+            while self
+                .flying
+                .peek()
+                .is_some_and(|Reverse((at, ..))| *at <= self.now)
+            {
+                let Reverse((_, _, to, datagram)) = self.flying.pop().unwrap();
+                let from = self.addresses[1 - to];
+                let delivered = &mut self.delivered;
+                self.servers[to].on_datagram(self.now, from, &datagram, |_, message| {
+                    delivered.push((to, message.to_vec()));
+                });
+            }
+        }
+        self.now - start
+    }
+}
+
+fn message(length: usize, seed: u64) -> Vec<u8> {
+    let mut noise = Noise(seed | 1);
+    (0..length.div_ceil(8))
+        .flat_map(|_| noise.next().to_be_bytes())
+        .take(length)
+        .collect()
+}
+
+#[test]
+fn a_message_of_1_mb_arrives_whole_over_a_lossy_network() {
+    for addresses in [["127.0.0.1:1", "127.0.0.1:2"], ["10.0.0.1:1", "10.0.0.2:1"]] {
+        let mut net = Net::new(addresses, 10, 5);
+        let large = message(1 << 20, 3);
+        net.servers[0].send(net.now, ServerId(2), large.clone());
+        let took = net.run(|delivered| !delivered.is_empty());
+        assert!(net.delivered == [(1, large)]);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    }
+}
+
+#[test]
+fn a_message_of_50_mb_arrives_whole_over_a_lossy_network() {
+    let mut net = Net::loopback(5, 11);
+    let large = message(50 << 20, 9);
+    net.servers[0].send(net.now, ServerId(2), large.clone());
+    let took = net.run(|delivered| !delivered.is_empty());
+    assert!(net.delivered == [(1, large)]);
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
+#[test]
+fn small_messages_pass_a_large_one() {
+    let mut net = Net::loopback(0, 1);
+    net.servers[0].send(net.now, ServerId(2), message(10 << 20, 1));
+    net.servers[0].send(net.now, ServerId(2), b"ping".to_vec());
+    net.run(|delivered| delivered.len() == 2);
+    assert_eq!(net.delivered[0], (1, b"ping".to_vec()));
+}
+
+#[test]
+fn a_message_that_is_queued_is_not_queued_again() {
+    let mut net = Net::loopback(0, 1);
+    for _ in 0..5 {
+        net.servers[0].send(net.now, ServerId(2), message(1 << 20, 1));
+    }
+    net.run(|_| false);
+    assert_eq!(net.delivered.len(), 1);
+}
+
+#[test]
+fn a_message_that_nobody_takes_is_given_up() {
+    let mut net = Net::loopback(100, 1);
+    net.servers[0].send(net.now, ServerId(2), message(1 << 20, 1));
+    let took = net.run(|_| false);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert_eq!(net.servers[0].counters().dropped, 1);
+    net.loss = 0;
+    net.servers[0].send(net.now, ServerId(2), message(1 << 20, 2));
+    net.run(|delivered| !delivered.is_empty());
+    assert_eq!(net.delivered.len(), 1);
+}
+
+#[test]
+fn only_configured_addresses_are_heard() {
+    let mut net = Net::loopback(0, 1);
+    net.servers[0].send(net.now, ServerId(2), b"x".to_vec());
+    let mut datagrams = Vec::new();
+    net.servers[0].transmit(net.now, |_, datagram| datagrams.push(datagram.to_vec()));
+    let mut heard = 0;
+    for (from, expected) in [
+        ("127.0.0.1:1003", 0),
+        ("127.0.0.2:1001", 0),
+        ("[::ffff:127.0.0.1]:1001", 1),
+    ] {
+        net.servers[1].on_datagram(net.now, from.parse().unwrap(), &datagrams[0], |_, _| {
+            heard += 1
+        });
+        assert_eq!(heard, expected, "{from}");
+    }
+    assert_eq!(net.servers[1].counters().garbage, 2);
+}
+
+#[test]
+fn a_message_for_a_server_without_an_address_is_lost() {
+    let mut transport = Transport::new(ServerId(1), 1);
+    transport.send(Instant::now(), ServerId(2), b"x".to_vec());
+    assert_eq!(transport.counters().dropped, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn messages_of_any_length_arrive_whole(
+        lengths in prop::collection::vec(prop_oneof![0..100usize, 32_000..33_000usize, 0..200_000usize], 1..12),
+        seed: u64,
+    ) {
+        let mut net = Net::loopback(0, seed);
+        let sent: Vec<_> = lengths.iter().enumerate().map(|(i, length)| {
+            let mut message = message(*length, i as u64);
+            // Equal messages are sent once only.
+            message.push(i as u8);
+            message
+        }).collect();
+        for message in &sent {
+            net.servers[0].send(net.now, ServerId(2), message.clone());
+        }
+        net.run(|delivered| delivered.iter().filter(|(_, m)| m.len() > 40_000).count() > 99);
+        for message in &sent {
+            prop_assert!(net.delivered.iter().any(|(_, found)| found == message));
+        }
+    }
+
+    #[test]
+    fn no_datagram_makes_the_transport_panic(
+        kind in 0..4u8,
+        numbers in prop::collection::vec(any::<u8>(), 0..80),
+        small in 0..3u8,
+    ) {
+        let mut net = Net::loopback(0, 1);
+        net.servers[1].send(net.now, ServerId(1), message(1 << 20, 1));
+        net.transmit(1);
+        let mut datagram = vec![b'K', 1, kind, 1, 0, 0, 0, 0];
+        datagram.extend(numbers.iter().map(|byte| if small == 0 { *byte } else { byte % (2 * small) }));
+        // An id that is in use.
+        if small == 1 && datagram.len() > 16 {
+            datagram[8..16].copy_from_slice(&7u64.to_be_bytes());
+        }
+        wire::seal(&mut datagram);
+        let from = net.addresses[0];
+        net.servers[1].on_datagram(net.now, from, &datagram, |_, _| ());
+        net.transmit(1);
+    }
+}

@@ -1,0 +1,279 @@
+//! What client connections bring: a session to open or resume, requests, the end.
+//!
+//! Spec: `spec/5-service.md`, "Sessions" and "The order of answers". What it must never do: trust a
+//! client, or answer out of turn (but auth, as ZooKeeper does).
+
+use super::connection::{Connection, Pending, Stage, Waiting};
+use super::write::{Course, Read, Write};
+use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
+use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response};
+use crate::types::{ServerId, Zxid};
+use crate::znode::{AuthId, ErrorCode, SessionId};
+use bytes::Bytes;
+use stateright::actor::Id;
+use std::net::IpAddr;
+
+/// How many tickets a server has: 2^22, so that with the server's id before it a ticket is below every
+/// number that a client may use.
+const TICKETS: i32 = 1 << 22;
+
+impl Service {
+    /// Takes what a client connection brings.
+    pub fn on_client(&mut self, env: &mut Env, id: Id, input: ClientInput) {
+        match input {
+            ClientInput::Connect {
+                request,
+                from,
+                now_ms,
+            } => {
+                self.clock_ms = self.clock_ms.max(now_ms);
+                self.on_connect(env, id, request, from);
+            }
+            ClientInput::Request {
+                xid,
+                request,
+                now_ms,
+            } => {
+                self.clock_ms = self.clock_ms.max(now_ms);
+                self.on_request(env, id, xid, Course::of(request));
+            }
+            ClientInput::Disconnected => self.forget_connection(id),
+        }
+    }
+
+    fn on_connect(&mut self, env: &mut Env, id: Id, request: ConnectRequest, from: IpAddr) {
+        if self.connections.contains_key(&id) {
+            return self.close(env, id); // A second greeting is against the protocol.
+        }
+        // A client that has seen more than this server must not be shown the past. Zxids are signed in
+        // the protocol.
+        let ahead = request.last_zxid_seen.0 as i64 > self.applied.0 as i64;
+        if self.period.is_none() || ahead {
+            return env.tell_client(id, ClientOutput::Close);
+        }
+        let config = env.config;
+        let is_new = request.session == SessionId::default();
+        let session = if is_new {
+            self.sessions_made += 1;
+            session::session_id(config.sid, config.incarnation, self.sessions_made)
+        } else {
+            request.session
+        };
+        let tell_read_only = request.read_only.is_some();
+        if !is_new && !session::password_matches(&config.session_key, session, &request.password) {
+            return refuse(env, id, tell_read_only);
+        }
+        let ticket = self.next_ticket(config.sid);
+        let stage = Stage::Opening {
+            ticket,
+            tell_read_only,
+        };
+        self.openings.insert(ticket, id);
+        self.connections
+            .insert(id, Connection::new(session, from, stage));
+        let write = if is_new {
+            let timeout_ms = session::negotiate_timeout(config, request.timeout_ms);
+            Write::CreateSession { timeout_ms }
+        } else {
+            // Whether the session is still open, only the order of transactions can tell. It also
+            // brings all that the client has asked for elsewhere before this server answers it.
+            Write::Resume
+        };
+        self.submit(env, id, ticket, write);
+    }
+
+    /// A number for a transaction that opens a session: no other connection that is being opened has
+    /// it, at any server, and no client uses it for a request.
+    fn next_ticket(&mut self, sid: ServerId) -> i32 {
+        loop {
+            self.tickets = (self.tickets + 1) % TICKETS;
+            let ticket = i32::MIN + (i32::from(sid.0) * TICKETS + self.tickets);
+            if !self.openings.contains_key(&ticket) {
+                return ticket;
+            }
+        }
+    }
+
+    fn on_request(&mut self, env: &mut Env, id: Id, xid: i32, course: Course) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return; // Closed; what was under way is void.
+        };
+        if connection.is_closing() {
+            return;
+        }
+        let session = connection.session;
+        match course {
+            Course::Auth { scheme, auth } => self.on_auth(env, id, xid, &scheme, &auth),
+            Course::Read(read) if connection.is_idle() => self.answer_read(env, id, xid, read),
+            Course::Read(read) => {
+                let request = Waiting::ForTurn(read);
+                connection.pending.push_back(Pending { xid, request });
+            }
+            Course::Write(write, form) => {
+                let request = Waiting::ForTransaction(form);
+                connection.pending.push_back(Pending { xid, request });
+                self.submit(env, id, xid, write);
+            }
+        }
+        self.touch(session);
+    }
+
+    /// The client of a session was heard of.
+    fn touch(&mut self, session: SessionId) {
+        match self.period.as_mut().map(|period| &mut period.rank) {
+            Some(Rank::Leader(leading)) => leading.expiry.touch(session),
+            Some(Rank::Learner { .. }) => {
+                self.touched.insert(session);
+            }
+            None => {}
+        }
+    }
+
+    fn on_auth(&mut self, env: &mut Env, id: Id, xid: i32, scheme: &str, auth: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let session = connection.session;
+        let result = match scheme {
+            "digest" => {
+                connection.add_auth(AuthId::digest(auth));
+                Ok(Response::Empty)
+            }
+            // The address is known; what the client says of it does not count.
+            "ip" => Ok(Response::Empty),
+            _ => Err(ErrorCode::AuthFailed),
+        };
+        if connection.stage != Stage::Open {
+            // Clients do not wait for the session, but they take the first answer for it.
+            let read = result.map_or_else(Read::Refused, |_| Read::Ping);
+            let request = Waiting::ForTurn(read);
+            return connection.pending.push_back(Pending { xid, request });
+        }
+        let failed = result.is_err();
+        let zxid = Zxid::ZERO;
+        let reply = Reply { xid, zxid, result };
+        env.tell_client(id, ClientOutput::Reply { session, reply });
+        if failed {
+            self.close(env, id);
+        }
+    }
+
+    /// Answers the reads whose turn has come.
+    pub(super) fn answer_reads(&mut self, env: &mut Env, id: Id) {
+        while let Some(connection) = self.connections.get_mut(&id) {
+            match connection.pending.pop_front() {
+                Some(Pending {
+                    xid,
+                    request: Waiting::ForTurn(read),
+                }) => self.answer_read(env, id, xid, read),
+                Some(write) => return connection.pending.push_front(write),
+                None => return,
+            }
+        }
+    }
+
+    fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let answer = answer::read(&self.tree, &mut self.watches, id, &connection.auth, read);
+        for event in answer.events {
+            env.tell_client(id, ClientOutput::Event(event));
+        }
+        let session = connection.session;
+        let failed = answer.result == Err(ErrorCode::AuthFailed);
+        let reply = Reply {
+            xid,
+            zxid: self.applied,
+            result: answer.result,
+        };
+        env.tell_client(id, ClientOutput::Reply { session, reply });
+        if failed {
+            self.close(env, id);
+        }
+    }
+
+    /// Answers every request that waits with an error, and closes the connection: the session does not
+    /// belong to it any more, so none of them has had, or will have, an effect.
+    pub(super) fn dismiss(&mut self, env: &mut Env, id: Id, error: ErrorCode) {
+        if let Some(connection) = self.connections.get(&id) {
+            let session = connection.session;
+            for pending in &connection.pending {
+                let reply = Reply {
+                    xid: pending.xid,
+                    zxid: self.applied,
+                    result: Err(error),
+                };
+                env.tell_client(id, ClientOutput::Reply { session, reply });
+            }
+        }
+        self.close(env, id);
+    }
+
+    pub(super) fn close(&mut self, env: &mut Env, id: Id) {
+        env.tell_client(id, ClientOutput::Close);
+        self.forget_connection(id);
+    }
+
+    fn forget_connection(&mut self, id: Id) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        self.watches.remove_connection(id);
+        if let Stage::Opening { ticket, .. } = connection.stage {
+            self.openings.remove(&ticket);
+        }
+        if self.sessions.get(&connection.session) == Some(&id) {
+            self.sessions.remove(&connection.session);
+        }
+    }
+
+    /// The transaction that opens the session of a connection is applied.
+    pub(super) fn on_opened(&mut self, env: &mut Env, id: Id, result: Result<(), ErrorCode>) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let Stage::Opening {
+            ticket,
+            tell_read_only,
+        } = connection.stage
+        else {
+            return;
+        };
+        self.openings.remove(&ticket);
+        let session = connection.session;
+        let timeout_ms = match (result, self.tree.sessions().get(&session)) {
+            (Ok(()), Some(timeout_ms)) => *timeout_ms,
+            (Ok(()), None) | (Err(_), _) => {
+                refuse(env, id, tell_read_only);
+                return self.forget_connection(id);
+            }
+        };
+        connection.stage = Stage::Open;
+        if let Some(before) = self.sessions.get(&session).copied() {
+            self.dismiss(env, before, ErrorCode::SessionMoved);
+        }
+        self.sessions.insert(session, id);
+        let response = ConnectResponse {
+            timeout_ms,
+            session,
+            password: session::password(&env.config.session_key, session),
+            read_only: tell_read_only.then_some(false),
+        };
+        env.tell_client(id, ClientOutput::Connected(response));
+        self.touch(session);
+        self.answer_reads(env, id);
+    }
+}
+
+/// Tells a client that it has no such session.
+fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
+    let response = ConnectResponse {
+        timeout_ms: 0,
+        session: SessionId::default(),
+        password: Bytes::from_static(&[0; 16]),
+        read_only: tell_read_only.then_some(false),
+    };
+    env.tell_client(id, ClientOutput::Connected(response));
+    env.tell_client(id, ClientOutput::Close);
+}

@@ -1,0 +1,128 @@
+//! What happens when a transaction is committed: the tree changes, watches fire, and whoever waits for
+//! it is answered, in this order.
+//!
+//! Spec: `spec/5-service.md`, "Commit". What it must never do: answer before the watches have fired, or
+//! take the transaction of another connection for an answer.
+
+use super::connection::{Pending, Stage, Waiting};
+use super::{ClientOutput, Env, Rank, Service, answer, session};
+use crate::proto::Reply;
+use crate::types::Zxid;
+use crate::znode::{Applied, ErrorCode, Outcome, Txn, TxnBody};
+use stateright::actor::Id;
+
+impl Service {
+    /// Applies the next committed transaction.
+    ///
+    /// # Panics
+    /// If it is not after [`Self::applied`]: Zab delivers every transaction once.
+    pub fn apply(&mut self, env: &mut Env, zxid: Zxid, txn: &Txn) {
+        assert!(
+            zxid > self.applied,
+            "{zxid} delivered after {}",
+            self.applied
+        );
+        let Applied { outcome, events } = self.tree.apply(zxid, txn);
+        self.applied = zxid;
+        for event in &events {
+            for (connection, event) in self.watches.on_event(event, zxid) {
+                env.tell_client(connection, ClientOutput::Event(event));
+            }
+        }
+        self.follow_session(env, txn);
+        self.answer(env, zxid, txn, outcome);
+    }
+
+    /// The leader watches over the time of every session.
+    fn follow_session(&mut self, env: &Env, txn: &Txn) {
+        let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank)
+        else {
+            return;
+        };
+        match &txn.body {
+            TxnBody::CreateSession { timeout_ms } => {
+                let ticks = session::timeout_ticks(env.config.session_tick, *timeout_ms);
+                leading.expiry.insert(txn.session, ticks);
+            }
+            TxnBody::CloseSession { .. } => leading.forget(txn.session),
+            TxnBody::Create { .. }
+            | TxnBody::Delete { .. }
+            | TxnBody::SetData { .. }
+            | TxnBody::SetAcl { .. }
+            | TxnBody::Check { .. }
+            | TxnBody::Error(_)
+            | TxnBody::Multi(_)
+            | TxnBody::FailedMulti(_) => {}
+        }
+    }
+
+    fn answer(
+        &mut self,
+        env: &mut Env,
+        zxid: Zxid,
+        txn: &Txn,
+        outcome: Result<Outcome, ErrorCode>,
+    ) {
+        if let Some(opening) = self.opening_of(txn) {
+            return self.on_opened(env, opening, outcome.map(|_| ()));
+        }
+        let Some(id) = self.sessions.get(&txn.session).copied() else {
+            return; // The client is somewhere else, or gone.
+        };
+        if self.answer_first(env, id, zxid, txn.cxid, outcome) {
+            return;
+        }
+        // The leader takes no more writes of a connection once its session is closed or resumed
+        // elsewhere. So a transaction of the session that this connection has not asked for says that
+        // the connection has lost it, and that nothing it waits for has happened.
+        let ended = matches!(txn.body, TxnBody::CloseSession { .. });
+        let error = match ended {
+            true => ErrorCode::SessionExpired,
+            false => ErrorCode::SessionMoved,
+        };
+        self.dismiss(env, id, error);
+    }
+
+    /// The connection whose session this transaction opens or resumes.
+    fn opening_of(&self, txn: &Txn) -> Option<Id> {
+        let id = *self.openings.get(&txn.cxid)?;
+        let connection = self.connections.get(&id)?;
+        (connection.session == txn.session && connection.stage != Stage::Open).then_some(id)
+    }
+
+    /// If the first request that waits is that of the transaction, answers it and the reads behind it.
+    fn answer_first(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        zxid: Zxid,
+        cxid: i32,
+        outcome: Result<Outcome, ErrorCode>,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return false;
+        };
+        let form = match connection.pending.front() {
+            Some(Pending {
+                xid,
+                request: Waiting::ForTransaction(form),
+            }) if *xid == cxid => form.clone(),
+            _ => return false,
+        };
+        let closed = connection.is_closing() && connection.pending.len() == 1;
+        connection.pending.pop_front();
+        let session = connection.session;
+        let reply = Reply {
+            xid: cxid,
+            zxid,
+            result: answer::written(form, outcome),
+        };
+        env.tell_client(id, ClientOutput::Reply { session, reply });
+        if closed {
+            self.close(env, id);
+        } else {
+            self.answer_reads(env, id);
+        }
+        true
+    }
+}

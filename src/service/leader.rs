@@ -1,0 +1,197 @@
+//! What only the leader's service does: it gives every write its place, judges it by the tree that the
+//! transactions before it make, and watches over the sessions' time.
+//!
+//! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
+//! connection that does not have its session any more, or outlive its leadership.
+
+use super::forward::{Forward, Inbox, StreamId};
+use super::prepare::{self, Asker};
+use super::session::Expiry;
+use super::write::{Submission, Write};
+use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::{ErrorCode, SessionId, Tree, Txn, TxnBody};
+use im::{OrdMap, Vector};
+use stateright::actor::Id;
+
+/// The cxid of transactions that no connection waits for.
+pub const NO_TICKET: i32 = i32::MIN;
+
+/// The state of a leader's service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Leading {
+    /// The epoch in which this leadership began.
+    began: Epoch,
+    /// The tree after everything that has been proposed.
+    tree: Tree,
+    /// The last transaction that has been proposed.
+    proposed: Zxid,
+    inboxes: OrdMap<ServerId, Inbox>,
+    /// Writes that have their order, but no zxid yet.
+    waiting: Vector<Queued>,
+    /// Which connection has each session that was opened or resumed under this leader.
+    owners: OrdMap<SessionId, Owner>,
+    pub expiry: Expiry,
+}
+
+/// A connection among all of the ensemble's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Owner {
+    origin: ServerId,
+    incarnation: u64,
+    connection: Id,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Queued {
+    /// A client's write.
+    Submitted { owner: Owner, write: Submission },
+    /// The session's time is over.
+    Expired { session: SessionId, time: i64 },
+}
+
+/// What the leader tells the origin of a forwarded message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted {
+        through: u64,
+    },
+    Refused,
+    /// The origin has a newer stream, and waits for nothing from this one.
+    Obsolete,
+}
+
+impl Leading {
+    /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid) -> Self {
+        Self {
+            began,
+            tree,
+            proposed,
+            inboxes: OrdMap::new(),
+            waiting: Vector::new(),
+            owners: OrdMap::new(),
+            expiry: Expiry::default(),
+        }
+    }
+
+    /// The last transaction that was proposed.
+    pub fn proposed(&self) -> Zxid {
+        self.proposed
+    }
+
+    /// How many writes wait for a zxid.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A write of a connection of the leader's own.
+    pub fn submit(&mut self, origin: ServerId, incarnation: u64, write: Submission) {
+        let owner = Owner {
+            origin,
+            incarnation,
+            connection: write.connection,
+        };
+        self.expiry.touch(write.session);
+        self.waiting.push_back(Queued::Submitted { owner, write });
+    }
+
+    /// Writes from another server.
+    pub fn on_forward(&mut self, origin: ServerId, message: Forward) -> Verdict {
+        if message.began < self.began {
+            return Verdict::Refused;
+        }
+        let StreamId { incarnation, .. } = message.stream;
+        let inbox = self.inboxes.entry(origin).or_default();
+        let Some(writes) = inbox.on_forward(message) else {
+            return Verdict::Obsolete;
+        };
+        let through = inbox.taken();
+        for write in writes {
+            self.submit(origin, incarnation, write);
+        }
+        Verdict::Accepted { through }
+    }
+
+    /// A session tick has passed; sessions whose time is over are closed at `time`.
+    pub fn on_tick(&mut self, time: i64) {
+        for session in self.expiry.tick() {
+            self.waiting.push_back(Queued::Expired { session, time });
+        }
+    }
+
+    /// The next transaction to propose, which gets `zxid`.
+    pub fn next_proposal(&mut self, zxid: Zxid) -> Option<Txn> {
+        loop {
+            let txn = match self.waiting.pop_front()? {
+                Queued::Submitted { owner, write } => self.prepare(zxid, owner, write),
+                Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+            };
+            if let Some(txn) = txn {
+                // Whoever asked is answered when the transaction is committed and applied.
+                let _ = self.tree.apply(zxid, &txn);
+                self.proposed = zxid;
+                return Some(txn);
+            }
+        }
+    }
+
+    /// A session has ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.owners.remove(&session);
+        self.expiry.remove(session);
+    }
+
+    /// The transaction of a write, or `None` if it must have no effect and nobody waits for it.
+    fn prepare(&mut self, zxid: Zxid, owner: Owner, write: Submission) -> Option<Txn> {
+        let Submission {
+            session,
+            cxid,
+            time,
+            auth,
+            write,
+            ..
+        } = write;
+        let asker = Asker {
+            session,
+            auth: &auth,
+        };
+        let is_open = self.tree.sessions().contains_key(&session);
+        let body = match write {
+            Write::CreateSession { timeout_ms } => {
+                self.owners.insert(session, owner);
+                TxnBody::CreateSession { timeout_ms }
+            }
+            Write::Resume if is_open => {
+                self.owners.insert(session, owner);
+                TxnBody::Error(None)
+            }
+            Write::Resume => TxnBody::Error(Some(ErrorCode::SessionExpired)),
+            // The session has ended, or moved to another connection. The transaction that did that
+            // comes first, and makes the origin answer and close this connection.
+            _ if !is_open || self.owners.get(&session) != Some(&owner) => return None,
+            Write::CloseSession => return self.close(session, cxid, time),
+            Write::Sync => TxnBody::Error(None),
+            Write::Operation(operation) => prepare::operation(&self.tree, asker, operation)
+                .unwrap_or_else(|error| TxnBody::Error(Some(error))),
+            Write::Multi(operations) => prepare::multi(&self.tree, zxid, asker, operations),
+        };
+        Some(Txn {
+            session,
+            cxid,
+            time,
+            body,
+        })
+    }
+
+    fn close(&self, session: SessionId, cxid: i32, time: i64) -> Option<Txn> {
+        let is_open = self.tree.sessions().contains_key(&session);
+        is_open.then(|| Txn {
+            session,
+            cxid,
+            time,
+            body: TxnBody::CloseSession {
+                ephemerals: self.tree.ephemerals(session),
+            },
+        })
+    }
+}

@@ -1,0 +1,337 @@
+//! How the leader makes a transaction of a request: it judges the request by the tree that all earlier
+//! transactions will have made, and says what changes.
+//!
+//! Spec: `spec/5-service.md`, "Preparation"; the checks and their order are ZooKeeper's. What it must
+//! never do: let a transaction through that [`Tree::apply`] would refuse, or change the tree itself.
+
+use super::write::Operation;
+use crate::types::Zxid;
+use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path};
+use bytes::Bytes;
+
+/// The znodes that nobody may delete.
+const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// A version that matches every version.
+const ANY_VERSION: i32 = -1;
+
+/// Who asks, and for when.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    pub session: SessionId,
+    pub auth: &'a [AuthId],
+}
+
+/// What one operation changes in `tree`, or why it may not.
+pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnBody, ErrorCode> {
+    match operation {
+        Operation::Create {
+            path,
+            data,
+            acl,
+            ephemeral,
+            sequential,
+        } => create(tree, asker, path, data, &acl, ephemeral, sequential),
+        Operation::Delete { path, version } => delete(tree, asker, path, version),
+        Operation::SetData {
+            path,
+            data,
+            version,
+        } => {
+            let node = valid_node(tree, &path)?;
+            permit(node, Perms::WRITE, asker)?;
+            Ok(TxnBody::SetData {
+                version: next_version(node.version, version)?,
+                path,
+                data,
+            })
+        }
+        Operation::SetAcl { path, acl, version } => {
+            validate(&path)?;
+            let acl = acl::fixup(&acl, asker.auth)?;
+            let node = valid_node(tree, &path)?;
+            permit(node, Perms::ADMIN, asker)?;
+            Ok(TxnBody::SetAcl {
+                version: next_version(node.aversion, version)?,
+                path,
+                acl,
+            })
+        }
+        Operation::Check { path, version } => {
+            let node = valid_node(tree, &path)?;
+            permit(node, Perms::READ, asker)?;
+            next_version(node.version, version)?;
+            Ok(TxnBody::Check { path, version })
+        }
+    }
+}
+
+/// What all of the operations change, each judged after those before it; or the result of each if
+/// one fails: then none has an effect.
+pub fn multi(tree: &Tree, zxid: Zxid, asker: Asker, operations: Vec<Operation>) -> TxnBody {
+    let mut scratch = tree.clone();
+    let mut bodies = Vec::with_capacity(operations.len());
+    let count = operations.len();
+    for asked in operations {
+        match operation(&scratch, asker, asked) {
+            Ok(body) => {
+                let txn = Txn {
+                    session: asker.session,
+                    cxid: 0,
+                    time: 0,
+                    body,
+                };
+                // The next operation is judged by what this one does; what came of it is of no use.
+                let _ = scratch.apply(zxid, &txn);
+                bodies.push(txn.body);
+            }
+            Err(error) => {
+                let mut results = vec![None; bodies.len()];
+                results.push(Some(error));
+                results.resize(count, Some(ErrorCode::RuntimeInconsistency));
+                return TxnBody::FailedMulti(results);
+            }
+        }
+    }
+    TxnBody::Multi(bodies)
+}
+
+fn create(
+    tree: &Tree,
+    asker: Asker,
+    mut path: String,
+    data: Bytes,
+    acl: &[Acl],
+    ephemeral: bool,
+    sequential: bool,
+) -> Result<TxnBody, ErrorCode> {
+    if !path.contains('/') || path.contains('\0') {
+        return Err(ErrorCode::BadArguments);
+    }
+    let acl = acl::fixup(acl, asker.auth)?;
+    // The root has no parent. It is there, whatever is to be created in its place.
+    let parent_path = path::parent(&path).unwrap_or("/");
+    let parent = tree.node(parent_path).ok_or(ErrorCode::NoNode)?;
+    permit(parent, Perms::CREATE, asker)?;
+    let (sequence, parent_cversion) = tree
+        .next_sequence(parent_path)
+        .zip(tree.next_parent_cversion(parent_path))
+        .ok_or(ErrorCode::NoNode)?;
+    if sequential {
+        path.push_str(&format!("{sequence:010}"));
+    }
+    validate(&path)?;
+    if tree.contains(&path) {
+        return Err(ErrorCode::NodeExists);
+    }
+    if parent.is_ephemeral() {
+        return Err(ErrorCode::NoChildrenForEphemerals);
+    }
+    Ok(TxnBody::Create {
+        path,
+        data,
+        acl,
+        ephemeral,
+        parent_cversion,
+    })
+}
+
+fn delete(tree: &Tree, asker: Asker, path: String, version: i32) -> Result<TxnBody, ErrorCode> {
+    if path.contains('\0') || SPECIAL_PATHS.contains(&path.as_str()) {
+        return Err(ErrorCode::BadArguments);
+    }
+    let parent = path::parent(&path).ok_or(ErrorCode::BadArguments)?;
+    let parent = tree.node(parent).ok_or(ErrorCode::NoNode)?;
+    permit(parent, Perms::DELETE, asker)?;
+    let node = tree.node(&path).ok_or(ErrorCode::NoNode)?;
+    next_version(node.version, version)?;
+    if node.num_children > 0 {
+        return Err(ErrorCode::NotEmpty);
+    }
+    Ok(TxnBody::Delete { path })
+}
+
+fn validate(path: &str) -> Result<(), ErrorCode> {
+    path::validate(path).map_err(|_| ErrorCode::BadArguments)
+}
+
+fn valid_node<'a>(tree: &'a Tree, path: &str) -> Result<&'a Node, ErrorCode> {
+    validate(path)?;
+    tree.node(path).ok_or(ErrorCode::NoNode)
+}
+
+fn permit(node: &Node, perms: Perms, asker: Asker) -> Result<(), ErrorCode> {
+    match acl::permits(&node.acl, perms, asker.auth) {
+        true => Ok(()),
+        false => Err(ErrorCode::NoAuth),
+    }
+}
+
+/// The version after `current`, if that is the one that the client expects.
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    match expected == ANY_VERSION || expected == current {
+        true => Ok(current.wrapping_add(1)),
+        false => Err(ErrorCode::BadVersion),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Epoch;
+
+    fn create_of(path: &str, ephemeral: bool, sequential: bool) -> Operation {
+        Operation::Create {
+            path: path.into(),
+            data: Bytes::new(),
+            acl: acl::open_unsafe().to_vec(),
+            ephemeral,
+            sequential,
+        }
+    }
+
+    fn delete_of(path: &str, version: i32) -> Operation {
+        let path = path.into();
+        Operation::Delete { path, version }
+    }
+
+    fn set_of(path: &str, version: i32) -> Operation {
+        Operation::SetData {
+            path: path.into(),
+            data: Bytes::new(),
+            version,
+        }
+    }
+
+    fn asker() -> Asker<'static> {
+        Asker {
+            session: SessionId(1),
+            auth: &[],
+        }
+    }
+
+    fn tree_with(paths: &[(&str, bool)]) -> Tree {
+        let mut tree = Tree::default();
+        for (counter, (path, ephemeral)) in (1..).zip(paths) {
+            let body = operation(&tree, asker(), create_of(path, *ephemeral, false)).unwrap();
+            let txn = Txn {
+                session: SessionId(1),
+                cxid: 0,
+                time: 0,
+                body,
+            };
+            let applied = tree.apply(Zxid::new(Epoch(1), counter), &txn);
+            assert!(applied.outcome.is_ok());
+        }
+        tree
+    }
+
+    #[test]
+    fn each_request_that_cannot_be_fails_with_zookeepers_code() {
+        let tree = tree_with(&[("/a", false), ("/a/b", false), ("/e", true)]);
+        let fails = |asked, code| {
+            let context = format!("{asked:?}");
+            assert_eq!(operation(&tree, asker(), asked), Err(code), "{context}");
+        };
+        fails(create_of("/a", false, false), ErrorCode::NodeExists);
+        fails(create_of("/", false, false), ErrorCode::NodeExists);
+        fails(create_of("/x/y", false, false), ErrorCode::NoNode);
+        fails(create_of("x", false, false), ErrorCode::BadArguments);
+        fails(create_of("/a/../b", false, false), ErrorCode::NoNode);
+        fails(create_of("/a/", false, false), ErrorCode::BadArguments);
+        fails(
+            create_of("/e/x", false, false),
+            ErrorCode::NoChildrenForEphemerals,
+        );
+        fails(delete_of("/", -1), ErrorCode::BadArguments);
+        fails(delete_of("/zookeeper", -1), ErrorCode::BadArguments);
+        fails(delete_of("/a", -1), ErrorCode::NotEmpty);
+        fails(delete_of("/a/b", 1), ErrorCode::BadVersion);
+        fails(delete_of("/x", -1), ErrorCode::NoNode);
+        fails(set_of("/x", -1), ErrorCode::NoNode);
+        fails(set_of("x", -1), ErrorCode::BadArguments);
+        fails(set_of("/a", 7), ErrorCode::BadVersion);
+        let no_acl = Operation::SetAcl {
+            path: "/a".into(),
+            acl: vec![],
+            version: -1,
+        };
+        fails(no_acl, ErrorCode::InvalidAcl);
+    }
+
+    #[test]
+    fn a_sequential_name_ends_with_ten_digits_that_count_the_parents_children() {
+        let tree = tree_with(&[("/a", false), ("/a/b", false)]);
+        for (asked, made) in [("/a/n-", "/a/n-0000000001"), ("/a/", "/a/0000000001")] {
+            match operation(&tree, asker(), create_of(asked, false, true)) {
+                Ok(TxnBody::Create { path, .. }) => assert_eq!(path, made),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_operation_of_a_multi_sees_what_those_before_it_did() {
+        let tree = Tree::default();
+        let operations = vec![
+            create_of("/m", false, false),
+            create_of("/m/n", false, false),
+            set_of("/m", 0),
+            delete_of("/m/n", 0),
+            delete_of("/m", 1),
+        ];
+        let body = multi(&tree, Zxid::new(Epoch(1), 1), asker(), operations);
+        assert!(matches!(body, TxnBody::Multi(bodies) if bodies.len() == 5));
+    }
+
+    #[test]
+    fn a_multi_that_fails_says_which_operation_did() {
+        let tree = Tree::default();
+        let operations = vec![
+            create_of("/m", false, false),
+            set_of("/m", 3),
+            delete_of("/m", -1),
+        ];
+        assert_eq!(
+            multi(&tree, Zxid::new(Epoch(1), 1), asker(), operations),
+            TxnBody::FailedMulti(vec![
+                None,
+                Some(ErrorCode::BadVersion),
+                Some(ErrorCode::RuntimeInconsistency),
+            ])
+        );
+    }
+
+    #[test]
+    fn an_acl_keeps_out_whom_it_does_not_name() {
+        let mut tree = Tree::default();
+        let owner = AuthId::digest(b"bob:secret");
+        let body = TxnBody::Create {
+            path: "/p".into(),
+            data: Bytes::new(),
+            acl: [Acl {
+                perms: Perms::ALL,
+                who: owner.clone(),
+            }]
+            .into(),
+            ephemeral: false,
+            parent_cversion: 1,
+        };
+        let txn = Txn {
+            session: SessionId(1),
+            cxid: 0,
+            time: 0,
+            body,
+        };
+        assert!(tree.apply(Zxid::new(Epoch(1), 1), &txn).outcome.is_ok());
+        assert_eq!(
+            operation(&tree, asker(), set_of("/p", -1)),
+            Err(ErrorCode::NoAuth)
+        );
+        let bob = Asker {
+            auth: &[owner],
+            ..asker()
+        };
+        assert!(operation(&tree, bob, set_of("/p", -1)).is_ok());
+    }
+}

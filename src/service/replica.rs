@@ -1,0 +1,347 @@
+//! The replica actor: Zab with the service around it. The runtime runs this.
+//!
+//! Spec: `spec/5-service.md`, "The replica". What it must never do: let the service see what is not
+//! committed, but for the leader's judgement of requests; or change what Zab says and saves.
+
+use super::stats::{Mode, Stats};
+use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
+use crate::types::{ServerId, Zxid};
+use crate::zab::{self, Entry, Payload, Role, Snapshot, Stage, Storage, Zab};
+use crate::znode::{self, Tree};
+use im::Vector;
+use stateright::actor::{Actor, Command, Id, Out};
+use std::borrow::Cow;
+
+/// What Zab replicates in production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ZooKeeper;
+
+impl Payload for ZooKeeper {
+    type Txn = znode::Txn;
+    type Snapshot = Tree;
+}
+
+/// One server: the actor.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    zab: Zab<ZooKeeper>,
+    config: Config,
+}
+
+/// The state of one server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// `None` only inside a step, while Zab has it.
+    zab: Option<zab::State<ZooKeeper>>,
+    service: Service,
+    /// How many transactions were applied since the last snapshot.
+    since_snapshot: u64,
+}
+
+/// The timers of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    Zab(zab::Timer),
+    /// A session tick.
+    Session,
+    /// Writes may have been lost on their way to the leader.
+    Retransmit,
+}
+
+impl State {
+    /// What Zab knows.
+    pub fn zab(&self) -> &zab::State<ZooKeeper> {
+        self.zab
+            .as_ref()
+            .expect("Zab's state is back after each step")
+    }
+
+    /// What the service knows.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+}
+
+impl Replica {
+    /// The actor. The id that it runs under is that of `config.sid`.
+    pub fn new(zab: Zab<ZooKeeper>, config: Config) -> Self {
+        Self { zab, config }
+    }
+
+    /// The figures of a server.
+    pub fn stats(&self, state: &State) -> Stats {
+        let Config { sid, .. } = self.config;
+        let zab::Config {
+            voters, observers, ..
+        } = &self.zab.config;
+        let zab = state.zab();
+        let alone = voters.len() == 1 && voters.contains(sid) && observers.is_empty();
+        let mode = match zab.role() {
+            _ if !zab.serving() => Mode::Looking,
+            Role::Leading(_) if alone => Mode::Standalone,
+            Role::Leading(_) => Mode::Leader,
+            Role::Following(_) if observers.contains(sid) => Mode::Observer,
+            Role::Following(_) => Mode::Follower,
+            Role::Looking(_) => Mode::Looking,
+        };
+        let synced: Vec<ServerId> = match zab.role() {
+            Role::Leading(leader) => match &leader.stage {
+                Stage::Broadcast { acked, .. } => {
+                    let active = |peer: &&ServerId| leader.active.contains(**peer);
+                    acked.keys().filter(active).copied().collect()
+                }
+                Stage::Discovery { .. } | Stage::NewEpoch { .. } => Vec::new(),
+            },
+            Role::Looking(_) | Role::Following(_) => Vec::new(),
+        };
+        let followers = synced.iter().filter(|peer| voters.contains(**peer)).count();
+        state.service.stats(mode, synced, followers)
+    }
+}
+
+impl Actor for Replica {
+    type Msg = Msg;
+    type Timer = Timer;
+    type State = State;
+    type Storage = Storage<ZooKeeper>;
+    type Random = ();
+
+    fn on_start(&self, id: Id, storage: &Option<Self::Storage>, o: &mut Out<Self>) -> State {
+        let mut said = Out::new();
+        let zab = self.zab.on_start(id, storage, &mut said);
+        translate(said, o);
+        o.set_timer(
+            Timer::Session,
+            self.config.session_tick..self.config.session_tick,
+        );
+        let snapshot = zab.storage().history.snapshot();
+        let service = Service::new(snapshot.state.clone(), snapshot.zxid);
+        let mut state = State {
+            zab: Some(zab),
+            service,
+            since_snapshot: 0,
+        };
+        Step::new(self, id, &mut state, o).finish();
+        state
+    }
+
+    fn on_msg(&self, id: Id, state: &mut Cow<State>, src: Id, msg: Msg, o: &mut Out<Self>) {
+        let mut step = Step::new(self, id, state.to_mut(), o);
+        match msg {
+            Msg::Peer(message) => step.on_peer(src, message),
+            Msg::Saved(count) => step.zab(src, zab::Msg::Saved(count)),
+            Msg::Client(input) => step.on_client(src, input),
+            Msg::ToClient(_) => {} // Goes to clients only.
+        }
+        step.finish();
+    }
+
+    fn on_timeout(&self, id: Id, state: &mut Cow<State>, timer: &Timer, o: &mut Out<Self>) {
+        let mut step = Step::new(self, id, state.to_mut(), o);
+        match timer {
+            Timer::Zab(timer) => step.on_zab_timeout(timer),
+            Timer::Session => {
+                let tick = self.config.session_tick;
+                step.out.set_timer(Timer::Session, tick..tick);
+                step.service.on_session_timeout(&mut step.env);
+            }
+            Timer::Retransmit => step.service.on_retransmit_timeout(&mut step.env),
+        }
+        step.finish();
+    }
+
+    fn name(&self) -> String {
+        "replica".to_owned()
+    }
+}
+
+/// One step of the actor.
+struct Step<'a> {
+    replica: &'a Replica,
+    id: Id,
+    /// Zab's state is owned here, so that Zab changes it in place.
+    zab: Cow<'static, zab::State<ZooKeeper>>,
+    home: &'a mut Option<zab::State<ZooKeeper>>,
+    service: &'a mut Service,
+    since_snapshot: &'a mut u64,
+    env: Env<'a>,
+    out: &'a mut Out<Replica>,
+}
+
+impl<'a> Step<'a> {
+    fn new(replica: &'a Replica, id: Id, state: &'a mut State, out: &'a mut Out<Replica>) -> Self {
+        let zab = state.zab.take();
+        Self {
+            replica,
+            id,
+            zab: Cow::Owned(zab.expect("Zab's state is back after each step")),
+            home: &mut state.zab,
+            service: &mut state.service,
+            since_snapshot: &mut state.since_snapshot,
+            env: Env::new(&replica.config),
+            out,
+        }
+    }
+
+    fn on_peer(&mut self, src: Id, message: PeerMsg) {
+        let Some(from) = ServerId::from_actor(src) else {
+            return; // A client cannot speak for a server.
+        };
+        let env = &mut self.env;
+        match message {
+            PeerMsg::Zab(message) => self.zab(src, zab::Msg::Peer(message)),
+            PeerMsg::Forward(message) => self.service.on_forward(env, from, message),
+            PeerMsg::Accepted { stream, through } => {
+                self.service.on_accepted(env, from, stream, through);
+            }
+            PeerMsg::Refused { stream } => self.service.on_refused(env, from, stream),
+            PeerMsg::Touch { sessions } => self.service.on_touch(sessions),
+        }
+    }
+
+    fn on_client(&mut self, src: Id, input: ClientInput) {
+        self.service.on_client(&mut self.env, src, input);
+    }
+
+    fn zab(&mut self, src: Id, msg: zab::Msg<ZooKeeper>) {
+        let mut said = Out::new();
+        let actor = &self.replica.zab;
+        actor.on_msg(self.id, &mut self.zab, src, msg, &mut said);
+        translate(said, self.out);
+    }
+
+    fn on_zab_timeout(&mut self, timer: &zab::Timer) {
+        let mut said = Out::new();
+        let actor = &self.replica.zab;
+        actor.on_timeout(self.id, &mut self.zab, timer, &mut said);
+        translate(said, self.out);
+    }
+
+    /// Lets the service catch up with Zab and Zab with the service, until neither has anything to say.
+    fn finish(mut self) {
+        loop {
+            self.catch_up();
+            self.follow_period();
+            if !self.propose() {
+                break;
+            }
+        }
+        self.emit();
+        *self.home = Some(self.zab.into_owned());
+    }
+
+    /// Applies what is committed.
+    fn catch_up(&mut self) {
+        let committed = self.zab.committed();
+        let history = &self.zab.storage().history;
+        let snapshot = history.snapshot();
+        if snapshot.zxid > self.service.applied() && history.start() > self.service.applied() {
+            let tree = snapshot.state.clone();
+            self.service.restore(&mut self.env, tree, snapshot.zxid);
+            *self.since_snapshot = 0;
+        }
+        let entries = history.entries();
+        let mut index = index_after(entries, self.service.applied());
+        while let Some(entry) = entries.get(index).filter(|entry| entry.zxid <= committed) {
+            self.service.apply(&mut self.env, entry.zxid, &entry.txn);
+            *self.since_snapshot += 1;
+            index += 1;
+        }
+        if *self.since_snapshot >= self.replica.config.snap_count {
+            *self.since_snapshot = 0;
+            let snapshot = Snapshot {
+                zxid: self.service.applied(),
+                state: self.service.tree().clone(),
+            };
+            self.zab(self.id, zab::Msg::Snapshot(snapshot));
+        }
+    }
+
+    /// Begins and ends the period in which clients are served.
+    fn follow_period(&mut self) {
+        let me = self.replica.config.sid;
+        let zab = &self.zab;
+        let leader = zab.leader(me).filter(|_| zab.serving());
+        let history = &zab.storage().history;
+        // What the leader's service has proposed is the end of the history, unless somebody else has
+        // changed it: then the service's judgements are void.
+        let astray = self
+            .service
+            .proposed()
+            .is_some_and(|proposed| proposed != history.last_zxid());
+        if leader == self.service.leader(me) && !astray {
+            return;
+        }
+        let epoch = zab.storage().current_epoch;
+        match leader {
+            None => self.service.end(&mut self.env),
+            Some(leader) if leader == me => {
+                let entries = history.entries();
+                let from = index_after(entries, self.service.applied());
+                let in_flight = (from..entries.len()).map(|index| {
+                    let Entry { zxid, txn } = &entries[index];
+                    (*zxid, txn)
+                });
+                self.service.begin_leading(&mut self.env, epoch, in_flight);
+            }
+            Some(leader) => self.service.begin_following(&mut self.env, leader, epoch),
+        }
+    }
+
+    /// Proposes the next write, if there is one and it can be proposed.
+    fn propose(&mut self) -> bool {
+        let Some(zxid) = self.zab.next_zxid() else {
+            return false; // The writes wait.
+        };
+        let Some(txn) = self.service.next_proposal(zxid) else {
+            return false;
+        };
+        self.zab(self.id, zab::Msg::Propose(txn));
+        true
+    }
+
+    /// Hands the effects of the service to the runtime. What Zab has said in this step goes first: no
+    /// answer hurries ahead of what it tells of.
+    fn emit(&mut self) {
+        for effect in std::mem::take(&mut self.env.out) {
+            match effect {
+                Effect::ToClient(id, output) => self.out.send(id, Msg::ToClient(output)),
+                Effect::ToPeer(peer, message) => self.out.send(peer.into(), Msg::Peer(message)),
+                Effect::SetRetransmitTimer => {
+                    let period = self.replica.config.retransmit;
+                    self.out.set_timer(Timer::Retransmit, period..period);
+                }
+            }
+        }
+    }
+}
+
+/// How many entries are at or before `zxid`.
+fn index_after(entries: &Vector<Entry<znode::Txn>>, zxid: Zxid) -> usize {
+    match entries.binary_search_by_key(&zxid, |entry| entry.zxid) {
+        Ok(index) => index + 1,
+        Err(index) => index,
+    }
+}
+
+/// Passes on what Zab wants done.
+fn translate(said: Out<Zab<ZooKeeper>>, o: &mut Out<Replica>) {
+    for command in said {
+        match command {
+            Command::Send(to, zab::Msg::Peer(message)) => {
+                o.send(to, Msg::Peer(PeerMsg::Zab(message)));
+            }
+            Command::Send(
+                _,
+                zab::Msg::Saved(_)
+                | zab::Msg::Propose(_)
+                | zab::Msg::Snapshot(_)
+                | zab::Msg::Elected(_),
+            ) => {} // Inputs: Zab says none of them.
+            Command::SetTimer(timer, range) => o.set_timer(Timer::Zab(timer), range),
+            Command::CancelTimer(timer) => o.cancel_timer(Timer::Zab(timer)),
+            Command::Save(storage) => o.save(storage),
+            Command::ChooseRandom(..) => {} // Zab makes no choices.
+        }
+    }
+}

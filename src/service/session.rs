@@ -1,0 +1,227 @@
+//! Sessions: their ids and passwords, their timeouts, and the leader's count of the time they have
+//! left.
+//!
+//! Spec: `spec/5-service.md`, "Sessions". What it must never do: read a clock, give two sessions one
+//! id, or expire a session before its timeout has passed without a word from its client.
+
+use super::Config;
+use crate::types::ServerId;
+use crate::znode::SessionId;
+use bytes::Bytes;
+use im::{OrdMap, OrdSet};
+use sha1::{Digest, Sha1};
+use std::time::Duration;
+
+/// The id of the `counter`th session that a server opens in one incarnation.
+///
+/// The server's id is in the high 8 bits, as in ZooKeeper. Below it lies the incarnation times 2^16,
+/// plus the counter: ids are unique while no more than 65,536 sessions are opened per unit that the
+/// incarnation grows by. With incarnations that are the Unix time in milliseconds of the start, that
+/// is 65 sessions per microsecond.
+pub fn session_id(sid: ServerId, incarnation: u64, counter: u64) -> SessionId {
+    let low = (incarnation << 16).wrapping_add(counter) & ((1 << 56) - 1);
+    SessionId((u64::from(sid.0) << 56 | low) as i64)
+}
+
+/// The password of a session: every server of the ensemble derives the same from the id.
+pub fn password(key: &[u8], session: SessionId) -> Bytes {
+    let mut hash = Sha1::new();
+    hash.update(key);
+    hash.update(session.0.to_be_bytes());
+    // The key once more behind the id: nobody can extend a hash that ends with it.
+    hash.update(key);
+    Bytes::copy_from_slice(&hash.finalize()[..16])
+}
+
+/// Whether a client may have the session that it names.
+pub fn password_matches(key: &[u8], session: SessionId, given: &[u8]) -> bool {
+    let right = password(key, session);
+    // All bytes are compared, so that the time it takes tells nothing.
+    right.len() == given.len()
+        && right
+            .iter()
+            .zip(given)
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
+}
+
+/// The timeout that a client gets: the one that it asks for, within the bounds (milliseconds).
+pub fn negotiate_timeout(config: &Config, asked_ms: i32) -> i32 {
+    asked_ms
+        .max(config.min_session_timeout_ms)
+        .min(config.max_session_timeout_ms)
+}
+
+/// How many session ticks a session may stay silent. One more than the timeout holds, because the
+/// first tick may come right after the last word.
+pub fn timeout_ticks(tick: Duration, timeout_ms: i32) -> u32 {
+    let tick_ms = tick.as_millis().max(1);
+    let timeout_ms = u128::from(timeout_ms.max(0) as u32);
+    u32::try_from(timeout_ms.div_ceil(tick_ms)).unwrap_or(u32::MAX / 2) + 1
+}
+
+/// The ticks that each session has left: a wheel of slots, one tick apart. What a touch or a tick
+/// costs does not depend on how many sessions there are, and no number grows without bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Expiry {
+    /// The slot of the present, below `size`.
+    now: u32,
+    /// How many slots there are: one more than the longest timeout seen.
+    size: u32,
+    slots: OrdMap<u32, OrdSet<SessionId>>,
+    sessions: OrdMap<SessionId, Place>,
+}
+
+/// Where a session is in the wheel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    slot: u32,
+    timeout: u32,
+}
+
+impl Expiry {
+    /// Starts to watch over a session; it has its whole timeout (ticks) before it.
+    pub fn insert(&mut self, session: SessionId, timeout: u32) {
+        self.grow(timeout.saturating_add(1));
+        self.remove(session);
+        self.place(session, timeout);
+    }
+
+    /// Forgets a session.
+    pub fn remove(&mut self, session: SessionId) {
+        if let Some(place) = self.sessions.remove(&session) {
+            self.leave(session, place.slot);
+        }
+    }
+
+    /// The client was heard of: its session has its whole timeout again. Unknown ones are ignored:
+    /// they have been closed meanwhile.
+    pub fn touch(&mut self, session: SessionId) {
+        let Some(&Place { slot, timeout }) = self.sessions.get(&session) else {
+            return;
+        };
+        if slot != (self.now + timeout) % self.size {
+            self.leave(session, slot);
+            self.place(session, timeout);
+        }
+    }
+
+    /// A tick has passed. Returns the sessions that have no time left; they are forgotten.
+    pub fn tick(&mut self) -> OrdSet<SessionId> {
+        if self.size == 0 {
+            return OrdSet::new();
+        }
+        self.now = (self.now + 1) % self.size;
+        let expired = self.slots.remove(&self.now).unwrap_or_default();
+        for session in &expired {
+            self.sessions.remove(session);
+        }
+        expired
+    }
+
+    fn place(&mut self, session: SessionId, timeout: u32) {
+        let slot = (self.now + timeout) % self.size;
+        self.slots.entry(slot).or_default().insert(session);
+        self.sessions.insert(session, Place { slot, timeout });
+    }
+
+    fn leave(&mut self, session: SessionId, slot: u32) {
+        if let Some(sessions) = self.slots.get_mut(&slot) {
+            sessions.remove(&session);
+            if sessions.is_empty() {
+                self.slots.remove(&slot);
+            }
+        }
+    }
+
+    /// Makes the wheel at least `size` slots large; everyone keeps the time that they have.
+    fn grow(&mut self, size: u32) {
+        if size <= self.size {
+            return;
+        }
+        let old = std::mem::take(self);
+        self.size = size;
+        for (&session, place) in &old.sessions {
+            let left = (place.slot + old.size - old.now) % old.size;
+            // A slot that equals the present is a whole turn away only for a timeout as long as the
+            // wheel, which is one slot longer: so none is.
+            self.slots.entry(left).or_default().insert(session);
+            let timeout = place.timeout;
+            self.sessions.insert(
+                session,
+                Place {
+                    slot: left,
+                    timeout,
+                },
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_session_expires_after_its_timeout_and_not_before() {
+        let mut expiry = Expiry::default();
+        expiry.insert(SessionId(1), 2);
+        assert!(expiry.tick().is_empty());
+        expiry.insert(SessionId(2), 5);
+        assert_eq!(expiry.tick(), OrdSet::unit(SessionId(1)));
+        for _ in 0..3 {
+            assert!(expiry.tick().is_empty());
+        }
+        assert_eq!(expiry.tick(), OrdSet::unit(SessionId(2)));
+        for _ in 0..20 {
+            assert!(expiry.tick().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_touched_in_time_never_expires() {
+        let mut expiry = Expiry::default();
+        expiry.insert(SessionId(1), 3);
+        for _ in 0..50 {
+            assert!(expiry.tick().is_empty());
+            assert!(expiry.tick().is_empty());
+            expiry.touch(SessionId(1));
+        }
+        expiry.remove(SessionId(1));
+        expiry.touch(SessionId(1));
+        for _ in 0..50 {
+            assert!(expiry.tick().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_timeout_in_ticks_is_never_shorter_than_in_milliseconds() {
+        let tick = Duration::from_millis(1000);
+        assert_eq!(timeout_ticks(tick, 4000), 5);
+        assert_eq!(timeout_ticks(tick, 4001), 6);
+        assert_eq!(timeout_ticks(tick, -1), 1);
+    }
+
+    #[test]
+    fn session_ids_differ_between_servers_incarnations_and_counts() {
+        let mut ids = std::collections::BTreeSet::new();
+        for sid in [1, 200, 255] {
+            for incarnation in [1, 2, 1_700_000_000_000] {
+                for counter in 1..100 {
+                    assert!(ids.insert(session_id(ServerId(sid), incarnation, counter)));
+                }
+            }
+        }
+        assert_eq!(session_id(ServerId(3), 0, 1).0 >> 56, 3);
+    }
+
+    #[test]
+    fn a_password_opens_its_own_session_only() {
+        let right = password(b"key", SessionId(7));
+        assert_eq!(right.len(), 16);
+        assert!(password_matches(b"key", SessionId(7), &right));
+        assert!(!password_matches(b"key", SessionId(8), &right));
+        assert!(!password_matches(b"other", SessionId(7), &right));
+        assert!(!password_matches(b"key", SessionId(7), b""));
+    }
+}

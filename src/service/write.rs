@@ -1,0 +1,254 @@
+//! The requests that change something, as they travel from the server that holds the connection to
+//! the leader.
+//!
+//! Spec: `spec/5-service.md`, "The way of a write". What it must never do: carry a request that can be
+//! answered without the ensemble.
+
+use crate::proto::{CreateMode, Request};
+use crate::types::Zxid;
+use crate::znode::{Acl, AuthId, ErrorCode, SessionId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use stateright::actor::Id;
+use std::sync::Arc;
+
+/// A write with all that the leader must know to judge it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Submission {
+    /// The connection that it came by, at the server that sends this.
+    pub connection: Id,
+    pub session: SessionId,
+    /// The client's number of the request; for [`Write::CreateSession`] and [`Write::Resume`] a number
+    /// that the server made up, which no client uses.
+    pub cxid: i32,
+    /// When it was asked for, in milliseconds since the Unix epoch.
+    pub time: i64,
+    /// Who the client has proved to be.
+    pub auth: Arc<[AuthId]>,
+    pub write: Write,
+}
+
+/// A request that takes a place in the order of transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Write {
+    CreateSession {
+        timeout_ms: i32,
+    },
+    /// The session goes on at this connection.
+    Resume,
+    CloseSession,
+    /// Changes nothing: whoever reads behind it sees all that was committed before it.
+    Sync,
+    Operation(Operation),
+    Multi(Vec<Operation>),
+}
+
+/// A change of the tree, or a check inside a multi.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Operation {
+    Create {
+        path: String,
+        data: Bytes,
+        acl: Vec<Acl>,
+        ephemeral: bool,
+        sequential: bool,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    SetData {
+        path: String,
+        data: Bytes,
+        version: i32,
+    },
+    SetAcl {
+        path: String,
+        acl: Vec<Acl>,
+        version: i32,
+    },
+    Check {
+        path: String,
+        version: i32,
+    },
+}
+
+/// A request that is answered where it arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Read {
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    GetData {
+        path: String,
+        watch: bool,
+    },
+    GetAcl {
+        path: String,
+    },
+    GetChildren {
+        path: String,
+        watch: bool,
+        with_stat: bool,
+    },
+    SetWatches {
+        relative_zxid: Zxid,
+        data: Vec<String>,
+        exists: Vec<String>,
+        children: Vec<String>,
+    },
+    Ping,
+    /// A request that this server refuses without looking at the tree. The refusal waits for its turn.
+    Refused(ErrorCode),
+}
+
+/// What the answer to a write must hold beside what the transaction tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AnswerForm {
+    /// A header alone.
+    Empty,
+    /// The path of the new znode.
+    Path,
+    /// The path and the stat of the new znode.
+    PathAndStat,
+    Stat,
+    /// The path that was synced.
+    Synced(String),
+    /// The answer of each operation.
+    Multi(Vec<AnswerForm>),
+    /// The end of the session.
+    Closed,
+}
+
+/// What is to be done with a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Course {
+    Write(Write, AnswerForm),
+    Read(Read),
+    /// Answered at once, out of turn, as in ZooKeeper.
+    Auth {
+        scheme: String,
+        auth: Bytes,
+    },
+}
+
+impl Course {
+    /// Tells reads from writes.
+    pub fn of(request: Request) -> Self {
+        match request {
+            Request::Exists { path, watch } => Self::Read(Read::Exists { path, watch }),
+            Request::GetData { path, watch } => Self::Read(Read::GetData { path, watch }),
+            Request::GetAcl { path } => Self::Read(Read::GetAcl { path }),
+            Request::GetChildren {
+                path,
+                watch,
+                with_stat,
+            } => Self::Read(Read::GetChildren {
+                path,
+                watch,
+                with_stat,
+            }),
+            Request::SetWatches {
+                relative_zxid,
+                data,
+                exists,
+                children,
+            } => Self::Read(Read::SetWatches {
+                relative_zxid,
+                data,
+                exists,
+                children,
+            }),
+            Request::Ping => Self::Read(Read::Ping),
+            Request::Auth { scheme, auth } => Self::Auth { scheme, auth },
+            Request::CloseSession => Self::Write(Write::CloseSession, AnswerForm::Closed),
+            Request::Sync { path } => Self::Write(Write::Sync, AnswerForm::Synced(path)),
+            Request::Multi(requests) => {
+                let operations: Result<Vec<_>, _> = requests.into_iter().map(operation).collect();
+                match operations {
+                    Ok(operations) => {
+                        let (operations, forms) = operations.into_iter().unzip();
+                        Self::Write(Write::Multi(operations), AnswerForm::Multi(forms))
+                    }
+                    Err(error) => Self::Read(Read::Refused(error)),
+                }
+            }
+            // A check stands only inside a multi.
+            Request::Check { .. } => Self::Read(Read::Refused(ErrorCode::Unimplemented)),
+            Request::Create { .. }
+            | Request::Delete { .. }
+            | Request::SetData { .. }
+            | Request::SetAcl { .. } => match operation(request) {
+                Ok((operation, form)) => Self::Write(Write::Operation(operation), form),
+                Err(error) => Self::Read(Read::Refused(error)),
+            },
+            Request::Unimplemented(_) => Self::Read(Read::Refused(ErrorCode::Unimplemented)),
+        }
+    }
+}
+
+/// The operation that a request asks for, and the form of its answer.
+fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
+    Ok(match request {
+        Request::Create {
+            path,
+            data,
+            acl,
+            mode,
+            with_stat,
+        } => {
+            let (ephemeral, sequential) = match mode {
+                CreateMode::Persistent => (false, false),
+                CreateMode::Ephemeral => (true, false),
+                CreateMode::PersistentSequential => (false, true),
+                CreateMode::EphemeralSequential => (true, true),
+                // Container and TTL znodes are not served yet.
+                CreateMode::Other(4..=6) => return Err(ErrorCode::Unimplemented),
+                CreateMode::Other(_) => return Err(ErrorCode::BadArguments),
+            };
+            let form = match with_stat {
+                true => AnswerForm::PathAndStat,
+                false => AnswerForm::Path,
+            };
+            let create = Operation::Create {
+                path,
+                data,
+                acl,
+                ephemeral,
+                sequential,
+            };
+            (create, form)
+        }
+        Request::Delete { path, version } => {
+            (Operation::Delete { path, version }, AnswerForm::Empty)
+        }
+        Request::SetData {
+            path,
+            data,
+            version,
+        } => {
+            let set = Operation::SetData {
+                path,
+                data,
+                version,
+            };
+            (set, AnswerForm::Stat)
+        }
+        Request::SetAcl { path, acl, version } => {
+            (Operation::SetAcl { path, acl, version }, AnswerForm::Stat)
+        }
+        Request::Check { path, version } => (Operation::Check { path, version }, AnswerForm::Empty),
+        Request::Exists { .. }
+        | Request::GetData { .. }
+        | Request::GetAcl { .. }
+        | Request::GetChildren { .. }
+        | Request::Sync { .. }
+        | Request::Ping
+        | Request::Multi(_)
+        | Request::Auth { .. }
+        | Request::SetWatches { .. }
+        | Request::CloseSession
+        | Request::Unimplemented(_) => return Err(ErrorCode::Unimplemented),
+    })
+}

@@ -1,0 +1,160 @@
+"""Real keepright servers on loopback, for tests with kazoo.
+
+Every process is started here and ended here, by its own handle. Every wait has a limit.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+
+class Ensemble:
+    """Servers 1..count, each a process with a directory of its own."""
+
+    def __init__(self, binary, count=3):
+        self.binary = os.path.abspath(binary)
+        self.dir = tempfile.mkdtemp(prefix="keepright-kazoo-")
+        self.ids = range(1, count + 1)
+        ports = free_ports(2 * count)
+        self.client_ports = dict(zip(self.ids, ports[:count]))
+        self.peer_ports = dict(zip(self.ids, ports[count:]))
+        self.processes = {}
+        self.ended = []
+        print(f"ensemble of {count} in {self.dir}", flush=True)
+
+    def host(self, sid):
+        return f"127.0.0.1:{self.client_ports[sid]}"
+
+    @property
+    def hosts(self):
+        return ",".join(self.host(sid) for sid in self.ids)
+
+    def home(self, sid):
+        return os.path.join(self.dir, f"server-{sid}")
+
+    def start(self, sid):
+        home = self.home(sid)
+        os.makedirs(home, exist_ok=True)
+        with open(os.path.join(home, "myid"), "w") as file:
+            file.write(f"{sid}\n")
+        lines = [
+            "tickTime=1000",
+            "initLimit=10",
+            "syncLimit=5",
+            "maxClientCnxns=0",
+            # Small, so that snapshots are taken and needed under load.
+            f"snapCount={os.environ.get('KEEPRIGHT_SNAP_COUNT', '2000')}",
+            f"dataDir={home}",
+            f"clientPort={self.client_ports[sid]}",
+            "clientPortAddress=127.0.0.1",
+        ]
+        for peer in self.ids:
+            port = self.peer_ports[peer]
+            lines.append(f"server.{peer}=127.0.0.1:{port}:{port}")
+        config = os.path.join(home, "zoo.cfg")
+        with open(config, "w") as file:
+            file.write("\n".join(lines) + "\n")
+        with open(os.path.join(home, "log"), "ab") as log:
+            self.processes[sid] = subprocess.Popen(
+                [self.binary, "server", "--config", config],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def start_all(self):
+        for sid in self.ids:
+            if sid not in self.processes:
+                self.start(sid)
+
+    def kill(self, *sids):
+        """SIGKILL to these servers, at once."""
+        processes = [self.processes.pop(sid) for sid in sids]
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        for process in processes:
+            process.wait(10)
+
+    def stop_all(self):
+        """SIGTERM to all that run. Returns the exit codes."""
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        codes = []
+        for process in self.processes.values():
+            try:
+                codes.append(process.wait(10))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                codes.append(process.wait(10))
+        self.processes.clear()
+        return codes
+
+    def check_alive(self):
+        """Fails if a server has ended that nobody has ended."""
+        for sid, process in self.processes.items():
+            if process.poll() is not None:
+                with open(os.path.join(self.home(sid), "log"), errors="replace") as log:
+                    tail = "".join(log.readlines()[-10:])
+                raise AssertionError(f"server {sid} has ended ({process.returncode}):\n{tail}")
+
+    def mode(self, sid):
+        """What `srvr` says of the server's role; None if it does not serve."""
+        try:
+            address = ("127.0.0.1", self.client_ports[sid])
+            with socket.create_connection(address, timeout=2) as connection:
+                connection.sendall(b"srvr")
+                answer = b""
+                while data := connection.recv(4096):
+                    answer += data
+        except OSError:
+            return None
+        for line in answer.decode().splitlines():
+            if line.startswith("Mode: "):
+                return line[len("Mode: ") :]
+        return None
+
+    def leader(self):
+        for sid in self.processes:
+            if self.mode(sid) == "leader":
+                return sid
+        return None
+
+    def wait_serving(self, limit=60):
+        """Waits until every server that runs serves, and one leads. Returns the leader."""
+        deadline = time.monotonic() + limit
+        modes = {}
+        while time.monotonic() < deadline:
+            self.check_alive()
+            modes = {sid: self.mode(sid) for sid in self.processes}
+            if None not in modes.values() and list(modes.values()).count("leader") == 1:
+                return next(sid for sid, mode in modes.items() if mode == "leader")
+            time.sleep(0.1)
+        raise AssertionError(f"not serving after {limit} s: {modes}; logs are in {self.dir}")
+
+
+def free_ports(count):
+    """Ports that nobody uses at this moment, for TCP and for UDP."""
+    sockets, ports = [], []
+    try:
+        for _ in range(20 * count):
+            if len(ports) == count:
+                break
+            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sockets += [tcp, udp]
+            tcp.bind(("127.0.0.1", 0))
+            try:
+                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
+            except OSError:
+                continue
+            ports.append(tcp.getsockname()[1])
+    finally:
+        for each in sockets:
+            each.close()
+    if len(ports) < count:
+        sys.exit("there are no free ports")
+    return ports
