@@ -57,6 +57,36 @@ impl Bounds {
     }
 }
 
+impl Bounds {
+    /// The bounds as options of the command line.
+    pub fn flags(&self) -> String {
+        let Self {
+            servers,
+            writes,
+            timeouts,
+            crashes,
+            ..
+        } = self;
+        let mut flags = format!(
+            "--servers {servers} --writes {writes} --timeouts {timeouts} --crashes {crashes}"
+        );
+        let more = [
+            ("--observers", self.observers),
+            ("--snapshots", self.snapshots),
+        ];
+        for (flag, value) in more.into_iter().filter(|(_, value)| *value > 0) {
+            flags.push_str(&format!(" {flag} {value}"));
+        }
+        if self.max_counter != u32::MAX {
+            flags.push_str(&format!(" --max-counter {}", self.max_counter));
+        }
+        if self.pending_saves {
+            flags.push_str(" --pending-saves");
+        }
+        flags
+    }
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

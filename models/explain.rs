@@ -5,8 +5,7 @@ use crate::world::{Envelope, Process, World};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::invariants::delivered;
 use keepright::zab::{
-    Difference, Entry, Follower, History, Leader, Message, Notification, Recency, Role, Stage,
-    Stance, State,
+    Difference, Entry, Follower, History, Leader, Message, Notification, Role, Stage, Stance,
 };
 use std::fmt::{self, Write as _};
 
@@ -218,15 +217,6 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
             }
         },
     }
-}
-
-/// The epoch and zxid that make a history more or less recent.
-pub fn describe_recency(state: &State<crate::world::Writes>) -> String {
-    let Recency {
-        current_epoch,
-        last_zxid,
-    } = state.recency();
-    format!("{current_epoch}/{last_zxid}")
 }
 
 /// A line a server, the network, and what is left of the budgets.
