@@ -1,5 +1,7 @@
 //! `check`: explores small ensembles of the production actor exhaustively, with every fault.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program with threads and clocks of its own.
+
 mod bounds;
 mod catalogue;
 mod cli;

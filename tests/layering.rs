@@ -3,6 +3,8 @@
 //! Spec: `ARCHITECTURE.md`, "What must never import what". These tests read the sources as text, tests in
 //! the same file and comments left out.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

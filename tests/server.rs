@@ -2,6 +2,8 @@
 //!
 //! `tests/kazoo/` holds what needs an existing client and servers that are killed.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
+
 use bytes::Bytes;
 use keepright::proto::{
     self, ConnectRequest, CreateMode, Reply, Request, Response, decode_connect_response,

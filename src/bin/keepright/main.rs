@@ -1,5 +1,7 @@
 //! The program `keepright`: one server, or a cluster of them on one machine to try out.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program that handles processes and files.
+
 mod cluster;
 
 use clap::{Parser, Subcommand};

@@ -1,3 +1,5 @@
+//! What a zoo.cfg may say, and what is said of one that cannot be used.
+
 use super::*;
 use proptest::prelude::*;
 
