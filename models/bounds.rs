@@ -98,16 +98,16 @@ impl fmt::Display for Bounds {
         } = self;
         write!(f, "({servers},{writes},{timeouts},{crashes})")?;
         if self.observers > 0 {
-            write!(f, " +{} observer", self.observers)?;
+            write!(f, " observers {}", self.observers)?;
         }
         if self.snapshots > 0 {
             write!(f, " snapshots {}", self.snapshots)?;
         }
         if self.max_counter != u32::MAX {
-            write!(f, " counter to {}", self.max_counter)?;
+            write!(f, " counter {}", self.max_counter)?;
         }
         if self.pending_saves {
-            write!(f, " pending saves")?;
+            write!(f, " pending")?;
         }
         Ok(())
     }

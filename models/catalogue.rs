@@ -54,6 +54,7 @@ const OF_ZAB: &[&str] = &[
     "primary_integrity",
     "committed_survives",
     "history_identified",
+    "initial_history",
     "epochs_ordered",
     "durable_before_said",
 ];
@@ -70,6 +71,7 @@ const OF_THE_ENSEMBLE: &[&str] = &[
     "primary_integrity",
     "committed_survives",
     "history_identified",
+    "initial_history",
     "epochs_ordered",
     "durable_before_said",
     "one_leader_a_round",

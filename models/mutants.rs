@@ -76,8 +76,8 @@ pub const ALL: &[Mutant] = &[
         "epoch_before_history",
         Variant::EpochBeforeHistory,
         "zab",
-        Bounds::new(3, 1, 2, 1).with_pending_saves(),
-        "committed_survives",
+        Bounds::new(3, 1, 1, 0).with_pending_saves(),
+        "initial_history",
     ),
     mutant(
         "ack_before_saved",
@@ -104,7 +104,7 @@ pub const ALL: &[Mutant] = &[
         "no_trunc",
         Variant::NoTrunc,
         "zab",
-        Bounds::new(3, 2, 1, 0),
+        Bounds::new(3, 2, 2, 0),
         "prefix_consistency",
     ),
     mutant(
@@ -118,8 +118,8 @@ pub const ALL: &[Mutant] = &[
         "serve_before_quorum",
         Variant::ServeBeforeQuorum,
         "zab",
-        Bounds::new(3, 2, 1, 0),
-        "primary_integrity",
+        Bounds::new(3, 1, 1, 0),
+        "committed_survives",
     ),
     mutant(
         "zxid_only",
@@ -127,13 +127,6 @@ pub const ALL: &[Mutant] = &[
         "election",
         Bounds::new(3, 0, 0, 0),
         "strongest_elected",
-    ),
-    mutant(
-        "zxid_only",
-        Variant::ZxidOnly,
-        "zab",
-        Bounds::new(3, 2, 2, 0),
-        "committed_survives",
     ),
     mutant(
         "keep_own_history",
@@ -167,14 +160,14 @@ pub const ALL: &[Mutant] = &[
         "deliver_proposal",
         Variant::DeliverProposal,
         "zab",
-        Bounds::new(3, 2, 1, 0),
-        "prefix_consistency",
+        Bounds::new(3, 1, 0, 0).with_pending_saves(),
+        "committed_survives",
     ),
     mutant(
         "follower_counts",
         Variant::FollowerCounts,
         "zab",
-        Bounds::new(3, 2, 1, 0),
+        Bounds::new(3, 3, 1, 0),
         "integrity",
     ),
     mutant(

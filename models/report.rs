@@ -12,16 +12,15 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// The widest table that is readable everywhere.
-const WIDTH: u16 = 100;
-
 fn table_of(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.iter().copied());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table
 }
 
@@ -123,8 +122,8 @@ pub fn table(runs: &[Run]) -> String {
         .map(|run| collision_probability(run.outcome.distinct))
         .sum::<f64>();
     format!(
-        "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart); every message may be lost, \
-         repeated,\ndelayed and reordered. Chance that a collision of hashes hid a state: {worst:.1e}\n"
+        "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
+         later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n Chance that a collision of hashes hid a state: {worst:.1e}\n"
     )
 }
 
@@ -243,8 +242,7 @@ pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
         let caught = outcome.discoveries.first();
         table.add_row([
             mutant.name.to_owned(),
-            mutant.model.to_owned(),
-            mutant.bounds.to_string(),
+            format!("{} {}", mutant.model, mutant.bounds),
             mutant.invariant.to_owned(),
             caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
             grouped(caught.map_or(outcome.distinct, |d| d.states)),
