@@ -174,6 +174,8 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     line("approximate_data_size", &status.stats.data_size);
     line("global_sessions", &status.stats.sessions);
     line("local_sessions", &0);
+    line("peer_datagrams_refused", &status.datagrams.garbage);
+    line("peer_messages_dropped", &status.datagrams.dropped);
     line("current_epoch", &status.epoch);
     line("current_zxid", &format!("0x{:x}", status.stats.applied.0));
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {

@@ -1,3 +1,5 @@
+//! What the data directory keeps, whatever is interrupted or damaged.
+
 use super::disk::fuse::Fuse;
 use super::store::Store;
 use super::writer::write_snapshot;

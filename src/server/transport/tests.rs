@@ -1,3 +1,5 @@
+//! What arrives, whatever the network between does.
+
 use super::*;
 use proptest::prelude::*;
 use std::cmp::Reverse;
