@@ -70,8 +70,14 @@ impl<T: Clone + PartialEq> Record<T> {
         after: &State<P>,
         others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
-        if let Role::Leading(leader) = after.role() {
-            self.observe_leader(id, leader, after);
+        // A leader that proposes with the last counter of its epoch goes on to the next one in the
+        // same step, so what it led before the step counts too.
+        for role in before.map(State::role).into_iter().chain([after.role()]) {
+            if let Role::Leading(leader) = role {
+                self.observe_leader(id, leader, after);
+            }
+        }
+        if after.is_leading() {
             if let Some(Role::Looking(election)) = before.map(State::role) {
                 self.weak_leader |= !is_strongest(id, after, election, others);
             }
