@@ -9,7 +9,7 @@ mod cluster;
 mod election;
 //mod history;
 //mod obsolete;
-//mod random;
+mod random;
 mod sim;
 //mod symmetry;
 mod synchronization;

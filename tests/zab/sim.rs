@@ -45,9 +45,12 @@ impl Random {
 /// The variable of the environment that picks one seed.
 const SEED: &str = "KEEPRIGHT_SEED";
 
-/// Runs `test` with `count` seeds, or with the one that the environment asks for. If it fails, says
-/// how to repeat it.
-pub fn with_seeds(name: &str, count: u64, mut test: impl FnMut(u64)) {
+/// The variable of the environment that says how many seeds to take.
+const RUNS: &str = "KEEPRIGHT_RUNS";
+
+/// Runs `test` with `count_by_default` seeds, or with as many or with the one that the environment asks for. If
+/// it fails, says how to repeat it.
+pub fn with_seeds(name: &str, count_by_default: u64, mut test: impl FnMut(u64)) {
     struct Replay<'a>(&'a str, u64);
     impl Drop for Replay<'_> {
         fn drop(&mut self) {
@@ -62,7 +65,10 @@ pub fn with_seeds(name: &str, count: u64, mut test: impl FnMut(u64)) {
             let seed = seed.parse().expect("KEEPRIGHT_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..count,
+        Err(_) => {
+            let count = std::env::var(RUNS).map(|n| n.parse().expect("KEEPRIGHT_RUNS is a number"));
+            0..count.unwrap_or(count_by_default)
+        }
     };
     println!("{name}: seeds {seeds:?}; one of them: {SEED}=n cargo test --test zab {name}");
     for seed in seeds {
@@ -117,6 +123,8 @@ pub struct Sim {
     timers: BTreeMap<(ServerId, Timer), (u64, u64)>,
     flushes: BTreeMap<ServerId, Vec<(u64, u64)>>,
     cut: BTreeSet<(ServerId, ServerId)>,
+    /// How long a second takes by the clock of a server, in percent; 100 if it is not here.
+    pub clocks: BTreeMap<ServerId, u64>,
     /// Paused servers, with what has happened to them meanwhile.
     paused: BTreeMap<ServerId, Vec<Event>>,
 }
@@ -135,6 +143,7 @@ impl Sim {
             timers: BTreeMap::new(),
             flushes: BTreeMap::new(),
             cut: BTreeSet::new(),
+            clocks: BTreeMap::new(),
             paused: BTreeMap::new(),
         }
     }
@@ -209,6 +218,11 @@ impl Sim {
         self.cut.insert((b, a));
     }
 
+    /// Cuts the link from one server to another, but not the way back.
+    pub fn cut_one_way(&mut self, from: ServerId, to: ServerId) {
+        self.cut.insert((from, to));
+    }
+
     /// Cuts all links of a server.
     pub fn isolate(&mut self, id: ServerId) {
         for other in self.cluster.ids() {
@@ -221,9 +235,10 @@ impl Sim {
         self.cut.clear();
     }
 
-    /// Ends every fault: links, network, pauses, and servers that are down.
+    /// Ends every fault: links, network, clocks, pauses, and servers that are down.
     pub fn recover(&mut self) {
         self.heal();
+        self.clocks.clear();
         self.faults = Faults::NONE;
         for id in self.cluster.ids() {
             self.resume(id);
@@ -258,7 +273,8 @@ impl Sim {
             }
             if let Some(duration) = duration {
                 let after = u64::try_from(duration.as_micros()).expect("not so long");
-                let key = self.schedule(after, Event::Fire(id, timer));
+                let percent = self.clocks.get(&id).copied().unwrap_or(100);
+                let key = self.schedule(after * percent / 100, Event::Fire(id, timer));
                 self.timers.insert((id, timer), key);
             }
         }
