@@ -7,7 +7,7 @@ mod broadcast;
 mod cluster;
 //mod codec;
 mod election;
-//mod history;
+mod history;
 mod obsolete;
 mod random;
 mod sim;
