@@ -151,7 +151,7 @@ pub fn server_line(id: ServerId, process: &Process) -> String {
         Some(last) => {
             let _ = write!(line, "; delivered to {}", last.zxid);
         }
-        None => line.push_str("; delivered nothing"),
+        None => line.push_str("; nothing delivered"),
     }
     if !process.unsaved.is_empty() {
         let _ = write!(line, "; on disk {}", describe_storage(process));
@@ -195,8 +195,11 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
         Role::Leading(Leader { stage, .. }) => match stage {
             Stage::Discovery { .. } => "LEADING (discovery)".to_owned(),
             Stage::NewEpoch { epoch, reports } => {
-                let promised: Vec<_> = reports.keys().collect();
-                format!("LEADING (proposes epoch {epoch}, promised by {promised:?})")
+                let promised: Vec<_> = reports
+                    .keys()
+                    .map(|sid| format!(", {sid} has promised"))
+                    .collect();
+                format!("LEADING (proposes epoch {epoch}{})", promised.concat())
             }
             Stage::Broadcast {
                 epoch,

@@ -16,6 +16,8 @@ mod report;
 mod run;
 mod svg;
 mod symmetry;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use clap::Parser;

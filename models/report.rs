@@ -123,7 +123,8 @@ pub fn table(runs: &[Run]) -> String {
         .sum::<f64>();
     format!(
         "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
-         later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n Chance that a collision of hashes hid a state: {worst:.1e}\n"
+         later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
+         Chance that a collision of hashes hid a state: {worst:.1e}\n"
     )
 }
 

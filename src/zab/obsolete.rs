@@ -4,9 +4,7 @@
 //! makes the space of states much smaller. What it must never do: call a message obsolete that could
 //! have an effect after more steps, whatever they are (a property test holds that).
 
-use super::{
-    Difference, Elections, Mark, Message, Payload, Report, Role, Stage, State, Variant, Zab,
-};
+use super::{Difference, Elections, Mark, Message, Payload, Role, Stage, State, Variant, Zab};
 use crate::types::{Epoch, ServerId};
 
 /// What is known of a server to judge the messages to and from it.
@@ -46,6 +44,7 @@ impl<P: Payload> Zab<P> {
             Message::Propose { epoch, entry, .. } | Message::Inform { epoch, entry, .. } => {
                 accepted > *epoch || (current >= *epoch && to.durable.last_zxid >= entry.zxid)
             }
+            // It may still remind a leader that gave its sender up, which concerns the timers alone.
             Message::Ack { epoch, zxid } => match stage(&to, *epoch) {
                 Term::Over => true,
                 Term::Possible => false,
@@ -54,29 +53,17 @@ impl<P: Payload> Zab<P> {
                 }
                 Term::Now(Stage::Discovery { .. } | Stage::NewEpoch { .. }) => false,
             },
-            Message::AckEpoch {
-                epoch,
-                current_epoch,
-                last_zxid,
-                newer,
-                ..
-            } => {
-                match stage(&to, *epoch) {
-                    Term::Over => true,
-                    Term::Possible => false,
-                    // What it is answered with does not matter to a server that has the epoch.
-                    _ if from.durable.current_epoch >= *epoch => true,
-                    Term::Now(Stage::NewEpoch { reports, .. }) => {
-                        let report = Report {
-                            current_epoch: *current_epoch,
-                            last_zxid: *last_zxid,
-                            newer: newer.clone(),
-                        };
-                        reports.get(&from.id) == Some(&report)
-                    }
-                    Term::Now(Stage::Discovery { .. } | Stage::Broadcast { .. }) => false,
+            Message::AckEpoch { epoch, .. } => match stage(&to, *epoch) {
+                Term::Over => true,
+                // Until discovery ends it counts, even if its sender has gone on to a later epoch;
+                // even counted, it will be answered once discovery has ended.
+                Term::Possible | Term::Now(Stage::Discovery { .. } | Stage::NewEpoch { .. }) => {
+                    false
                 }
-            }
+                // Who has gone on to a later epoch does not take the answer. Who has taken over this
+                // one still may: a snapshot, if the leader keeps the rest no more.
+                Term::Now(Stage::Broadcast { .. }) => from.durable.accepted_epoch > *epoch,
+            },
         }
     }
 }

@@ -1,0 +1,212 @@
+//! The statements of `spec/1-election.md`.
+
+use crate::cluster::{Cluster, Envelope, Numbers, config, s, z};
+use crate::sim::Sim;
+use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::zab::{Entry, Message, Msg, Notification, Role, Stance, Vote, Zab};
+use stateright::actor::{Actor, Id, Out};
+use std::borrow::Cow;
+
+/// Gives a server that is down a history of its own, as an earlier leader of each epoch made it.
+fn give(cluster: &mut Cluster, id: u8, current_epoch: u32, zxids: &[Zxid]) {
+    let disk = &mut cluster.nodes.get_mut(&s(id)).expect("a server").disk;
+    disk.accepted_epoch = Epoch(current_epoch);
+    disk.current_epoch = Epoch(current_epoch);
+    for zxid in zxids {
+        let entry = Entry {
+            zxid: *zxid,
+            txn: zxid.counter(),
+        };
+        disk.history.append(entry.zxid, entry.txn);
+        let proposed = &mut cluster.record.proposed;
+        if !proposed.contains(&entry) {
+            let place = proposed.partition_point(|known| known.zxid < entry.zxid);
+            proposed.insert(place, entry);
+        }
+    }
+}
+
+fn who_leads(prepare: impl FnOnce(&mut Cluster)) -> ServerId {
+    let mut sim = Sim::new(config(3, 0), 1);
+    prepare(&mut sim.cluster);
+    for id in sim.cluster.ids() {
+        sim.start(id);
+    }
+    sim.until("everybody serves", Sim::all_serve);
+    sim.leader().expect("everybody serves it")
+}
+
+#[test]
+fn of_five_servers_started_one_after_another_the_third_leads_and_the_others_follow_it() {
+    let mut sim = Sim::new(config(5, 0), 1);
+    for id in 1..=2 {
+        sim.start(s(id));
+        sim.run_ms(3000);
+        assert_eq!(sim.leader(), None, "{id} of 5 servers are no majority");
+    }
+    for id in 3..=5 {
+        sim.start(s(id));
+        sim.until("everybody serves", Sim::all_serve);
+        assert_eq!(sim.leader(), Some(s(3)));
+        sim.run_ms(3000);
+        assert!(sim.all_serve(), "it stays so");
+    }
+    assert_eq!(sim.cluster.state(s(3)).epoch(), Some(Epoch(1)), "one term");
+}
+
+#[test]
+fn votes_are_ordered_by_current_epoch_then_zxid_then_server_id() {
+    let vote = |epoch, zxid, leader| Vote {
+        leader: s(leader),
+        current_epoch: Epoch(epoch),
+        last_zxid: zxid,
+    };
+    let ascending = [
+        vote(1, z(1, 1), 1),
+        vote(1, z(1, 1), 3),
+        vote(1, z(1, 9), 1),
+        vote(1, z(2, 1), 1),
+        vote(2, z(1, 1), 1),
+        vote(2, z(1, 1), 2),
+    ];
+    assert!(ascending.is_sorted_by(|a, b| a.order(b).is_lt()));
+}
+
+#[test]
+fn the_highest_server_id_leads_if_all_histories_are_equal() {
+    assert_eq!(who_leads(|_| {}), s(3));
+}
+
+#[test]
+fn the_highest_zxid_leads_if_the_current_epochs_are_equal() {
+    let leader = who_leads(|cluster| {
+        give(cluster, 1, 1, &[z(1, 1), z(1, 2)]);
+        give(cluster, 2, 1, &[z(1, 1)]);
+        give(cluster, 3, 1, &[z(1, 1)]);
+    });
+    assert_eq!(leader, s(1));
+}
+
+#[test]
+fn the_highest_current_epoch_leads_even_with_a_lower_zxid() {
+    let leader = who_leads(|cluster| {
+        give(cluster, 1, 2, &[z(1, 1)]);
+        give(cluster, 2, 1, &[z(1, 1), z(1, 2)]);
+        give(cluster, 3, 1, &[z(1, 1), z(1, 2), z(1, 3)]);
+    });
+    assert_eq!(leader, s(1));
+}
+
+#[test]
+fn a_server_that_was_down_finds_the_established_leader_and_follows_it() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    for id in 1..=2 {
+        sim.crash(s(id), 0);
+        sim.run_ms(3000);
+        sim.start(s(id));
+        sim.until("everybody serves", Sim::all_serve);
+        assert_eq!(sim.leader(), Some(s(3)));
+        assert_eq!(sim.cluster.state(s(3)).epoch(), Some(Epoch(1)));
+    }
+}
+
+#[test]
+fn a_server_with_a_higher_vote_does_not_unseat_an_established_leader() {
+    let mut sim = Sim::new(config(3, 0), 1);
+    sim.start(s(1));
+    sim.start(s(2));
+    sim.until("everybody serves", Sim::all_serve);
+    sim.start(s(3));
+    sim.until("everybody serves", Sim::all_serve);
+    sim.run_ms(3000);
+    assert_eq!(sim.leader(), Some(s(2)));
+    assert_eq!(sim.cluster.state(s(2)).epoch(), Some(Epoch(1)));
+}
+
+#[test]
+fn an_old_leader_that_comes_back_follows_the_new_one() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    sim.crash(s(3), 0);
+    sim.until("another leader", Sim::all_serve);
+    assert_eq!(sim.leader(), Some(s(2)));
+    sim.start(s(3));
+    sim.until("everybody serves", Sim::all_serve);
+    assert_eq!(sim.leader(), Some(s(2)));
+}
+
+#[test]
+fn a_leader_that_has_lost_its_quorum_goes_looking_and_so_does_a_follower_without_a_leader() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    sim.isolate(s(3));
+    let looks = |id| move |sim: &Sim| matches!(sim.cluster.state(s(id)).role(), Role::Looking(_));
+    sim.until("the follower is LOOKING", looks(1));
+    sim.until("the leader is LOOKING", looks(3));
+    assert!(!sim.cluster.state(s(3)).serving());
+    assert!(sim.now < 5_000_000, "within the time limits");
+}
+
+#[test]
+fn observers_never_vote() {
+    let mut sim = Sim::established(config(3, 2), 1);
+    sim.crash(s(3), 0);
+    sim.until("another leader", Sim::all_serve);
+    for (_, envelope) in &sim.sent {
+        if let Message::Notification(n) = &envelope.message {
+            let observer = envelope.src > s(3);
+            assert!(!observer || !matches!(n.stance, Stance::Looking(_)));
+            assert!(envelope.dst <= s(3) || !matches!(n.stance, Stance::Looking(_)));
+        }
+    }
+    sim.crash(s(2), 0);
+    sim.run_ms(10_000);
+    assert_eq!(sim.leader(), None, "one voter of three and two observers");
+}
+
+#[test]
+fn a_vote_for_a_server_outside_of_the_ensemble_is_ignored() {
+    let mut cluster = Cluster::new(config(3, 1));
+    cluster.start(s(1));
+    for stranger in [0, 4, 77] {
+        let vote = Vote {
+            leader: s(stranger),
+            current_epoch: Epoch(9),
+            last_zxid: z(9, 9),
+        };
+        let effects = cluster.deliver(&Envelope {
+            src: s(2),
+            dst: s(1),
+            message: Message::Notification(Notification {
+                round: 7,
+                stance: Stance::Looking(vote),
+            }),
+        });
+        assert!(!effects.changed && effects.sent.is_empty(), "{stranger}");
+    }
+}
+
+#[test]
+fn messages_from_unknown_servers_are_ignored() {
+    let sim = Sim::established(config(3, 0), 1);
+    let zab: &Zab<Numbers> = &sim.cluster.zab;
+    for (_, envelope) in &sim.sent {
+        for stranger in [0, 4, 255, 256, 259] {
+            let mut state = Cow::Borrowed(sim.cluster.state(envelope.dst));
+            let mut out = Out::new();
+            let msg = Msg::Peer(envelope.message.clone());
+            let stranger = Id::from(stranger);
+            zab.on_msg(envelope.dst.into(), &mut state, stranger, msg, &mut out);
+            assert!(matches!(state, Cow::Borrowed(_)) && out.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_server_ignores_its_own_messages() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    let sent = sim.sent.clone();
+    for (_, mut envelope) in sent {
+        envelope.src = envelope.dst;
+        let effects = sim.cluster.deliver(&envelope);
+        assert!(!effects.changed && effects.sent.is_empty());
+    }
+}

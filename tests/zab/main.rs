@@ -1,0 +1,16 @@
+//! The Zab actor, held to the statements of `spec/1-election.md` to `spec/4-broadcast.md`.
+//!
+//! The actors run in memory and in virtual time. What it must never do: depend on a real clock, or
+//! fail without saying how to repeat the failure.
+
+mod broadcast;
+mod cluster;
+//mod codec;
+mod election;
+mod history;
+mod obsolete;
+mod random;
+mod sim;
+mod symmetry;
+mod synchronization;
+mod walk;

@@ -1,0 +1,128 @@
+//! Obsolete messages stay so and have no effect (`spec/0-assumptions.md`, "Obsolete messages").
+//!
+//! The checker drops them from its network, which is sound only if this holds.
+
+use crate::cluster::{Envelope, Numbers};
+use crate::sim::with_seeds;
+use crate::walk::Walk;
+use keepright::types::ServerId;
+use keepright::zab::obsolete::Peer;
+use keepright::zab::{Elections, Leader, Msg, Out, Role, State};
+use stateright::actor::{Actor, Command};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
+    let peer = |id: ServerId| Peer {
+        id,
+        durable: walk.cluster.mark(id),
+        state: walk.cluster.nodes[&id].state.as_ref(),
+    };
+    let Envelope { src, dst, message } = envelope;
+    walk.cluster
+        .zab
+        .is_obsolete(peer(*src), peer(*dst), message)
+}
+
+/// Whether two states differ in nothing but whom a leader has heard of lately. That decides when it
+/// gives up, and how much of its log it keeps, and has no part in safety.
+fn alike(a: &State<Numbers>, b: &State<Numbers>) -> bool {
+    let roles = match (a.role(), b.role()) {
+        (Role::Leading(a), Role::Leading(b)) => {
+            *a == Leader {
+                active: a.active,
+                ..b.clone()
+            }
+        }
+        (a, b) => a == b,
+    };
+    roles
+        && a.storage() == b.storage()
+        && (a.committed(), a.durable(), a.pending_saves())
+            == (b.committed(), b.durable(), b.pending_saves())
+}
+
+/// Delivers a message to a copy of its recipient: what changes, or what it says that is news.
+fn effect(walk: &Walk, envelope: &Envelope) -> Option<String> {
+    let Envelope { src, dst, message } = envelope;
+    let before = walk.cluster.nodes[dst].state.as_ref()?;
+    let mut state = Cow::Borrowed(before);
+    let mut out: Out<Numbers> = Out::new();
+    let msg = Msg::Peer(message.clone());
+    walk.cluster
+        .zab
+        .on_msg((*dst).into(), &mut state, (*src).into(), msg, &mut out);
+    if !alike(&state, before) {
+        return Some(format!("{before:?}\nbecomes\n{:?}", *state));
+    }
+    for command in out {
+        match command {
+            Command::Send(to, Msg::Peer(message)) => {
+                let answer = Envelope {
+                    src: *dst,
+                    dst: ServerId::from_actor(to).expect("a server"),
+                    message,
+                };
+                if !walk.ever_sent.contains(&answer) && !is_obsolete(walk, &answer) {
+                    return Some(format!("it answers {answer:?}"));
+                }
+            }
+            // Time runs on; the timers have no part in safety.
+            Command::SetTimer(..) | Command::CancelTimer(_) => {}
+            Command::Save(_) => return Some("it saves".to_owned()),
+            Command::Send(..) | Command::ChooseRandom(..) => return Some(format!("{command:?}")),
+        }
+    }
+    None
+}
+
+fn hold(elections: Elections, seeds: u64) -> (usize, usize) {
+    let (mut obsolete_seen, mut sent) = (0, 0);
+    with_seeds("obsolete", seeds, |seed| {
+        let mut walk = Walk::new(seed, elections);
+        let mut obsolete: HashSet<Envelope> = HashSet::new();
+        for _ in 0..800 {
+            let step = walk.choose();
+            walk.take(&step);
+            // Only what concerns a message's ends can change what it is.
+            let server = step.server();
+            for envelope in walk.sent.clone() {
+                if envelope.src != server && envelope.dst != server {
+                    continue;
+                }
+                if is_obsolete(&walk, &envelope) {
+                    let effect = effect(&walk, &envelope);
+                    assert_eq!(
+                        effect,
+                        None,
+                        "{envelope:?} is obsolete after {step:?}, but\n{}",
+                        walk.cluster.describe()
+                    );
+                    obsolete.insert(envelope);
+                } else {
+                    assert!(
+                        !obsolete.contains(&envelope),
+                        "{envelope:?} is obsolete no more after {step:?}\n{}",
+                        walk.cluster.describe()
+                    );
+                }
+            }
+        }
+        obsolete_seen += obsolete.len();
+        sent += walk.sent.len();
+    });
+    (obsolete_seen, sent)
+}
+
+#[test]
+fn an_obsolete_message_stays_obsolete_and_has_no_effect_whatever_is_elected() {
+    let (obsolete, sent) = hold(Elections::External, 150);
+    println!("{obsolete} of {sent} messages became obsolete");
+    assert!(4 * obsolete > sent, "the rule is worth something");
+}
+
+#[test]
+fn an_obsolete_message_stays_obsolete_and_has_no_effect_in_an_ensemble_with_elections() {
+    let (obsolete, sent) = hold(Elections::Held, 150);
+    println!("{obsolete} of {sent} messages became obsolete");
+}

@@ -1,0 +1,346 @@
+//! The statements of `spec/2-discovery.md` and `spec/3-synchronization.md`.
+
+use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
+use crate::sim::{Faults, Sim};
+use keepright::types::{Epoch, Zxid};
+use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg};
+
+/// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
+fn with_writes(config: Config, count: u32) -> Sim {
+    let mut sim = Sim::established(config, 1);
+    for number in 1..=count {
+        assert!(sim.write(number));
+    }
+    sim.until("all is delivered", Sim::converged);
+    assert_eq!(sim.leader(), Some(s(3)));
+    sim
+}
+
+fn numbers(range: std::ops::RangeInclusive<u32>) -> Vec<u32> {
+    range.collect()
+}
+
+/// The steps that were sent to server `to` since the log was emptied.
+fn steps(sim: &Sim, to: u8) -> Vec<Difference<Numbers>> {
+    let steps = sim
+        .sent
+        .iter()
+        .filter_map(|(_, envelope)| match &envelope.message {
+            Message::Sync { step, .. } if envelope.dst == s(to) => Some(step.clone()),
+            _ => None,
+        });
+    let mut steps: Vec<_> = steps.collect();
+    steps.dedup();
+    steps
+}
+
+#[test]
+fn diff_for_a_learner_that_is_a_little_behind() {
+    let mut sim = with_writes(config(3, 0), 2);
+    sim.crash(s(1), 0);
+    assert!(sim.write(3) && sim.write(4));
+    sim.run_ms(100);
+    sim.sent.clear();
+    // The leader starts a new epoch, so that 1 is synchronized and not sent proposals.
+    sim.crash(s(3), 0);
+    sim.start(s(1));
+    sim.until("all is delivered", Sim::converged);
+    let entries = [3, 4].map(|n| Entry {
+        zxid: z(1, n),
+        txn: n,
+    });
+    let diff = Difference::Diff {
+        after: z(1, 2),
+        entries: entries.into(),
+    };
+    assert_eq!(steps(&sim, 1), [diff]);
+    assert_eq!(sim.cluster.delivered(s(1)), numbers(1..=4));
+}
+
+#[test]
+fn trunc_for_a_learner_with_a_dead_leaders_transactions() {
+    let mut sim = with_writes(config(3, 0), 2);
+    sim.isolate(s(3));
+    sim.input(s(3), Msg::Propose(100));
+    sim.input(s(3), Msg::Propose(101));
+    sim.until("another leader", |sim| sim.leader() == Some(s(2)));
+    assert!(sim.write(3));
+    sim.run_ms(3000);
+    assert_eq!(sim.cluster.mark(s(3)).last_zxid, z(1, 4), "it is on disk");
+    sim.sent.clear();
+    sim.heal();
+    sim.until("all is delivered", Sim::converged);
+    let trunc = Difference::Trunc {
+        from: z(1, 4),
+        to: z(1, 2),
+    };
+    assert_eq!(steps(&sim, 3).first(), Some(&trunc));
+    for id in sim.cluster.ids() {
+        assert_eq!(sim.cluster.delivered(id), numbers(1..=3));
+    }
+}
+
+#[test]
+fn snap_for_a_learner_that_is_behind_the_start() {
+    let config = Config {
+        retain: 2,
+        ..config(3, 0)
+    };
+    let mut sim = with_writes(config, 2);
+    sim.crash(s(1), 0);
+    sim.run_ms(3000);
+    for number in 3..=9 {
+        assert!(sim.write(number));
+    }
+    sim.run_ms(100);
+    for id in [2, 3] {
+        sim.snapshot(s(id));
+        let history = sim.cluster.state(s(id)).storage().history.clone();
+        assert_eq!(history.start(), z(1, 7), "two are kept");
+    }
+    sim.sent.clear();
+    sim.crash(s(3), 0);
+    sim.start(s(1));
+    sim.until("all is delivered", Sim::converged);
+    let steps = steps(&sim, 1);
+    assert!(
+        matches!(&steps[..], [Difference::Snap { snapshot, .. }] if snapshot.zxid == z(1, 9)),
+        "{steps:?}"
+    );
+    assert_eq!(sim.cluster.delivered(s(1)), numbers(1..=9));
+}
+
+#[test]
+fn a_learner_of_the_same_epoch_that_is_behind_the_start_gets_the_snapshot() {
+    let config = Config {
+        retain: 0,
+        ..config(3, 0)
+    };
+    let mut sim = with_writes(config, 2);
+    sim.crash(s(1), 0);
+    sim.run_ms(3000);
+    for number in 3..=9 {
+        assert!(sim.write(number));
+    }
+    sim.run_ms(100);
+    sim.snapshot(s(3));
+    sim.start(s(1));
+    sim.until("all is delivered", Sim::converged);
+    assert_eq!(sim.cluster.state(s(3)).epoch(), Some(Epoch(1)));
+    assert_eq!(sim.cluster.delivered(s(1)), numbers(1..=9));
+}
+
+#[test]
+fn late_joiners_are_brought_up_to_date_while_writes_go_on() {
+    let mut sim = Sim::new(config(5, 1), 1);
+    for id in 1..=3 {
+        sim.start(s(id));
+    }
+    sim.until("everybody serves", Sim::all_serve);
+    let mut written = 0;
+    for late in 4..=6 {
+        for _ in 0..10 {
+            written += 1;
+            assert!(sim.write(written), "writes go on");
+            sim.run_ms(5);
+        }
+        sim.start(s(late));
+        while !sim.all_serve() {
+            written += 1;
+            assert!(sim.write(written), "writes go on");
+            sim.run_ms(5);
+            assert!(sim.now < 20_000_000);
+        }
+    }
+    sim.until("all is delivered", Sim::converged);
+    for id in sim.cluster.ids() {
+        assert_eq!(sim.cluster.delivered(id), numbers(1..=written));
+    }
+    assert_eq!(sim.cluster.state(s(3)).epoch(), Some(Epoch(1)));
+}
+
+#[test]
+fn what_was_committed_anywhere_survives_every_leader_change() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    for number in 1..=10 {
+        assert!(sim.write(number));
+        let leader = sim.leader().expect("it has just proposed");
+        sim.until("it is delivered by the leader", |sim| {
+            sim.cluster.delivered(leader).last() == Some(&number)
+        });
+        sim.crash(leader, 0);
+        sim.until("another leader", Sim::all_serve);
+        assert_ne!(sim.leader(), Some(leader));
+        sim.start(leader);
+        sim.until("all is delivered", Sim::converged);
+        for id in sim.cluster.ids() {
+            assert_eq!(sim.cluster.delivered(id), numbers(1..=number));
+        }
+    }
+    assert!(sim.cluster.record.leaders.len() > 10, "a leader for each");
+}
+
+/// Server 1, which follows 2; every save waits until it is flushed.
+fn follower() -> Cluster {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(3, 0)
+    });
+    cluster.start(s(1));
+    cluster.input(s(1), Msg::Elected(s(2)));
+    // What 2 says below, a leader of epoch 1 might have proposed.
+    cluster.record.proposed = vec![Entry {
+        zxid: z(1, 1),
+        txn: 7,
+    }];
+    cluster
+}
+
+fn from_leader(cluster: &mut Cluster, message: Message<Numbers>) -> Effects {
+    cluster.deliver(&Envelope {
+        src: s(2),
+        dst: s(1),
+        message,
+    })
+}
+
+fn new_epoch() -> Message<Numbers> {
+    Message::NewEpoch {
+        epoch: Epoch(2),
+        current_epoch: Epoch(1),
+        last_zxid: z(1, 1),
+    }
+}
+
+fn sync() -> Message<Numbers> {
+    Message::Sync {
+        epoch: Epoch(2),
+        step: Difference::Diff {
+            after: Zxid::ZERO,
+            entries: vec![Entry {
+                zxid: z(1, 1),
+                txn: 7,
+            }],
+        },
+    }
+}
+
+fn new_leader() -> Message<Numbers> {
+    Message::NewLeader {
+        epoch: Epoch(2),
+        last_zxid: z(1, 1),
+    }
+}
+
+#[test]
+fn the_accepted_epoch_is_durable_before_ack_epoch() {
+    let mut cluster = follower();
+    let effects = from_leader(&mut cluster, new_epoch());
+    assert_eq!(effects.saved[0].accepted_epoch, Epoch(2));
+    assert_eq!(effects.sent, []);
+    let again = from_leader(&mut cluster, new_epoch());
+    assert_eq!(
+        (again.saved.len(), again.sent.len()),
+        (0, 0),
+        "nor if asked"
+    );
+    let effects = cluster.flush(s(1), 1);
+    assert!(matches!(
+        effects.sent[..],
+        [Envelope {
+            message: Message::AckEpoch {
+                epoch: Epoch(2),
+                promise: true,
+                ..
+            },
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn the_history_is_durable_before_the_current_epoch_and_that_before_the_acknowledgement() {
+    let mut cluster = follower();
+    from_leader(&mut cluster, new_epoch());
+    cluster.flush(s(1), 1);
+    let early = from_leader(&mut cluster, new_leader());
+    assert!(!early.changed, "without the history it has to wait");
+    let history = from_leader(&mut cluster, sync());
+    let epoch = from_leader(&mut cluster, new_leader());
+    assert_eq!(history.saved.len(), 1);
+    assert_eq!(history.saved[0].current_epoch, Epoch(0));
+    assert_eq!(history.saved[0].history.last_zxid(), z(1, 1));
+    assert_eq!(epoch.saved.len(), 1);
+    assert_eq!(epoch.saved[0].current_epoch, Epoch(2));
+    assert_eq!(epoch.saved[0].history, history.saved[0].history);
+    assert!(history.sent.is_empty() && epoch.sent.is_empty());
+    assert_eq!(cluster.flush(s(1), 1).sent, [], "the epoch is not durable");
+    let effects = cluster.flush(s(1), 1);
+    let ack = Message::Ack {
+        epoch: Epoch(2),
+        zxid: z(1, 1),
+    };
+    assert_eq!(effects.sent.len(), 1);
+    assert_eq!(effects.sent[0].message, ack);
+}
+
+#[test]
+fn a_crash_between_the_history_and_the_current_epoch_leaves_the_old_epoch() {
+    for kept in 0..=2 {
+        let mut cluster = follower();
+        from_leader(&mut cluster, new_epoch());
+        cluster.flush(s(1), 1);
+        from_leader(&mut cluster, sync());
+        from_leader(&mut cluster, new_leader());
+        cluster.crash(s(1), kept);
+        let mark = cluster.mark(s(1));
+        assert_eq!(mark.accepted_epoch, Epoch(2));
+        assert_eq!(mark.last_zxid == z(1, 1), kept >= 1);
+        assert_eq!(mark.current_epoch == Epoch(2), kept == 2);
+    }
+}
+
+#[test]
+fn a_leader_is_established_only_by_the_acknowledgements_of_a_quorum() {
+    let mut sim = Sim::new(config(3, 0), 1);
+    sim.faults = Faults {
+        save: (20_000, 20_000),
+        ..Faults::NONE
+    };
+    for id in sim.cluster.ids() {
+        sim.start(id);
+    }
+    sim.until("a leader", |sim| sim.leader().is_some());
+    let ours = sim.cluster.mark(s(3)).current_epoch == Epoch(1);
+    let acks = (1..=2).filter(|id| sim.cluster.mark(s(*id)).current_epoch == Epoch(1));
+    assert!(acks.count() + usize::from(ours) >= 2, "on the disks of two");
+}
+
+#[test]
+fn a_restart_from_disk_keeps_the_epochs_and_the_history() {
+    let mut sim = with_writes(config(3, 0), 5);
+    let before: Vec<_> = sim
+        .cluster
+        .ids()
+        .iter()
+        .map(|id| sim.cluster.mark(*id))
+        .collect();
+    for id in sim.cluster.ids() {
+        sim.crash(id, 0);
+    }
+    for id in sim.cluster.ids() {
+        sim.start(id);
+        let state = sim.cluster.state(id);
+        assert_eq!(state.durable(), before[usize::from(id.0) - 1]);
+        assert_eq!(
+            state.committed(),
+            Zxid::ZERO,
+            "what is committed is found out anew"
+        );
+    }
+    sim.until("all is delivered", Sim::converged);
+    for id in sim.cluster.ids() {
+        assert_eq!(sim.cluster.delivered(id), numbers(1..=5));
+        assert_eq!(sim.cluster.mark(id).accepted_epoch, Epoch(2));
+    }
+}
