@@ -312,6 +312,7 @@ fn every_function_that_the_spec_names_is_in_the_source() {
             format!("fn {name}("),
             format!("fn {name}<"),
             format!("{name}: "),
+            format!("\"{name}\""),
         ];
         if !forms.iter().any(|form| source.contains(form)) {
             missing.insert(name.to_owned());

@@ -3,6 +3,8 @@
 //! The actors run in memory and in virtual time. What it must never do: depend on a real clock, or
 //! fail without saying how to repeat the failure.
 
+#![allow(clippy::disallowed_types)] // Whether something is in a set is asked, never in which order.
+
 mod broadcast;
 mod cluster;
 //mod codec;
