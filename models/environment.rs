@@ -334,9 +334,7 @@ impl Environment {
 
     fn start(&self, id: ServerId, disk: Storage<Writes>) -> Step {
         let mut out = Out::new();
-        let storage = Some(disk);
-        let state = self.zab.on_start(id.into(), &storage, &mut out);
-        let disk = storage.unwrap_or_default();
+        let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
         let mut step = Step {
             process: Process {
                 disk,

@@ -194,6 +194,7 @@ impl<P: Payload> Zab<P> {
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // What a vote brings, beside what every handler gets.
     fn on_vote(
         &self,
         me: ServerId,

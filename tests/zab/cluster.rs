@@ -102,13 +102,6 @@ impl Cluster {
         }
     }
 
-    /// Leaves out the invariants with these ids.
-    pub fn without(mut self, ids: &[&str]) -> Self {
-        self.invariants
-            .retain(|invariant| !ids.contains(&invariant.id));
-        self
-    }
-
     pub fn ids(&self) -> Vec<ServerId> {
         self.nodes.keys().copied().collect()
     }
