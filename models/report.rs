@@ -232,8 +232,7 @@ pub fn conclusion(runs: &[Run], planned: usize) -> String {
 pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
     let mut table = table_of(&[
         "mutant",
-        "model",
-        "bounds",
+        "model and bounds",
         "invariant",
         "depth",
         "states",
@@ -250,7 +249,7 @@ pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
             seconds(outcome.elapsed),
         ]);
     }
-    align_right(&mut table, 4..7);
+    align_right(&mut table, 3..6);
     format!(
         "\n{table}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found"
     )
