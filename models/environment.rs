@@ -234,7 +234,7 @@ impl Environment {
         };
         if !self.setting.start_down {
             for (id, disk) in world.ids().zip(disks) {
-                let step = self.interned(id, self.start(id, disk.clone()));
+                let step = self.interned(id, self.start(id, disk));
                 world = self.conclude(&world, &step);
             }
         }
@@ -332,14 +332,12 @@ impl Environment {
         }
     }
 
-    fn start(&self, id: ServerId, disk: Storage<Writes>) -> Step {
+    fn start(&self, id: ServerId, disk: &Storage<Writes>) -> Step {
         let mut out = Out::new();
-        let storage = Some(disk);
-        let state = self.zab.on_start(id.into(), &storage, &mut out);
-        let disk = storage.unwrap_or_default();
+        let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
         let mut step = Step {
             process: Process {
-                disk,
+                disk: disk.clone(),
                 unsaved: Vec::new(),
                 state: Some(state),
             },
@@ -462,10 +460,9 @@ impl Environment {
                     }),
                 )
             }
-            Action::Restart(server) => local(
-                server,
-                Some(self.start(server, world.server(server).disk.clone())),
-            ),
+            Action::Restart(server) => {
+                local(server, Some(self.start(server, &world.server(server).disk)))
+            }
         }
     }
 

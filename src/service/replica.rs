@@ -5,10 +5,9 @@
 
 use super::stats::{Mode, Stats};
 use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
-use crate::types::{ServerId, Zxid};
+use crate::types::ServerId;
 use crate::zab::{self, Entry, Payload, Role, Snapshot, Stage, Storage, Zab};
 use crate::znode::{self, Tree};
-use im::Vector;
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 

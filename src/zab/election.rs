@@ -194,6 +194,7 @@ impl<P: Payload> Zab<P> {
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // The round and the vote are one message.
     fn on_vote(
         &self,
         me: ServerId,
