@@ -278,7 +278,9 @@ impl<P: Payload> Zab<P> {
             .filter(|report| self.rank(report.recency()) > own);
         if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
             let newer = best.newer.as_ref();
-            let adopted = newer.and_then(|step| s.storage.history.apply(step, s.committed));
+            let adopted = newer
+                .and_then(|step| s.storage.history.apply(step, s.committed))
+                .filter(|history| history.last_zxid().epoch() <= epoch);
             let Some(history) = adopted else {
                 return self.abandon(me, s, o); // It does not fit: not a word of this protocol.
             };
