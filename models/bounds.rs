@@ -57,6 +57,36 @@ impl Bounds {
     }
 }
 
+impl Bounds {
+    /// The bounds as options of the command line.
+    pub fn flags(&self) -> String {
+        let Self {
+            servers,
+            writes,
+            timeouts,
+            crashes,
+            ..
+        } = self;
+        let mut flags = format!(
+            "--servers {servers} --writes {writes} --timeouts {timeouts} --crashes {crashes}"
+        );
+        let more = [
+            ("--observers", self.observers),
+            ("--snapshots", self.snapshots),
+        ];
+        for (flag, value) in more.into_iter().filter(|(_, value)| *value > 0) {
+            flags.push_str(&format!(" {flag} {value}"));
+        }
+        if self.max_counter != u32::MAX {
+            flags.push_str(&format!(" --max-counter {}", self.max_counter));
+        }
+        if self.pending_saves {
+            flags.push_str(" --pending-saves");
+        }
+        flags
+    }
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -68,16 +98,16 @@ impl fmt::Display for Bounds {
         } = self;
         write!(f, "({servers},{writes},{timeouts},{crashes})")?;
         if self.observers > 0 {
-            write!(f, " +{} observer", self.observers)?;
+            write!(f, " observers {}", self.observers)?;
         }
         if self.snapshots > 0 {
             write!(f, " snapshots {}", self.snapshots)?;
         }
         if self.max_counter != u32::MAX {
-            write!(f, " counter to {}", self.max_counter)?;
+            write!(f, " counter {}", self.max_counter)?;
         }
         if self.pending_saves {
-            write!(f, " pending saves")?;
+            write!(f, " pending")?;
         }
         Ok(())
     }

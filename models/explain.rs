@@ -5,8 +5,7 @@ use crate::world::{Envelope, Process, World};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::invariants::delivered;
 use keepright::zab::{
-    Difference, Entry, Follower, History, Leader, Message, Notification, Recency, Role, Stage,
-    Stance, State,
+    Difference, Entry, Follower, History, Leader, Message, Notification, Role, Stage, Stance,
 };
 use std::fmt::{self, Write as _};
 
@@ -152,7 +151,7 @@ pub fn server_line(id: ServerId, process: &Process) -> String {
         Some(last) => {
             let _ = write!(line, "; delivered to {}", last.zxid);
         }
-        None => line.push_str("; delivered nothing"),
+        None => line.push_str("; nothing delivered"),
     }
     if !process.unsaved.is_empty() {
         let _ = write!(line, "; on disk {}", describe_storage(process));
@@ -196,8 +195,11 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
         Role::Leading(Leader { stage, .. }) => match stage {
             Stage::Discovery { .. } => "LEADING (discovery)".to_owned(),
             Stage::NewEpoch { epoch, reports } => {
-                let promised: Vec<_> = reports.keys().collect();
-                format!("LEADING (proposes epoch {epoch}, promised by {promised:?})")
+                let promised: Vec<_> = reports
+                    .keys()
+                    .map(|sid| format!(", {sid} has promised"))
+                    .collect();
+                format!("LEADING (proposes epoch {epoch}{})", promised.concat())
             }
             Stage::Broadcast {
                 epoch,
@@ -218,15 +220,6 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
             }
         },
     }
-}
-
-/// The epoch and zxid that make a history more or less recent.
-pub fn describe_recency(state: &State<crate::world::Writes>) -> String {
-    let Recency {
-        current_epoch,
-        last_zxid,
-    } = state.recency();
-    format!("{current_epoch}/{last_zxid}")
 }
 
 /// A line a server, the network, and what is left of the budgets.

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 const COLUMN: usize = 340;
+/// Room at both sides for texts that are wider than a column.
+const MARGIN: usize = 100;
 const ROW: usize = 34;
 const TOP: usize = 46;
 
@@ -19,7 +21,10 @@ pub fn sequence_diagram(model: &Environment, path: &[(World, Option<Action>)]) -
         return String::new();
     };
     let servers: Vec<ServerId> = first.ids().collect();
-    let (width, height) = (COLUMN * servers.len(), TOP + ROW * (path.len() + 1));
+    let (width, height) = (
+        COLUMN * servers.len() + 2 * MARGIN,
+        TOP + ROW * (path.len() + 1),
+    );
     let mut svg = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' \
          viewBox='0 0 {width} {height}' font-family='monospace' font-size='12'>\
@@ -104,7 +109,7 @@ fn draw_arrow(svg: &mut String, envelope: Interned<Envelope>, from: usize, to: u
 }
 
 fn column(id: ServerId) -> usize {
-    COLUMN * usize::from(id.0) - COLUMN / 2
+    MARGIN + COLUMN * usize::from(id.0) - COLUMN / 2
 }
 
 fn escape(text: &str) -> String {

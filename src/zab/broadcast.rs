@@ -108,13 +108,16 @@ impl<P: Payload> Zab<P> {
         self.heard_from(peer, o);
         let last = s.storage.history.last_zxid();
         let follows = after == last && entry.zxid > last;
-        let accepted =
-            follows || (self.config.variant == Variant::GapAccepted && entry.zxid > last);
-        if !accepted {
+        let gap = variant == Variant::GapAccepted && entry.zxid > last;
+        if !follows && !gap {
             return; // Known, or there is a gap before it.
         }
         let s = s.to_mut();
-        s.storage.history.append(entry.zxid, entry.txn);
+        let zxid = match variant {
+            Variant::FollowerCounts => Zxid::new(epoch, last.counter() + 1),
+            _ => entry.zxid,
+        };
+        s.storage.history.append(zxid, entry.txn);
         self.save(s, o);
         if variant == Variant::DeliverProposal {
             s.committed = s.storage.history.last_zxid();
@@ -159,7 +162,8 @@ impl<P: Payload> Zab<P> {
             return; // Of an earlier term.
         };
         // What lies before the start of this history is in its snapshot, so it is known as well.
-        if ours != epoch || !s.storage.history.covers(zxid) {
+        let known_here = s.storage.history.covers(zxid) || self.config.variant == Variant::NoTrunc;
+        if ours != epoch || !known_here {
             return; // Of an earlier term, or not a word of this protocol.
         }
         self.heard_from(peer, o);

@@ -41,8 +41,7 @@ impl Vote {
 
     fn beats(&self, other: &Self, variant: Variant) -> bool {
         if variant == Variant::ZxidOnly {
-            return (self.last_zxid.counter(), self.leader)
-                > (other.last_zxid.counter(), other.leader);
+            return (self.last_zxid, self.leader) > (other.last_zxid, other.leader);
         }
         self.order(other) == Ordering::Greater
     }

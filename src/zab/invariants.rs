@@ -38,6 +38,8 @@ pub struct Ensemble<'a, P: Payload> {
 pub struct Record<T> {
     /// Who was established as a leader in which epoch, by epoch.
     pub leaders: Vec<(Epoch, ServerSet)>,
+    /// Where the initial history of each epoch ends, for each leader that has begun it.
+    pub initial: Vec<(Epoch, Zxid)>,
     /// Every transaction that a leader has proposed, by zxid and order of arrival.
     pub proposed: Vec<Entry<T>>,
     /// The longest sequence of transactions that any server has delivered.
@@ -52,6 +54,7 @@ impl<T> Default for Record<T> {
     fn default() -> Self {
         Self {
             leaders: Vec::new(),
+            initial: Vec::new(),
             proposed: Vec::new(),
             delivered: Vec::new(),
             said_too_early: false,
@@ -61,8 +64,7 @@ impl<T> Default for Record<T> {
 }
 
 impl<T: Clone + PartialEq> Record<T> {
-    /// Notes what a step of server `id` has brought about. `proposed` is the transaction that it
-    /// was asked to propose, if it was.
+    /// Notes what a step of server `id` has brought about.
     pub fn observe<'a, P: Recorded<Txn = T>>(
         &mut self,
         id: ServerId,
@@ -70,14 +72,11 @@ impl<T: Clone + PartialEq> Record<T> {
         after: &State<P>,
         others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
-        // A leader that proposes with the last counter of its epoch goes on to the next one in the
-        // same step, so what it led before the step counts too.
-        for role in before.map(State::role).into_iter().chain([after.role()]) {
-            if let Role::Leading(leader) = role {
-                self.observe_leader(id, leader, after);
-            }
+        if let Some(before) = before.filter(|before| before.next_zxid().is_some()) {
+            self.observe_proposals(before, after);
         }
-        if after.is_leading() {
+        if let Role::Leading(leader) = after.role() {
+            self.observe_leader(id, leader);
             if let Some(Role::Looking(election)) = before.map(State::role) {
                 self.weak_leader |= !is_strongest(id, after, election, others);
             }
@@ -88,36 +87,41 @@ impl<T: Clone + PartialEq> Record<T> {
         }
     }
 
-    fn observe_leader<P: Recorded<Txn = T>>(
-        &mut self,
-        id: ServerId,
-        leader: &Leader<P>,
-        state: &State<P>,
-    ) {
-        let Stage::Broadcast {
-            epoch,
-            established: true,
-            initial,
-            ..
-        } = leader.stage
-        else {
-            return;
-        };
-        match self
-            .leaders
-            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
-        {
-            Ok(index) => {
-                self.leaders[index].1.insert(id);
-            }
-            Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
-        }
-        for entry in state.storage().history.after(initial) {
+    /// What comes to the history of an established leader is what it proposes.
+    fn observe_proposals<P: Recorded<Txn = T>>(&mut self, before: &State<P>, after: &State<P>) {
+        let last = before.storage().history.last_zxid();
+        for entry in after.storage().history.after(last) {
             if !self.proposed.contains(entry) {
                 let index = self
                     .proposed
                     .partition_point(|known| known.zxid <= entry.zxid);
                 self.proposed.insert(index, entry.clone());
+            }
+        }
+    }
+
+    fn observe_leader<P: Recorded<Txn = T>>(&mut self, id: ServerId, leader: &Leader<P>) {
+        let Stage::Broadcast {
+            epoch,
+            initial,
+            established,
+            ..
+        } = leader.stage
+        else {
+            return;
+        };
+        if let Err(index) = self.initial.binary_search(&(epoch, initial)) {
+            self.initial.insert(index, (epoch, initial));
+        }
+        if established {
+            match self
+                .leaders
+                .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+            {
+                Ok(index) => {
+                    self.leaders[index].1.insert(id);
+                }
+                Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
             }
         }
     }
@@ -432,6 +436,39 @@ pub fn histories_fork<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     })
 }
 
+/// Whoever has taken over an epoch holds its initial history, on disk and in memory, until it
+/// promises a later epoch: then its history may be on the way to that of the later leader.
+pub fn initial_history<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
+    e.servers.iter().all(|s| {
+        s.state
+            .map(State::storage)
+            .into_iter()
+            .chain([s.disk])
+            .all(|storage| {
+                e.record
+                    .initial
+                    .iter()
+                    .filter(|(epoch, _)| {
+                        *epoch == storage.current_epoch && *epoch == storage.accepted_epoch
+                    })
+                    .all(|(_, zxid)| storage.history.covers(*zxid))
+            })
+    })
+}
+
+/// A follower has taken over an epoch that did not begin with nothing.
+pub fn history_taken_over<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
+    e.running()
+        .filter(|(_, state)| !state.is_leading())
+        .any(|(_, state)| {
+            let current = state.storage().current_epoch;
+            e.record
+                .initial
+                .iter()
+                .any(|(epoch, zxid)| *epoch == current && *zxid > Zxid::ZERO)
+        })
+}
+
 /// The current epoch is never above the accepted epoch, on disk and in memory.
 pub fn epochs_ordered<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     e.servers.iter().all(|s| {
@@ -551,6 +588,7 @@ pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
         primary_integrity / proposal_after_older_delivery,
         committed_survives / leader_after_delivery,
         history_identified / histories_fork,
+        initial_history / history_taken_over,
         epochs_ordered / epoch_promised,
         durable_before_said / leader_established,
         one_leader_a_round / leader_supported,

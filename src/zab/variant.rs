@@ -21,13 +21,13 @@ pub enum Variant {
     AckBeforeSaved,
     /// The follower promises an epoch that it has not made durable yet.
     PromiseBeforeSaved,
-    /// The follower keeps transactions which the leader does not have.
+    /// A follower may keep transactions which the leader does not have.
     NoTrunc,
     /// The follower promises an epoch below the one that it has promised before.
     StaleEpochAccepted,
     /// The leader serves before a quorum is synchronized with it.
     ServeBeforeQuorum,
-    /// The most recent history is the one with the highest zxid, whatever its epoch.
+    /// The most recent history is the one with the highest zxid, whatever the current epoch.
     ZxidOnly,
     /// The leader keeps its own history although a follower's is more recent.
     KeepOwnHistory,

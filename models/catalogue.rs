@@ -1,0 +1,140 @@
+//! The models: what each leaves out, what it checks, and the bounds that `check` explores.
+
+use crate::bounds::Bounds;
+use crate::environment::{Environment, Setting};
+use keepright::zab::{Elections, Variant};
+
+/// A model and the bounds in which it is explored by default.
+pub struct Spec {
+    pub setting: Setting,
+    pub about: &'static str,
+    pub bounds: &'static [Bounds],
+    /// The invariants that it checks, by id.
+    pub invariants: &'static [&'static str],
+}
+
+const ELECTION: Setting = Setting {
+    name: "election",
+    elections: Elections::Held,
+    start_down: true,
+    election_alone: true,
+    heartbeats: false,
+    symmetry: false,
+};
+
+const ZAB: Setting = Setting {
+    name: "zab",
+    elections: Elections::External,
+    start_down: false,
+    election_alone: false,
+    heartbeats: false,
+    symmetry: true,
+};
+
+const ENSEMBLE: Setting = Setting {
+    name: "ensemble",
+    elections: Elections::Held,
+    start_down: false,
+    election_alone: false,
+    heartbeats: false,
+    symmetry: false,
+};
+
+const OF_ELECTIONS: &[&str] = &["one_leader_a_round", "strongest_elected"];
+
+const OF_ZAB: &[&str] = &[
+    "leadership1",
+    "leadership2",
+    "prefix_consistency",
+    "integrity",
+    "agreement",
+    "total_order",
+    "local_primary_order",
+    "global_primary_order",
+    "primary_integrity",
+    "committed_survives",
+    "history_identified",
+    "initial_history",
+    "epochs_ordered",
+    "durable_before_said",
+];
+
+const OF_THE_ENSEMBLE: &[&str] = &[
+    "leadership1",
+    "leadership2",
+    "prefix_consistency",
+    "integrity",
+    "agreement",
+    "total_order",
+    "local_primary_order",
+    "global_primary_order",
+    "primary_integrity",
+    "committed_survives",
+    "history_identified",
+    "initial_history",
+    "epochs_ordered",
+    "durable_before_said",
+    "one_leader_a_round",
+    "strongest_elected",
+];
+
+/// Every model, in the order in which `check` runs them.
+pub const ALL: &[Spec] = &[
+    Spec {
+        setting: ELECTION,
+        about: "the election alone: every order of start, crash and restart",
+        bounds: &[Bounds::new(3, 0, 0, 1), Bounds::new(3, 0, 1, 1)],
+        invariants: OF_ELECTIONS,
+    },
+    Spec {
+        setting: ZAB,
+        about: "discovery, synchronization and broadcast under an election that says anything",
+        bounds: &[
+            Bounds::new(3, 2, 1, 1),
+            Bounds::new(3, 1, 3, 0),
+            Bounds::new(3, 1, 1, 1).with_pending_saves(),
+            Bounds {
+                snapshots: 1,
+                ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                max_counter: 1,
+                ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                observers: 1,
+                ..Bounds::new(3, 1, 1, 0)
+            },
+        ],
+        invariants: OF_ZAB,
+    },
+    Spec {
+        setting: ENSEMBLE,
+        about: "everything, with the election that the servers hold",
+        bounds: &[
+            Bounds::new(3, 1, 0, 0),
+            Bounds::new(3, 0, 0, 1),
+            Bounds::new(2, 2, 1, 1),
+            Bounds::new(2, 2, 1, 1).with_pending_saves(),
+        ],
+        invariants: OF_THE_ENSEMBLE,
+    },
+];
+
+/// The model with this name.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    ALL.iter().find(|spec| spec.setting.name == name)
+}
+
+impl Spec {
+    /// The protocol as it should be, within `bounds`.
+    pub fn faithful(&self, bounds: Bounds) -> Environment {
+        Environment::new(
+            self.setting,
+            bounds,
+            Variant::Faithful,
+            self.invariants,
+            true,
+        )
+    }
+}

@@ -1,0 +1,201 @@
+//! Broken variants of the protocol, and the invariant that each must break.
+//!
+//! Spec: `spec/invariants.toml`, "mutants". A check that never failed is not trusted: here every
+//! invariant is seen to fail, in the smallest bounds that show it.
+
+use crate::bounds::Bounds;
+use crate::catalogue;
+use crate::environment::Environment;
+use keepright::zab::Variant;
+
+/// A variant, and where it is caught.
+pub struct Mutant {
+    pub name: &'static str,
+    pub variant: Variant,
+    /// The model, by name.
+    pub model: &'static str,
+    pub bounds: Bounds,
+    /// The invariant that must fall.
+    pub invariant: &'static str,
+}
+
+const fn mutant(
+    name: &'static str,
+    variant: Variant,
+    model: &'static str,
+    bounds: Bounds,
+    invariant: &'static str,
+) -> Mutant {
+    Mutant {
+        name,
+        variant,
+        model,
+        bounds,
+        invariant,
+    }
+}
+
+/// Every mutant; each invariant stands in at least one row.
+pub const ALL: &[Mutant] = &[
+    mutant(
+        "commit_without_quorum",
+        Variant::CommitWithoutQuorum,
+        "zab",
+        Bounds::new(3, 2, 1, 0),
+        "agreement",
+    ),
+    mutant(
+        "half_is_quorum",
+        Variant::HalfIsQuorum,
+        "election",
+        Bounds::new(3, 0, 0, 0),
+        "one_leader_a_round",
+    ),
+    mutant(
+        "half_is_quorum",
+        Variant::HalfIsQuorum,
+        "zab",
+        Bounds::new(3, 0, 0, 0),
+        "leadership1",
+    ),
+    mutant(
+        "no_new_epoch",
+        Variant::NoNewEpoch,
+        "zab",
+        Bounds::new(3, 0, 1, 0),
+        "leadership2",
+    ),
+    mutant(
+        "no_new_epoch",
+        Variant::NoNewEpoch,
+        "zab",
+        Bounds::new(3, 2, 1, 0),
+        "history_identified",
+    ),
+    mutant(
+        "epoch_before_history",
+        Variant::EpochBeforeHistory,
+        "zab",
+        Bounds::new(3, 1, 1, 0).with_pending_saves(),
+        "initial_history",
+    ),
+    mutant(
+        "ack_before_saved",
+        Variant::AckBeforeSaved,
+        "zab",
+        Bounds::new(3, 1, 0, 0).with_pending_saves(),
+        "durable_before_said",
+    ),
+    mutant(
+        "ack_before_saved",
+        Variant::AckBeforeSaved,
+        "zab",
+        Bounds::new(3, 1, 1, 1).with_pending_saves(),
+        "committed_survives",
+    ),
+    mutant(
+        "promise_before_saved",
+        Variant::PromiseBeforeSaved,
+        "zab",
+        Bounds::new(3, 0, 0, 0).with_pending_saves(),
+        "durable_before_said",
+    ),
+    mutant(
+        "no_trunc",
+        Variant::NoTrunc,
+        "zab",
+        Bounds::new(3, 2, 2, 0),
+        "prefix_consistency",
+    ),
+    mutant(
+        "stale_epoch_accepted",
+        Variant::StaleEpochAccepted,
+        "zab",
+        Bounds::new(3, 1, 2, 0),
+        "committed_survives",
+    ),
+    mutant(
+        "serve_before_quorum",
+        Variant::ServeBeforeQuorum,
+        "zab",
+        Bounds::new(3, 1, 1, 0),
+        "committed_survives",
+    ),
+    mutant(
+        "zxid_only",
+        Variant::ZxidOnly,
+        "election",
+        Bounds::new(3, 0, 0, 0),
+        "strongest_elected",
+    ),
+    mutant(
+        "keep_own_history",
+        Variant::KeepOwnHistory,
+        "zab",
+        Bounds::new(3, 2, 1, 0),
+        "committed_survives",
+    ),
+    mutant(
+        "keep_own_history",
+        Variant::KeepOwnHistory,
+        "zab",
+        Bounds::new(3, 2, 1, 0),
+        "primary_integrity",
+    ),
+    mutant(
+        "gap_accepted",
+        Variant::GapAccepted,
+        "zab",
+        Bounds::new(3, 2, 0, 0),
+        "local_primary_order",
+    ),
+    mutant(
+        "gap_accepted",
+        Variant::GapAccepted,
+        "zab",
+        Bounds::new(3, 2, 0, 0),
+        "total_order",
+    ),
+    mutant(
+        "deliver_proposal",
+        Variant::DeliverProposal,
+        "zab",
+        Bounds::new(3, 1, 0, 0).with_pending_saves(),
+        "committed_survives",
+    ),
+    mutant(
+        "follower_counts",
+        Variant::FollowerCounts,
+        "zab",
+        Bounds::new(3, 3, 1, 0),
+        "integrity",
+    ),
+    mutant(
+        "stale_proposal_accepted",
+        Variant::StaleProposalAccepted,
+        "zab",
+        Bounds::new(3, 2, 1, 0),
+        "global_primary_order",
+    ),
+    mutant(
+        "current_without_accepted",
+        Variant::CurrentWithoutAccepted,
+        "zab",
+        Bounds::new(3, 0, 0, 0),
+        "epochs_ordered",
+    ),
+];
+
+impl Mutant {
+    /// The model of this mutant, which checks the one invariant that must fall.
+    pub fn environment(&self) -> Environment {
+        let spec = catalogue::find(self.model).expect("a mutant names a model of the catalogue");
+        Environment::new(
+            spec.setting,
+            self.bounds,
+            self.variant,
+            &[self.invariant],
+            false,
+        )
+    }
+}

@@ -1,0 +1,296 @@
+//! What `check` prints: a line while it works, tables at the end.
+
+use crate::catalogue;
+use crate::engine::{End, Outcome, Progress, collision_probability};
+use crate::environment::Environment;
+use crate::mutants::{self, Mutant};
+use crate::run::Run;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use keepright::zab::Variant;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+fn table_of(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.iter().copied());
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+    for column in columns {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().collect();
+    groups
+        .iter()
+        .map(|group| String::from_utf8_lossy(group))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn rate(states: usize, elapsed: Duration) -> String {
+    grouped((states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize)
+}
+
+fn seconds(elapsed: Duration) -> String {
+    format!("{:.1} s", elapsed.as_secs_f64())
+}
+
+/// How a search gets on.
+pub fn progress_line(title: &str, progress: &Progress, elapsed: Duration) -> String {
+    let distinct = progress.distinct.load(Relaxed);
+    format!(
+        "{title}: {} distinct, {}/s, depth {}, queue {}, {}",
+        grouped(distinct),
+        rate(distinct, elapsed),
+        progress.depth.load(Relaxed),
+        grouped(progress.queue.load(Relaxed)),
+        seconds(elapsed),
+    )
+}
+
+/// One finished run in a line.
+pub fn line(run: &Run) -> String {
+    let outcome = &run.outcome;
+    let verdict = match outcome.end {
+        End::Complete => "complete".to_owned(),
+        End::Violation => {
+            format!(
+                "{} FALLS",
+                run.violation().map_or("an invariant", |d| d.property)
+            )
+        }
+        End::Stopped => "stopped early".to_owned(),
+    };
+    format!(
+        "{} {}: {verdict}, {} distinct states in {}",
+        run.spec.setting.name,
+        run.bounds,
+        grouped(outcome.distinct),
+        seconds(outcome.elapsed)
+    )
+}
+
+/// A row for each run: how much was explored.
+pub fn table(runs: &[Run]) -> String {
+    let mut table = table_of(&[
+        "model",
+        "bounds",
+        "distinct",
+        "generated",
+        "depth",
+        "time",
+        "states/s",
+        "end",
+    ]);
+    for run in runs {
+        let outcome = &run.outcome;
+        let end = match outcome.end {
+            End::Complete => "complete".to_owned(),
+            End::Violation => "VIOLATION".to_owned(),
+            End::Stopped => format!("stopped, {} waiting", grouped(outcome.queue)),
+        };
+        table.add_row([
+            run.spec.setting.name.to_owned(),
+            run.bounds.to_string(),
+            grouped(outcome.distinct),
+            grouped(outcome.generated),
+            outcome.depth.to_string(),
+            seconds(outcome.elapsed),
+            rate(outcome.distinct, outcome.elapsed),
+            end,
+        ]);
+    }
+    align_right(&mut table, 2..7);
+    let worst = runs
+        .iter()
+        .map(|run| collision_probability(run.outcome.distinct))
+        .sum::<f64>();
+    format!(
+        "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
+         later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
+         Chance that a collision of hashes hid a state: {worst:.1e}\n"
+    )
+}
+
+/// A row for each property: what was found, over all runs of each model.
+pub fn verdicts(runs: &[Run]) -> String {
+    let mut table = table_of(&["invariant", "verdict", "witness", "found in"]);
+    for id in invariants_of(runs) {
+        let (with, found) = witnesses(runs, id);
+        let broken = runs.iter().any(|run| run.found(id));
+        let complete = runs
+            .iter()
+            .filter(|run| run.environment.invariants.iter().any(|i| i.id == id))
+            .all(|run| run.outcome.end == End::Complete);
+        let verdict = match (broken, complete) {
+            (true, _) => "FALLS",
+            (false, true) => "holds",
+            (false, false) => "holds so far",
+        };
+        let found_in = if found.is_empty() {
+            "NOT FOUND".to_owned()
+        } else {
+            found.join(", ")
+        };
+        table.add_row([id, verdict, with, &found_in]);
+    }
+    table.to_string()
+}
+
+fn invariants_of(runs: &[Run]) -> Vec<&'static str> {
+    let mut ids = Vec::new();
+    for invariant in runs.iter().flat_map(|run| &run.environment.invariants) {
+        if !ids.contains(&invariant.id) {
+            ids.push(invariant.id);
+        }
+    }
+    ids
+}
+
+/// The id of the witness of an invariant, and the models in which it was found.
+fn witnesses(runs: &[Run], id: &str) -> (&'static str, Vec<String>) {
+    let mut witness = "";
+    let mut found = BTreeSet::new();
+    for run in runs {
+        for invariant in run.environment.invariants.iter().filter(|i| i.id == id) {
+            witness = invariant.witness_id;
+            if run.found(witness) {
+                found.insert(run.spec.setting.name.to_owned());
+            }
+        }
+    }
+    (witness, found.into_iter().collect())
+}
+
+/// Whether everything was explored, everything holds, and each model found every witness.
+pub fn passed(runs: &[Run]) -> bool {
+    runs.iter().all(|run| run.outcome.end == End::Complete) && missing(runs).is_empty()
+}
+
+/// The witnesses that a model found within none of its bounds.
+fn missing(runs: &[Run]) -> Vec<String> {
+    let mut missing = BTreeSet::new();
+    for run in runs {
+        for invariant in &run.environment.invariants {
+            let name = run.spec.setting.name;
+            let of_model = runs.iter().filter(|other| other.spec.setting.name == name);
+            if !of_model
+                .into_iter()
+                .any(|other| other.found(invariant.witness_id))
+            {
+                missing.insert(format!("{} in {name}", invariant.witness_id));
+            }
+        }
+    }
+    missing.into_iter().collect()
+}
+
+/// The last word.
+pub fn conclusion(runs: &[Run], planned: usize) -> String {
+    let distinct: usize = runs.iter().map(|run| run.outcome.distinct).sum();
+    let elapsed: Duration = runs.iter().map(|run| run.outcome.elapsed).sum();
+    let explored = format!(
+        "{} distinct states in {}",
+        grouped(distinct),
+        seconds(elapsed)
+    );
+    let missing = missing(runs);
+    if runs.iter().any(|run| run.outcome.end == End::Violation) {
+        format!("FAILED: an invariant falls; {explored}")
+    } else if runs.len() < planned || runs.iter().any(|run| run.outcome.end == End::Stopped) {
+        format!(
+            "INCOMPLETE: stopped after {} of {planned} runs; {explored}",
+            runs.len()
+        )
+    } else if !missing.is_empty() {
+        format!(
+            "FAILED: no state witnesses {}: within these bounds the check says nothing; {explored}",
+            missing.join(", ")
+        )
+    } else {
+        format!("PASSED: everything holds, every witness was found; {explored}")
+    }
+}
+
+/// A row for each mutant.
+pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
+    let mut table = table_of(&[
+        "mutant",
+        "model",
+        "bounds",
+        "invariant",
+        "depth",
+        "states",
+        "time",
+    ]);
+    for (mutant, outcome) in rows {
+        let caught = outcome.discoveries.first();
+        table.add_row([
+            mutant.name.to_owned(),
+            format!("{} {}", mutant.model, mutant.bounds),
+            mutant.invariant.to_owned(),
+            caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
+            grouped(caught.map_or(outcome.distinct, |d| d.states)),
+            seconds(outcome.elapsed),
+        ]);
+    }
+    align_right(&mut table, 4..7);
+    format!(
+        "\n{table}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found"
+    )
+}
+
+/// What there is to check.
+pub fn list() -> String {
+    let mut text = String::new();
+    for spec in catalogue::ALL {
+        let _ = writeln!(text, "{}: {}", spec.setting.name, spec.about);
+        let bounds: Vec<_> = spec.bounds.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
+        let _ = writeln!(text, "  invariants: {}\n", spec.invariants.join(", "));
+    }
+    let names: BTreeSet<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+    let _ = writeln!(
+        text,
+        "mutants: {}",
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    text
+}
+
+/// What the explorer is about to show.
+pub fn heading(environment: &Environment) -> String {
+    let bounds = &environment.bounds;
+    match environment.zab.config.variant {
+        Variant::Faithful => format!("{} {bounds}", environment.setting.name),
+        variant => format!("{} {bounds}, mutant {variant:?}", environment.setting.name),
+    }
+}
+
+/// The command that opens the explorer on this model.
+pub fn explore_command(environment: &Environment) -> String {
+    let name = environment.setting.name;
+    let variant = environment.zab.config.variant;
+    let mutant = mutants::ALL.iter().find(|mutant| mutant.variant == variant);
+    let what = mutant.map_or_else(
+        || environment.bounds.flags(),
+        |mutant| format!("--mutant {}", mutant.name),
+    );
+    format!("cargo run --release --bin check -- explore {name} {what}")
+}

@@ -1,0 +1,206 @@
+//! Runs models and shows how they get on.
+
+use crate::bounds::Bounds;
+use crate::catalogue::Spec;
+use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
+use crate::environment::Environment;
+use crate::{explain, mutants, report};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One model within one set of bounds, explored.
+pub struct Run {
+    pub spec: &'static Spec,
+    pub bounds: Bounds,
+    pub environment: Environment,
+    pub outcome: Outcome,
+}
+
+impl Run {
+    /// The violation that was found, if any.
+    pub fn violation(&self) -> Option<&Discovery> {
+        self.discoveries().find(|d| self.is_invariant(d.property))
+    }
+
+    /// Whether a property was discovered: an invariant violated, a witness found.
+    pub fn found(&self, property: &str) -> bool {
+        self.discoveries().any(|d| d.property == property)
+    }
+
+    fn discoveries(&self) -> impl Iterator<Item = &Discovery> {
+        self.outcome.discoveries.iter()
+    }
+
+    fn is_invariant(&self, property: &str) -> bool {
+        self.environment
+            .invariants
+            .iter()
+            .any(|invariant| invariant.id == property)
+    }
+}
+
+/// Explores each model within its bounds and prints the report. `true` if everything was explored,
+/// everything holds and every witness was found.
+pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
+    let mut done: Vec<Run> = Vec::new();
+    for (spec, bounds) in runs {
+        let environment = spec.faithful(*bounds);
+        let title = format!("{} {bounds}", spec.setting.name);
+        let outcome = explore(&title, &environment, limits);
+        let run = Run {
+            spec,
+            bounds: *bounds,
+            environment,
+            outcome,
+        };
+        eprintln!("{}", report::line(&run));
+        let ended = run.outcome.end;
+        done.push(run);
+        if ended != End::Complete && (ended == End::Violation || interrupted()) {
+            break;
+        }
+    }
+    println!("{}", report::table(&done));
+    println!("{}", report::verdicts(&done));
+    if let Some(run) = done.iter().find(|run| run.violation().is_some()) {
+        print_counterexample(run);
+    }
+    let passed = report::passed(&done) && done.len() == runs.len();
+    println!("{}", report::conclusion(&done, runs.len()));
+    passed
+}
+
+/// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
+pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
+    let chosen: Vec<_> = mutants::ALL
+        .iter()
+        .filter(|m| name.is_none_or(|name| m.name == name))
+        .collect();
+    if chosen.is_empty() {
+        let names: BTreeSet<_> = mutants::ALL.iter().map(|m| m.name).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        return Err(format!("no such mutant; there are {}", names.join(", ")));
+    }
+    let mut rows = Vec::new();
+    for mutant in chosen {
+        let environment = mutant.environment();
+        let title = format!("{} in {} {}", mutant.name, mutant.model, mutant.bounds);
+        let outcome = explore(&title, &environment, limits);
+        if name.is_some()
+            && let Some(discovery) = outcome.discoveries.first()
+        {
+            print_steps(&environment, &outcome, discovery);
+        }
+        rows.push((mutant, outcome));
+        if interrupted() {
+            break;
+        }
+    }
+    println!("{}", report::mutants(&rows));
+    let caught = rows
+        .iter()
+        .filter(|(_, outcome)| outcome.end == End::Violation)
+        .count();
+    let faithful: Vec<_> = rows.iter().map(|(mutant, _)| mutant.name).collect();
+    println!(
+        "{caught} of {} rows caught, {} mutants",
+        rows.len(),
+        distinct(&faithful)
+    );
+    Ok(caught == rows.len())
+}
+
+fn distinct(names: &[&str]) -> usize {
+    names.iter().collect::<BTreeSet<_>>().len()
+}
+
+/// Explores one model with a live line on the terminal. Control-C ends it early.
+fn explore(title: &str, environment: &Environment, limits: Limits) -> Outcome {
+    let progress = Arc::new(Progress::default());
+    stop_on_interrupt(&progress);
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"),
+    );
+    let started = Instant::now();
+    let mut last_line = Instant::now();
+    let outcome = engine::with_reports(
+        || engine::search(environment, limits, &progress),
+        || {
+            let line = report::progress_line(title, &progress, started.elapsed());
+            if std::io::stderr().is_terminal() {
+                bar.set_message(line);
+                bar.tick();
+            } else if last_line.elapsed() >= Duration::from_secs(10) {
+                last_line = Instant::now();
+                eprintln!("{line}");
+            }
+        },
+    );
+    bar.finish_and_clear();
+    outcome
+}
+
+/// The search that Control-C is to stop.
+fn current() -> &'static Mutex<Option<Arc<Progress>>> {
+    static CURRENT: OnceLock<Mutex<Option<Arc<Progress>>>> = OnceLock::new();
+    CURRENT.get_or_init(|| {
+        // Without a handler Control-C ends the program at once, as it always does.
+        if let Err(error) = ctrlc::set_handler(stop_current) {
+            eprintln!("check: Control-C will not print what is known so far: {error}");
+        }
+        Mutex::new(None)
+    })
+}
+
+fn stop_on_interrupt(progress: &Arc<Progress>) {
+    *current().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(progress));
+}
+
+fn stop_current() {
+    static PRESSED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if PRESSED.swap(true, Relaxed) {
+        std::process::exit(130); // Pressed twice: at once.
+    }
+    INTERRUPTED.store(true, Relaxed);
+    if let Some(progress) = &*current().lock().unwrap_or_else(PoisonError::into_inner) {
+        progress.stop.store(true, Relaxed);
+    }
+}
+
+static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+fn interrupted() -> bool {
+    INTERRUPTED.load(Relaxed)
+}
+
+fn print_counterexample(run: &Run) {
+    if let Some(violation) = run.violation() {
+        print_steps(&run.environment, &run.outcome, violation);
+    }
+}
+
+/// A counterexample as a numbered list, and where the explorer shows it.
+fn print_steps(environment: &Environment, outcome: &Outcome, discovery: &Discovery) {
+    let trace = outcome.path(environment, discovery);
+    println!(
+        "\n{} falls in {} steps:\n",
+        discovery.property,
+        trace.steps.len()
+    );
+    let mut last = &trace.init;
+    for (number, step) in trace.steps.iter().enumerate() {
+        println!("{}. {}", number + 1, explain::sentence(&step.action));
+        print!("{}", explain::outcome(environment, last, &step.state));
+        last = &step.state;
+    }
+    let command = report::explore_command(environment);
+    println!(
+        "\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{}\n",
+        trace.address()
+    );
+}

@@ -1,0 +1,226 @@
+//! The checker, checked: against stateright's own search, against itself, and against its mutants.
+
+use crate::bounds::Bounds;
+use crate::catalogue::{self, Spec};
+use crate::engine::{self, End, Limits, Outcome, Progress};
+use crate::environment::{Environment, Setting};
+use crate::mutants;
+use keepright::zab::Variant;
+use stateright::{Checker, HasDiscoveries, Model};
+
+fn limits(threads: usize) -> Limits {
+    Limits {
+        threads,
+        stop_at_first: true,
+        max_states: None,
+        max_time: None,
+    }
+}
+
+fn explore(environment: &Environment, threads: usize) -> Outcome {
+    engine::search(environment, limits(threads), &Progress::default())
+}
+
+fn zab() -> &'static Spec {
+    catalogue::find("zab").expect("zab is in the catalogue")
+}
+
+/// A model like `zab`, with one decision of the environment changed.
+fn zab_with(bounds: Bounds, change: impl FnOnce(&mut Setting)) -> Environment {
+    let mut setting = zab().setting;
+    change(&mut setting);
+    Environment::new(setting, bounds, Variant::Faithful, zab().invariants, true)
+}
+
+#[test]
+fn the_engine_counts_what_stateright_counts() {
+    for spec in catalogue::ALL {
+        let bounds = Bounds {
+            servers: 2,
+            ..Bounds::new(2, 1, 1, 1)
+        };
+        let ours = explore(&spec.faithful(bounds), 2);
+        let theirs = spec
+            .faithful(bounds)
+            .checker()
+            .finish_when(HasDiscoveries::AnyFailures)
+            .spawn_bfs()
+            .join();
+        assert_eq!(ours.end, End::Complete);
+        assert_eq!(
+            ours.distinct,
+            theirs.unique_state_count(),
+            "{}",
+            spec.setting.name
+        );
+        assert_eq!(
+            ours.generated,
+            theirs.state_count(),
+            "{}",
+            spec.setting.name
+        );
+        assert_eq!(ours.depth, theirs.max_depth(), "{}", spec.setting.name);
+    }
+}
+
+#[test]
+fn the_counts_do_not_depend_on_the_number_of_threads() {
+    let environment = || zab().faithful(Bounds::new(3, 1, 1, 0));
+    let (one, four) = (explore(&environment(), 1), explore(&environment(), 4));
+    assert_eq!(
+        (one.distinct, one.generated, one.depth),
+        (four.distinct, four.generated, four.depth)
+    );
+}
+
+/// If one of these changes, the protocol or its environment has: say why in the commit.
+#[test]
+fn the_numbers_of_states_are_as_recorded() {
+    let recorded = [
+        (Bounds::new(3, 2, 0, 0), 947, 25),
+        (Bounds::new(3, 1, 1, 0), 11_012, 33),
+        (Bounds::new(3, 1, 0, 1), 8_900, 34),
+        (Bounds::new(3, 1, 0, 0).with_pending_saves(), 1_000, 30),
+    ];
+    for (bounds, distinct, depth) in recorded {
+        let outcome = explore(&zab().faithful(bounds), 2);
+        assert_eq!(outcome.end, End::Complete, "{bounds}");
+        assert_eq!(
+            (outcome.distinct, outcome.depth),
+            (distinct, depth),
+            "zab {bounds}"
+        );
+    }
+}
+
+#[test]
+fn renaming_servers_changes_no_verdict_and_no_depth() {
+    for bounds in [
+        Bounds::new(3, 2, 0, 0),
+        Bounds::new(3, 1, 1, 0),
+        Bounds::new(3, 1, 0, 1),
+    ] {
+        let reduced = explore(&zab_with(bounds, |_| {}), 2);
+        let full = explore(&zab_with(bounds, |setting| setting.symmetry = false), 2);
+        assert_eq!(
+            (reduced.end, reduced.depth),
+            (full.end, full.depth),
+            "{bounds}"
+        );
+        assert_eq!(found(&reduced), found(&full), "{bounds}");
+        assert!(
+            reduced.distinct * 5 < full.distinct,
+            "{bounds}: nearly six times fewer states"
+        );
+    }
+}
+
+#[test]
+fn renaming_servers_hides_no_mutant() {
+    for mutant in mutants::ALL.iter().filter(|mutant| mutant.model == "zab") {
+        if mutant.bounds.timeouts > 1 || mutant.bounds.crashes > 0 {
+            continue; // Too many states without the reduction.
+        }
+        let explore_with = |symmetry| {
+            let setting = Setting {
+                symmetry,
+                ..zab().setting
+            };
+            let ids = &[mutant.invariant];
+            explore(
+                &Environment::new(setting, mutant.bounds, mutant.variant, ids, false),
+                2,
+            )
+        };
+        let (reduced, full) = (explore_with(true), explore_with(false));
+        assert_eq!(reduced.end, End::Violation, "{}", mutant.name);
+        assert_eq!(
+            reduced.depth, full.depth,
+            "{}: {}",
+            mutant.name, mutant.invariant
+        );
+    }
+}
+
+#[test]
+fn heartbeats_reach_no_state_that_is_not_reached_without() {
+    for bounds in [Bounds::new(3, 1, 1, 0), Bounds::new(3, 1, 0, 1)] {
+        let without = explore(&zab_with(bounds, |_| {}), 2);
+        let with = explore(&zab_with(bounds, |setting| setting.heartbeats = true), 2);
+        assert_eq!(without.distinct, with.distinct, "{bounds}");
+    }
+}
+
+#[test]
+fn every_mutant_is_caught_by_its_invariant_and_the_protocol_is_not() {
+    for mutant in mutants::ALL {
+        let outcome = explore(&mutant.environment(), 2);
+        assert_eq!(
+            outcome.end,
+            End::Violation,
+            "{} survives {}",
+            mutant.name,
+            mutant.invariant
+        );
+        let spec = catalogue::find(mutant.model).expect("a mutant names a model");
+        let faithful = explore(&spec.faithful(mutant.bounds), 2);
+        assert_eq!(
+            faithful.end,
+            End::Complete,
+            "{} {}",
+            mutant.model,
+            mutant.bounds
+        );
+    }
+}
+
+#[test]
+fn every_invariant_has_a_mutant() {
+    for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants) {
+        assert!(
+            mutants::ALL.iter().any(|m| m.invariant == *invariant),
+            "none for {invariant}"
+        );
+    }
+}
+
+#[test]
+fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
+    let mutant = mutants::ALL
+        .iter()
+        .find(|m| m.name == "keep_own_history")
+        .expect("it is there");
+    let environment = mutant.environment();
+    let outcome = explore(&environment, 2);
+    let trace = outcome.path(&environment, &outcome.discoveries[0]);
+    assert_eq!(
+        trace.steps.len() + 1,
+        outcome.depth,
+        "the path is a shortest one"
+    );
+    let (last, before) = trace.steps.split_last().expect("it takes steps");
+    assert!(environment.broken(&last.state).eq([mutant.invariant]));
+    assert!(
+        before
+            .iter()
+            .all(|step| environment.broken(&step.state).next().is_none())
+    );
+}
+
+#[test]
+fn a_search_ends_at_its_limit_and_says_so() {
+    let environment = zab().faithful(Bounds::new(3, 2, 1, 0));
+    let limits = Limits {
+        max_states: Some(1000),
+        ..limits(1)
+    };
+    let outcome = engine::search(&environment, limits, &Progress::default());
+    assert_eq!(outcome.end, End::Stopped);
+    assert!(outcome.distinct >= 1000 && outcome.queue > 0);
+}
+
+fn found(outcome: &Outcome) -> Vec<&'static str> {
+    let mut found: Vec<_> = outcome.discoveries.iter().map(|d| d.property).collect();
+    found.sort();
+    found
+}
