@@ -116,7 +116,7 @@ fn commits_are_in_zxid_order() {
         delay: (100, 20_000),
         save: (100, 20_000),
     };
-    let mut committed = vec![Zxid::ZERO; 5];
+    let mut committed = [Zxid::ZERO; 5];
     for number in 1..=50 {
         sim.write(number);
         for _ in 0..20 {

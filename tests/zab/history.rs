@@ -137,7 +137,7 @@ proptest! {
         let kept = || std::iter::once(start).chain(entries.iter().map(|entry| entry.zxid));
         prop_assert_eq!(history.contains(zxid), kept().any(|other| other == zxid));
         prop_assert_eq!(history.covers(zxid), zxid < start || kept().any(|other| other == zxid));
-        prop_assert_eq!(history.floor(zxid), kept().filter(|other| *other <= zxid).last());
+        prop_assert_eq!(history.floor(zxid), kept().rfind(|other| *other <= zxid));
         prop_assert!(history.after(zxid).eq(entries.iter().filter(|entry| entry.zxid > zxid)));
         let before = kept().zip(kept().skip(1)).find(|(_, next)| *next == zxid);
         prop_assert_eq!(history.before(zxid), before.map(|(before, _)| before));
