@@ -5,22 +5,19 @@
 
 use crate::bounds::Bounds;
 use crate::explain;
-use crate::intern::{Interned, Interner, fingerprint};
-use crate::memo::{Key, Memo};
+use crate::intern::{Interned, Interner};
+use crate::judge::{Verdict, properties};
+use crate::memo::Memo;
+use crate::steps::{LocalStep, Step};
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Process, World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
-use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
+use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{
-    Config, Elections, Message, Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab,
-};
+use keepright::zab::{Config, Elections, Message, Role, State, Storage, Variant, Zab};
 use smallvec::SmallVec;
-use stateright::actor::{Actor, Command, Id};
 use stateright::{Model, Path, Property};
-use std::borrow::Cow;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thing that can happen.
@@ -69,41 +66,18 @@ pub struct Setting {
 /// An ensemble in its environment.
 pub struct Environment {
     /// Different for each model of this process.
-    id: u64,
+    pub id: u64,
     pub setting: Setting,
     pub bounds: Bounds,
     pub zab: Zab<Writes>,
     pub invariants: Vec<Invariant<Writes>>,
-    properties: Vec<Property<Self>>,
-    renamings: Renamings,
-    processes: Interner<Process>,
-    envelopes: Interner<Envelope>,
-    records: Interner<Record<u8>>,
-    steps: Memo<Option<&'static LocalStep>>,
-    verdicts: Memo<Verdict>,
-}
-
-/// Which invariants hold, and which witnesses are found: a bit for each.
-#[derive(Clone, Copy)]
-struct Verdict {
-    holds: u16,
-    witnessed: u16,
-}
-
-/// What a step does to one server, as the handlers bring it about.
-struct Step {
-    process: Process,
-    sent: SmallVec<[Envelope; 8]>,
-    said_too_early: bool,
-}
-
-/// What a step does to one server, with all its parts interned. It depends on that server and the
-/// action alone, so it is computed once and looked up from then on.
-struct LocalStep {
-    server: ServerId,
-    after: Interned<Process>,
-    sent: SmallVec<[Interned<Envelope>; 4]>,
-    said_too_early: bool,
+    pub properties: Vec<Property<Self>>,
+    pub renamings: Renamings,
+    pub processes: Interner<Process>,
+    pub envelopes: Interner<Envelope>,
+    pub records: Interner<Record<u8>>,
+    pub steps: Memo<Option<&'static LocalStep>>,
+    pub verdicts: Memo<Verdict>,
 }
 
 impl Environment {
@@ -165,58 +139,6 @@ impl Environment {
         self.bounds.servers + self.bounds.observers
     }
 
-    /// The ensemble as the invariants see it.
-    pub fn observe<R>(&self, world: &World, f: impl FnOnce(&Ensemble<'_, Writes>) -> R) -> R {
-        let servers: SmallVec<[invariants::Server<'_, Writes>; 3]> = world
-            .ids()
-            .map(|id| {
-                let process = world.server(id).get();
-                invariants::Server {
-                    id,
-                    disk: &process.disk,
-                    state: process.state.as_ref(),
-                }
-            })
-            .collect();
-        f(&Ensemble {
-            zab: &self.zab,
-            servers: &servers,
-            record: world.record.get(),
-        })
-    }
-
-    /// What the invariants say of a world. They see the servers and the record, not the network and
-    /// the budgets, so many worlds share a verdict; and a world is asked for one after the other.
-    fn verdict(&self, world: &World) -> Verdict {
-        let servers = fingerprint(&world.servers);
-        let key = (
-            servers,
-            world.record.fingerprint() ^ self.id.rotate_right(8),
-        );
-        LAST_VERDICT.with(|last| match last.get() {
-            Some((known, verdict)) if known == key => verdict,
-            _ => {
-                let verdict = self.verdicts.get(key, || self.judge(world));
-                last.set(Some((key, verdict)));
-                verdict
-            }
-        })
-    }
-
-    fn judge(&self, world: &World) -> Verdict {
-        self.observe(world, |ensemble| {
-            let mut verdict = Verdict {
-                holds: 0,
-                witnessed: 0,
-            };
-            for (i, invariant) in self.invariants.iter().enumerate() {
-                verdict.holds |= u16::from((invariant.holds)(ensemble)) << i;
-                verdict.witnessed |= u16::from((invariant.witness)(ensemble)) << i;
-            }
-            verdict
-        })
-    }
-
     fn init_state(&self, disks: &[Storage<Writes>]) -> World {
         let down = |disk: &Storage<Writes>| {
             self.intern_process(Process {
@@ -234,118 +156,12 @@ impl Environment {
         };
         if !self.setting.start_down {
             for (id, disk) in world.ids().zip(disks) {
-                let step = self.interned(id, self.start(id, disk.clone()));
+                let step = self.interned(id, self.start(id, disk));
                 world = self.conclude(&world, &step);
             }
         }
         world.seal(&self.renamings);
         world
-    }
-
-    /// The ids of the invariants that do not hold in a world.
-    pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
-        let verdict = self.verdict(world);
-        let broken = move |i: usize| verdict.holds & (1 << i) == 0;
-        self.invariants
-            .iter()
-            .enumerate()
-            .filter(move |(i, _)| broken(*i))
-            .map(|(_, inv)| inv.id)
-    }
-
-    /// Runs a handler of server `id`. `None` if it changes and says nothing.
-    fn step(
-        &self,
-        id: ServerId,
-        process: &Process,
-        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
-    ) -> Option<Step> {
-        let mut state = Cow::Borrowed(process.state.as_ref()?);
-        let mut out = Out::new();
-        handler(&self.zab, id.into(), &mut state, &mut out);
-        let silent = out
-            .iter()
-            .all(|c| !matches!(c, Command::Send(..) | Command::Save(_)));
-        if matches!(state, Cow::Borrowed(_)) && silent {
-            return None;
-        }
-        let state = state.into_owned();
-        let mut step = Step {
-            process: Process {
-                disk: process.disk.clone(),
-                unsaved: process.unsaved.clone(),
-                state: Some(state),
-            },
-            sent: SmallVec::new(),
-            said_too_early: false,
-        };
-        self.carry_out(id, &mut step, out);
-        Some(step)
-    }
-
-    /// Carries out what the actor wants: sends and saves; timers only say when the real world would
-    /// let them fire, and here they may fire at any time.
-    fn carry_out(&self, id: ServerId, step: &mut Step, mut out: Out<Writes>) {
-        loop {
-            let mut durable = 0;
-            for command in std::mem::take(&mut out) {
-                match command {
-                    Command::Send(dst, Msg::Peer(message)) => {
-                        let dst = ServerId::from_actor(dst).expect("a server's id");
-                        step.said_too_early |=
-                            !invariants::is_durable(&step.process.disk, &message);
-                        step.sent.push(Envelope {
-                            src: id,
-                            dst,
-                            message,
-                        });
-                    }
-                    Command::Send(..) => unreachable!("a server sends only messages of peers"),
-                    Command::Save(storage) if self.bounds.pending_saves => {
-                        step.process.unsaved.push(storage);
-                    }
-                    Command::Save(storage) => {
-                        step.process.disk = storage;
-                        durable += 1;
-                    }
-                    Command::SetTimer(..) | Command::CancelTimer(_) => {}
-                    Command::ChooseRandom(..) => unreachable!("Zab draws no lots"),
-                }
-            }
-            if durable == 0 {
-                return;
-            }
-            let state = step
-                .process
-                .state
-                .take()
-                .expect("a server that takes a step is up");
-            let mut state = Cow::Owned(state);
-            self.zab.on_msg(
-                id.into(),
-                &mut state,
-                id.into(),
-                Msg::Saved(durable),
-                &mut out,
-            );
-            step.process.state = Some(state.into_owned());
-        }
-    }
-
-    fn start(&self, id: ServerId, disk: Storage<Writes>) -> Step {
-        let mut out = Out::new();
-        let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
-        let mut step = Step {
-            process: Process {
-                disk,
-                unsaved: Vec::new(),
-                state: Some(state),
-            },
-            sent: SmallVec::new(),
-            said_too_early: false,
-        };
-        self.carry_out(id, &mut step, out);
-        step
     }
 
     /// The step of the server that an action concerns, from the table if it was taken before.
@@ -395,92 +211,6 @@ impl Environment {
             sent: self.intern_envelopes(step.sent),
             said_too_early: step.said_too_early,
         }
-    }
-
-    /// The step of the server that an action concerns.
-    fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
-        let local = |server: ServerId, step| Some((server, step?));
-        match action {
-            Action::Deliver(envelope) => {
-                let Envelope { src, dst, message } = envelope.get();
-                local(
-                    *dst,
-                    self.step(*dst, &world.server(*dst), |zab, id, state, out| {
-                        zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
-                    }),
-                )
-            }
-            Action::Flush(server) => {
-                let mut process = world.server(server).get().clone();
-                process.disk = process.unsaved.remove(0);
-                local(
-                    server,
-                    self.step(server, &process, |zab, id, state, out| {
-                        zab.on_msg(id, state, id, Msg::Saved(1), out);
-                    }),
-                )
-            }
-            Action::Elect { server, leader } => self.input(world, server, Msg::Elected(leader)),
-            Action::Write(server) => {
-                let number = self.bounds.writes - world.budget.writes + 1;
-                self.input(world, server, Msg::Propose(number))
-            }
-            Action::Snapshot(server) => {
-                let state = world.server(server).get().state.as_ref()?;
-                let entries = invariants::delivered(state).into_iter().cloned().collect();
-                let snapshot = Snapshot {
-                    zxid: state.committed(),
-                    state: entries,
-                };
-                self.input(world, server, Msg::Snapshot(snapshot))
-            }
-            Action::Finalize(server) => self.timer(world, server, &[Timer::Finalize]),
-            Action::Heartbeat(server) => self.timer(world, server, &[Timer::Heartbeat]),
-            Action::Timeout(server) => {
-                let timers = silence(world.server(server).get().state.as_ref()?);
-                self.timer(world, server, &timers)
-            }
-            Action::Crash { server, kept } => {
-                let Process { disk, unsaved, .. } = world.server(server).get();
-                let disk = match kept {
-                    0 => disk.clone(),
-                    kept => unsaved[usize::from(kept) - 1].clone(),
-                };
-                let process = Process {
-                    disk,
-                    unsaved: Vec::new(),
-                    state: None,
-                };
-                local(
-                    server,
-                    Some(Step {
-                        process,
-                        sent: SmallVec::new(),
-                        said_too_early: false,
-                    }),
-                )
-            }
-            Action::Restart(server) => local(
-                server,
-                Some(self.start(server, world.server(server).disk.clone())),
-            ),
-        }
-    }
-
-    fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {
-        let step = self.step(server, &world.server(server), |zab, id, state, out| {
-            zab.on_msg(id, state, id, msg, out);
-        });
-        Some((server, step?))
-    }
-
-    fn timer(&self, world: &World, server: ServerId, timers: &[Timer]) -> Option<(ServerId, Step)> {
-        let step = self.step(server, &world.server(server), |zab, id, state, out| {
-            for timer in timers {
-                zab.on_timeout(id, state, timer, out);
-            }
-        });
-        Some((server, step?))
     }
 
     /// The world after a step of one server.
@@ -622,20 +352,6 @@ fn unequal_disk(id: u8) -> Storage<Writes> {
     disk
 }
 
-/// The timers that fire when a server hears from nobody for long.
-fn silence(state: &State<Writes>) -> SmallVec<[Timer; 4]> {
-    match state.role() {
-        Role::Looking(_) => SmallVec::new(),
-        Role::Following(follower) => smallvec::smallvec![Timer::Peer(follower.leader)],
-        Role::Leading(leader) => leader
-            .active
-            .iter()
-            .map(Timer::Peer)
-            .chain([Timer::Establish])
-            .collect(),
-    }
-}
-
 impl Model for Environment {
     type State = World;
     type Action = Action;
@@ -702,42 +418,4 @@ impl Model for Environment {
     fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
         Some(crate::svg::sequence_diagram(self, &path.into_vec()))
     }
-}
-
-thread_local! {
-    /// The verdict that this thread asked for last.
-    static LAST_VERDICT: Cell<Option<(Key, Verdict)>> = const { Cell::new(None) };
-}
-
-/// The most invariants that one model can have: a property's condition is a plain function, so the
-/// number of the invariant is part of its type.
-const MOST: usize = 16;
-
-fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
-    fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
-        model.verdict(world).holds & (1 << I) != 0
-    }
-    fn witness<const I: usize>(model: &Environment, world: &World) -> bool {
-        model.verdict(world).witnessed & (1 << I) != 0
-    }
-    macro_rules! conditions {
-        ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
-    }
-    let holds: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    let witness: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
-    let always = invariants
-        .iter()
-        .enumerate()
-        .map(|(i, inv)| Property::always(inv.id, holds[i]));
-    let mut properties: Vec<_> = always.collect();
-    if witnesses {
-        for (i, inv) in invariants.iter().enumerate() {
-            if properties.iter().all(|known| known.name != inv.witness_id) {
-                properties.push(Property::sometimes(inv.witness_id, witness[i]));
-            }
-        }
-    }
-    properties
 }

@@ -10,10 +10,12 @@ mod environment;
 mod explain;
 mod explore;
 mod intern;
+mod judge;
 mod memo;
 mod mutants;
 mod report;
 mod run;
+mod steps;
 mod svg;
 mod symmetry;
 #[cfg(test)]

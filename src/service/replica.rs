@@ -5,10 +5,9 @@
 
 use super::stats::{Mode, Stats};
 use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
-use crate::types::{ServerId, Zxid};
+use crate::types::ServerId;
 use crate::zab::{self, Entry, Payload, Role, Snapshot, Stage, Storage, Zab};
 use crate::znode::{self, Tree};
-use im::Vector;
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 
@@ -240,12 +239,12 @@ impl<'a> Step<'a> {
             self.service.restore(&mut self.env, tree, snapshot.zxid);
             *self.since_snapshot = 0;
         }
-        let entries = history.entries();
-        let mut index = index_after(entries, self.service.applied());
-        while let Some(entry) = entries.get(index).filter(|entry| entry.zxid <= committed) {
-            self.service.apply(&mut self.env, entry.zxid, &entry.txn);
+        for Entry { zxid, txn } in history.after(self.service.applied()) {
+            if *zxid > committed {
+                break;
+            }
+            self.service.apply(&mut self.env, *zxid, txn);
             *self.since_snapshot += 1;
-            index += 1;
         }
         if *self.since_snapshot >= self.replica.config.snap_count {
             *self.since_snapshot = 0;
@@ -276,12 +275,8 @@ impl<'a> Step<'a> {
         match leader {
             None => self.service.end(&mut self.env),
             Some(leader) if leader == me => {
-                let entries = history.entries();
-                let from = index_after(entries, self.service.applied());
-                let in_flight = (from..entries.len()).map(|index| {
-                    let Entry { zxid, txn } = &entries[index];
-                    (*zxid, txn)
-                });
+                let in_flight = history.after(self.service.applied());
+                let in_flight = in_flight.map(|Entry { zxid, txn }| (*zxid, txn));
                 self.service.begin_leading(&mut self.env, epoch, in_flight);
             }
             Some(leader) => self.service.begin_following(&mut self.env, leader, epoch),
@@ -313,14 +308,6 @@ impl<'a> Step<'a> {
                 }
             }
         }
-    }
-}
-
-/// How many entries are at or before `zxid`.
-fn index_after(entries: &Vector<Entry<znode::Txn>>, zxid: Zxid) -> usize {
-    match entries.binary_search_by_key(&zxid, |entry| entry.zxid) {
-        Ok(index) => index + 1,
-        Err(index) => index,
     }
 }
 

@@ -101,7 +101,8 @@ impl<P: Payload> Zab<P> {
             s.storage.history.append_out_of_order(entry);
             return self.save(s, o);
         }
-        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+        let ours = s.storage.current_epoch == epoch && entry.zxid.epoch() == epoch;
+        if !self.takes_part(s, peer, epoch) || !ours {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);
@@ -298,7 +299,8 @@ impl<P: Payload> Zab<P> {
         entry: Entry<P::Txn>,
         o: &mut Out<P>,
     ) {
-        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+        let ours = s.storage.current_epoch == epoch && entry.zxid.epoch() == epoch;
+        if !self.takes_part(s, peer, epoch) || !ours {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);

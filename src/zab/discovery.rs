@@ -231,24 +231,25 @@ impl<P: Payload> Zab<P> {
         self.heard_from(peer, o);
         match &leader.stage {
             Stage::Discovery { .. } => {}
+            // Said before. If it says so without a promise it has restarted since: the one that it
+            // gave stands, and so does its history.
+            Stage::NewEpoch { reports, .. } if reports.contains_key(&peer) => {}
             Stage::NewEpoch { .. } if !promise && self.config.voters.contains(peer) => {
                 // It has promised this epoch before, to somebody or to an earlier self of ours, and
                 // cannot promise it again: only a later epoch can win it.
                 self.abandon(me, s.to_mut(), o);
             }
-            Stage::NewEpoch { reports, .. } => {
-                if !reports.contains_key(&peer) {
-                    let s = s.to_mut();
-                    let Role::Leading(leader) = &mut s.role else {
-                        unreachable!()
-                    };
-                    leader.active.insert(peer);
-                    let Stage::NewEpoch { reports, .. } = &mut leader.stage else {
-                        unreachable!()
-                    };
-                    reports.insert(peer, report);
-                    self.conclude_discovery(me, s, o);
-                }
+            Stage::NewEpoch { .. } => {
+                let s = s.to_mut();
+                let Role::Leading(leader) = &mut s.role else {
+                    unreachable!()
+                };
+                leader.active.insert(peer);
+                let Stage::NewEpoch { reports, .. } = &mut leader.stage else {
+                    unreachable!()
+                };
+                reports.insert(peer, report);
+                self.conclude_discovery(me, s, o);
             }
             Stage::Broadcast { .. } => self.synchronize(s, peer, report.last_zxid, o),
         }
@@ -278,7 +279,9 @@ impl<P: Payload> Zab<P> {
             .filter(|report| self.rank(report.recency()) > own);
         if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
             let newer = best.newer.as_ref();
-            let adopted = newer.and_then(|step| s.storage.history.apply(step, s.committed));
+            let adopted = newer
+                .and_then(|step| s.storage.history.apply(step, s.committed))
+                .filter(|history| history.last_zxid().epoch() <= epoch);
             let Some(history) = adopted else {
                 return self.abandon(me, s, o); // It does not fit: not a word of this protocol.
             };

@@ -194,7 +194,7 @@ impl<P: Payload> Zab<P> {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // What a vote brings, beside what every handler gets.
+    #[allow(clippy::too_many_arguments)] // The round and the vote are one message.
     fn on_vote(
         &self,
         me: ServerId,

@@ -129,9 +129,12 @@ impl<P: Payload> History<P> {
         }
     }
 
-    /// The transactions with a zxid above `zxid`, in order.
+    /// The transactions with a zxid above `zxid`, in order. Finds the first one without a walk.
     pub fn after(&self, zxid: Zxid) -> impl Iterator<Item = &Entry<P::Txn>> {
-        self.entries.iter().skip(self.index_after(zxid))
+        self.entries
+            .focus()
+            .narrow(self.index_after(zxid)..)
+            .into_iter()
     }
 
     /// The zxid of the transaction before `zxid`, which must be one of the entries'.

@@ -102,6 +102,9 @@ impl<P: Payload> Zab<P> {
         let Some(history) = s.storage.history.apply(&step, s.committed) else {
             return; // It does not start where this history ends: the answer to an earlier word.
         };
+        if history.last_zxid().epoch() > epoch {
+            return; // Of the future: not a word of this protocol.
+        }
         if history.last_zxid() == s.storage.history.last_zxid() {
             return; // Done before: a history is identified by its last zxid.
         }

@@ -7,7 +7,7 @@
 
 mod broadcast;
 mod cluster;
-//mod codec;
+mod codec;
 mod election;
 mod history;
 mod obsolete;

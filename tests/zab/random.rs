@@ -3,10 +3,10 @@
 //! Spec: `spec/0-assumptions.md`. What it must never do: end a run without showing that the ensemble
 //! serves again.
 
-use crate::cluster::config;
-use crate::sim::{Faults, Random, Sim, with_seeds};
+use crate::cluster::{Numbers, config};
+use crate::sim::{Faults, Random, Sim, one_seed, with_seeds};
 use keepright::types::ServerId;
-use keepright::zab::{Config, Msg};
+use keepright::zab::{Config, Msg, invariants};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -199,7 +199,14 @@ fn random_schedules_are_safe_and_every_run_recovers() {
         *seen.entry("epochs").or_default() += run.sim.cluster.record.leaders.len() as u64;
         *seen.entry("rounds of recovery").or_default() += 1;
     });
-    println!("witnesses {witnessed:?}");
+    let all = invariants::all::<Numbers>();
+    let missing = all.iter().find(|i| !witnessed.contains(i.witness_id));
+    if let Some(missing) = missing.filter(|_| !one_seed()) {
+        panic!(
+            "no run came by {}, so {} says nothing",
+            missing.witness_id, missing.id
+        );
+    }
     println!("seen {seen:?}; slowest recovery {worst:?}");
 }
 

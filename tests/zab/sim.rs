@@ -48,6 +48,11 @@ const SEED: &str = "KEEPRIGHT_SEED";
 /// The variable of the environment that says how many seeds to take.
 const RUNS: &str = "KEEPRIGHT_RUNS";
 
+/// Whether the environment asks for one seed.
+pub fn one_seed() -> bool {
+    std::env::var(SEED).is_ok()
+}
+
 /// Runs `test` with `count_by_default` seeds, or with as many or with the one that the environment asks for. If
 /// it fails, says how to repeat it.
 pub fn with_seeds(name: &str, count_by_default: u64, mut test: impl FnMut(u64)) {

@@ -344,3 +344,40 @@ fn a_restart_from_disk_keeps_the_epochs_and_the_history() {
         assert_eq!(sim.cluster.mark(id).accepted_epoch, Epoch(2));
     }
 }
+
+#[test]
+fn a_follower_that_restarts_after_its_promise_does_not_depose_the_leader() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(5, 0)
+    });
+    cluster.start(s(5));
+    cluster.input(s(5), Msg::Elected(s(5)));
+    let say = |cluster: &mut Cluster, from: u8, message| {
+        cluster.deliver(&Envelope {
+            src: s(from),
+            dst: s(5),
+            message,
+        })
+    };
+    for id in 1..=2 {
+        let accepted_epoch = Epoch(0);
+        say(&mut cluster, id, Message::FollowerInfo { accepted_epoch });
+    }
+    cluster.flush(s(5), 1);
+    let ack = |promise| Message::AckEpoch {
+        epoch: Epoch(1),
+        current_epoch: Epoch(0),
+        last_zxid: Zxid::ZERO,
+        promise,
+        newer: None,
+    };
+    say(&mut cluster, 1, ack(true));
+    say(&mut cluster, 1, ack(false));
+    assert!(
+        cluster.state(s(5)).is_leading(),
+        "1 has promised it this epoch"
+    );
+    say(&mut cluster, 2, ack(true));
+    assert_eq!(cluster.state(s(5)).recency().current_epoch, Epoch(1));
+}

@@ -4,7 +4,7 @@
 //! last zxid. What it must never do: take two histories for the same beyond their common part.
 
 use crate::types::Zxid;
-use crate::zab::{Entry, History, Payload};
+use crate::zab::{History, Payload};
 
 /// How the log becomes that of the next history. After the step, every transaction of the next
 /// history above the zxid is to be appended.
@@ -28,19 +28,6 @@ pub(super) fn diff<P: Payload>(previous: &History<P>, next: &History<P>) -> Chan
         Some(zxid) => Change::Truncate(zxid),
         None => Change::Replace(next.snapshot().zxid),
     }
-}
-
-/// The transactions above a zxid, found without walking over those before.
-pub(super) fn entries_after<P: Payload>(
-    history: &History<P>,
-    zxid: Zxid,
-) -> impl Iterator<Item = &Entry<P::Txn>> {
-    let entries = history.entries();
-    let start = match entries.binary_search_by_key(&zxid, |entry| entry.zxid) {
-        Ok(index) => index + 1,
-        Err(index) => index,
-    };
-    entries.focus().narrow(start..).into_iter()
 }
 
 /// The last zxid of the common part, or `None` if the histories do not overlap.

@@ -22,7 +22,7 @@
 //! A newer snapshot of the same history delays nothing, for the log still covers it: see
 //! [`super::writer`].
 
-use super::diff::{Change, diff, entries_after};
+use super::diff::{Change, diff};
 use super::disk::Disk;
 use super::format::{Codec, HEADER, append_record};
 use super::recovery::{end_of, finish_replacement, write_epoch};
@@ -102,7 +102,7 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
                 zxid
             }
         };
-        for entry in entries_after(&next.history, after) {
+        for entry in next.history.after(after) {
             let codec = &self.codec;
             append_record(&mut self.gathered, |bytes| codec.encode_entry(entry, bytes));
             if self.log.is_none() {

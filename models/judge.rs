@@ -1,0 +1,120 @@
+//! What the invariants say of a state of the ensemble.
+
+use crate::environment::Environment;
+use crate::intern::fingerprint;
+use crate::memo::Key;
+use crate::world::{World, Writes};
+use keepright::zab::invariants::{self, Ensemble, Invariant};
+use smallvec::SmallVec;
+use stateright::Property;
+use std::cell::Cell;
+
+/// Which invariants hold, and which witnesses are found: a bit for each.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    holds: u16,
+    witnessed: u16,
+}
+
+impl Environment {
+    /// The ensemble as the invariants see it.
+    pub fn observe<R>(&self, world: &World, f: impl FnOnce(&Ensemble<'_, Writes>) -> R) -> R {
+        let servers: SmallVec<[invariants::Server<'_, Writes>; 3]> = world
+            .ids()
+            .map(|id| {
+                let process = world.server(id).get();
+                invariants::Server {
+                    id,
+                    disk: &process.disk,
+                    state: process.state.as_ref(),
+                }
+            })
+            .collect();
+        f(&Ensemble {
+            zab: &self.zab,
+            servers: &servers,
+            record: world.record.get(),
+        })
+    }
+
+    /// What the invariants say of a world. They see the servers and the record, not the network and
+    /// the budgets, so many worlds share a verdict; and a world is asked for one after the other.
+    fn verdict(&self, world: &World) -> Verdict {
+        let servers = fingerprint(&world.servers);
+        let key = (
+            servers,
+            world.record.fingerprint() ^ self.id.rotate_right(8),
+        );
+        LAST_VERDICT.with(|last| match last.get() {
+            Some((known, verdict)) if known == key => verdict,
+            _ => {
+                let verdict = self.verdicts.get(key, || self.judge(world));
+                last.set(Some((key, verdict)));
+                verdict
+            }
+        })
+    }
+
+    fn judge(&self, world: &World) -> Verdict {
+        self.observe(world, |ensemble| {
+            let mut verdict = Verdict {
+                holds: 0,
+                witnessed: 0,
+            };
+            for (i, invariant) in self.invariants.iter().enumerate() {
+                verdict.holds |= u16::from((invariant.holds)(ensemble)) << i;
+                verdict.witnessed |= u16::from((invariant.witness)(ensemble)) << i;
+            }
+            verdict
+        })
+    }
+
+    /// The ids of the invariants that do not hold in a world.
+    pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
+        let verdict = self.verdict(world);
+        let broken = move |i: usize| verdict.holds & (1 << i) == 0;
+        self.invariants
+            .iter()
+            .enumerate()
+            .filter(move |(i, _)| broken(*i))
+            .map(|(_, inv)| inv.id)
+    }
+}
+
+thread_local! {
+    /// The verdict that this thread asked for last.
+    static LAST_VERDICT: Cell<Option<(Key, Verdict)>> = const { Cell::new(None) };
+}
+
+/// The most invariants that one model can have: a property's condition is a plain function, so the
+/// number of the invariant is part of its type.
+const MOST: usize = 16;
+
+pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
+    fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
+        model.verdict(world).holds & (1 << I) != 0
+    }
+    fn witness<const I: usize>(model: &Environment, world: &World) -> bool {
+        model.verdict(world).witnessed & (1 << I) != 0
+    }
+    macro_rules! conditions {
+        ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
+    }
+    let holds: [fn(&Environment, &World) -> bool; MOST] =
+        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let witness: [fn(&Environment, &World) -> bool; MOST] =
+        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let always = invariants
+        .iter()
+        .enumerate()
+        .map(|(i, inv)| Property::always(inv.id, holds[i]));
+    let mut properties: Vec<_> = always.collect();
+    if witnesses {
+        for (i, inv) in invariants.iter().enumerate() {
+            if properties.iter().all(|known| known.name != inv.witness_id) {
+                properties.push(Property::sometimes(inv.witness_id, witness[i]));
+            }
+        }
+    }
+    properties
+}

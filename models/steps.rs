@@ -1,0 +1,225 @@
+//! What an action does to the one server that it concerns, by the handlers of the actor.
+//!
+//! What it must never do: let a server see more than its own state, its disk and the action.
+
+use crate::environment::{Action, Environment};
+use crate::intern::Interned;
+use crate::world::{Envelope, Process, World, Writes};
+use keepright::types::ServerId;
+use keepright::zab::invariants;
+use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Zab};
+use smallvec::SmallVec;
+use stateright::actor::{Actor, Command, Id};
+use std::borrow::Cow;
+
+/// What a step does to one server, as the handlers bring it about.
+pub struct Step {
+    pub process: Process,
+    pub sent: SmallVec<[Envelope; 8]>,
+    pub said_too_early: bool,
+}
+
+/// What a step does to one server, with all its parts interned. It depends on that server and the
+/// action alone, so it is computed once and looked up from then on.
+pub struct LocalStep {
+    pub server: ServerId,
+    pub after: Interned<Process>,
+    pub sent: SmallVec<[Interned<Envelope>; 4]>,
+    pub said_too_early: bool,
+}
+
+impl Environment {
+    /// Runs a handler of server `id`. `None` if it changes and says nothing.
+    fn step(
+        &self,
+        id: ServerId,
+        process: &Process,
+        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
+    ) -> Option<Step> {
+        let mut state = Cow::Borrowed(process.state.as_ref()?);
+        let mut out = Out::new();
+        handler(&self.zab, id.into(), &mut state, &mut out);
+        let silent = out
+            .iter()
+            .all(|c| !matches!(c, Command::Send(..) | Command::Save(_)));
+        if matches!(state, Cow::Borrowed(_)) && silent {
+            return None;
+        }
+        let state = state.into_owned();
+        let mut step = Step {
+            process: Process {
+                disk: process.disk.clone(),
+                unsaved: process.unsaved.clone(),
+                state: Some(state),
+            },
+            sent: SmallVec::new(),
+            said_too_early: false,
+        };
+        self.carry_out(id, &mut step, out);
+        Some(step)
+    }
+
+    /// Carries out what the actor wants: sends and saves; timers only say when the real world would
+    /// let them fire, and here they may fire at any time.
+    fn carry_out(&self, id: ServerId, step: &mut Step, mut out: Out<Writes>) {
+        loop {
+            let mut durable = 0;
+            for command in std::mem::take(&mut out) {
+                match command {
+                    Command::Send(dst, Msg::Peer(message)) => {
+                        let dst = ServerId::from_actor(dst).expect("a server's id");
+                        step.said_too_early |=
+                            !invariants::is_durable(&step.process.disk, &message);
+                        step.sent.push(Envelope {
+                            src: id,
+                            dst,
+                            message,
+                        });
+                    }
+                    Command::Send(..) => unreachable!("a server sends only messages of peers"),
+                    Command::Save(storage) if self.bounds.pending_saves => {
+                        step.process.unsaved.push(storage);
+                    }
+                    Command::Save(storage) => {
+                        step.process.disk = storage;
+                        durable += 1;
+                    }
+                    Command::SetTimer(..) | Command::CancelTimer(_) => {}
+                    Command::ChooseRandom(..) => unreachable!("Zab draws no lots"),
+                }
+            }
+            if durable == 0 {
+                return;
+            }
+            let state = step
+                .process
+                .state
+                .take()
+                .expect("a server that takes a step is up");
+            let mut state = Cow::Owned(state);
+            self.zab.on_msg(
+                id.into(),
+                &mut state,
+                id.into(),
+                Msg::Saved(durable),
+                &mut out,
+            );
+            step.process.state = Some(state.into_owned());
+        }
+    }
+
+    pub fn start(&self, id: ServerId, disk: &Storage<Writes>) -> Step {
+        let mut out = Out::new();
+        let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
+        let mut step = Step {
+            process: Process {
+                disk: disk.clone(),
+                unsaved: Vec::new(),
+                state: Some(state),
+            },
+            sent: SmallVec::new(),
+            said_too_early: false,
+        };
+        self.carry_out(id, &mut step, out);
+        step
+    }
+
+    /// The step of the server that an action concerns.
+    pub fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
+        let local = |server: ServerId, step| Some((server, step?));
+        match action {
+            Action::Deliver(envelope) => {
+                let Envelope { src, dst, message } = envelope.get();
+                local(
+                    *dst,
+                    self.step(*dst, &world.server(*dst), |zab, id, state, out| {
+                        zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
+                    }),
+                )
+            }
+            Action::Flush(server) => {
+                let mut process = world.server(server).get().clone();
+                process.disk = process.unsaved.remove(0);
+                local(
+                    server,
+                    self.step(server, &process, |zab, id, state, out| {
+                        zab.on_msg(id, state, id, Msg::Saved(1), out);
+                    }),
+                )
+            }
+            Action::Elect { server, leader } => self.input(world, server, Msg::Elected(leader)),
+            Action::Write(server) => {
+                let number = self.bounds.writes - world.budget.writes + 1;
+                self.input(world, server, Msg::Propose(number))
+            }
+            Action::Snapshot(server) => {
+                let state = world.server(server).get().state.as_ref()?;
+                let entries = invariants::delivered(state).into_iter().cloned().collect();
+                let snapshot = Snapshot {
+                    zxid: state.committed(),
+                    state: entries,
+                };
+                self.input(world, server, Msg::Snapshot(snapshot))
+            }
+            Action::Finalize(server) => self.timer(world, server, &[Timer::Finalize]),
+            Action::Heartbeat(server) => self.timer(world, server, &[Timer::Heartbeat]),
+            Action::Timeout(server) => {
+                let timers = silence(world.server(server).get().state.as_ref()?);
+                self.timer(world, server, &timers)
+            }
+            Action::Crash { server, kept } => {
+                let Process { disk, unsaved, .. } = world.server(server).get();
+                let disk = match kept {
+                    0 => disk.clone(),
+                    kept => unsaved[usize::from(kept) - 1].clone(),
+                };
+                let process = Process {
+                    disk,
+                    unsaved: Vec::new(),
+                    state: None,
+                };
+                local(
+                    server,
+                    Some(Step {
+                        process,
+                        sent: SmallVec::new(),
+                        said_too_early: false,
+                    }),
+                )
+            }
+            Action::Restart(server) => {
+                local(server, Some(self.start(server, &world.server(server).disk)))
+            }
+        }
+    }
+
+    fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {
+        let step = self.step(server, &world.server(server), |zab, id, state, out| {
+            zab.on_msg(id, state, id, msg, out);
+        });
+        Some((server, step?))
+    }
+
+    fn timer(&self, world: &World, server: ServerId, timers: &[Timer]) -> Option<(ServerId, Step)> {
+        let step = self.step(server, &world.server(server), |zab, id, state, out| {
+            for timer in timers {
+                zab.on_timeout(id, state, timer, out);
+            }
+        });
+        Some((server, step?))
+    }
+}
+
+/// The timers that fire when a server hears from nobody for long.
+fn silence(state: &State<Writes>) -> SmallVec<[Timer; 4]> {
+    match state.role() {
+        Role::Looking(_) => SmallVec::new(),
+        Role::Following(follower) => smallvec::smallvec![Timer::Peer(follower.leader)],
+        Role::Leading(leader) => leader
+            .active
+            .iter()
+            .map(Timer::Peer)
+            .chain([Timer::Establish])
+            .collect(),
+    }
+}
