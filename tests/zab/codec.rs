@@ -1,6 +1,6 @@
 //! What comes from the network: bytes, and messages that no server of ours would send.
 //!
-//! Spec: `spec/0-assumptions.md`, "Messages". What it must never do: end a server, whatever comes.
+//! Spec: `spec/0-assumptions.md`, "The network". What it must never do: end a server, whatever comes.
 
 use crate::cluster::Numbers;
 use crate::sim::{Random, with_seeds};
