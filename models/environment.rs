@@ -113,10 +113,14 @@ impl Environment {
         );
         let properties = properties(&invariants, witnesses);
         let size = bounds.servers + bounds.observers;
-        let renamings = match setting.elections {
-            // No handler compares ids: the servers are interchangeable.
-            Elections::External if setting.symmetry => Renamings::of_voters(bounds.servers, size),
-            Elections::External | Elections::Held => Renamings::none(size),
+        // With elections held outside no handler compares ids, with one exception: among equally
+        // recent reports, which differ at most in their snapshots, a leader takes the one of the
+        // highest id. With three voters one report makes a quorum, so there is nothing to choose.
+        let interchangeable = setting.elections == Elections::External
+            && (bounds.servers <= 3 || bounds.snapshots == 0);
+        let renamings = match interchangeable && setting.symmetry {
+            true => Renamings::of_voters(bounds.servers, size),
+            false => Renamings::none(size),
         };
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
