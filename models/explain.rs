@@ -126,7 +126,7 @@ fn describe_entry(entry: &Entry<u8>) -> String {
 fn describe_entries<'a>(entries: impl IntoIterator<Item = &'a Entry<u8>>) -> String {
     let all: Vec<_> = entries.into_iter().map(describe_entry).collect();
     if all.is_empty() {
-        "nothing".to_owned()
+        "-".to_owned()
     } else {
         all.join(" ")
     }
@@ -212,11 +212,11 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
                 } else {
                     "synchronizing"
                 };
-                let acked: Vec<_> = acked.iter().map(|(sid, z)| format!("{sid}:{z}")).collect();
-                format!(
-                    "LEADING (epoch {epoch} {established}, acked {})",
-                    acked.join(" ")
-                )
+                let acked: Vec<_> = acked
+                    .iter()
+                    .map(|(sid, zxid)| format!(", {sid} has {zxid}"))
+                    .collect();
+                format!("LEADING (epoch {epoch} {established}{})", acked.concat())
             }
         },
     }

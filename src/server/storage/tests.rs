@@ -520,6 +520,13 @@ fn a_missing_epoch_is_that_of_the_last_transaction_and_a_wrong_one_is_refused() 
             .to_string()
             .contains("below the current epoch 2")
     );
+    fs::write(layout.current_epoch(), "0\n").unwrap();
+    fs::write(layout.accepted_epoch(), "0\n").unwrap();
+    let older_than_the_log = open(&layout).err().unwrap().to_string();
+    assert!(
+        older_than_the_log.contains("below epoch 1"),
+        "{older_than_the_log}"
+    );
     fs::write(layout.current_epoch(), "x").unwrap();
     assert!(
         open(&layout)
