@@ -344,14 +344,8 @@ fn read_epochs(layout: &Layout, disk: &Disk, last: Epoch) -> Result<(Epoch, Epoc
             problem: format!("is below the current epoch {current}"),
         });
     }
-    if accepted < last {
-        return Err(StorageError::Epoch {
-            file: layout.accepted_epoch(),
-            text: accepted.to_string(),
-            problem: format!("is below epoch {last}, of which there are transactions in the log"),
-        });
-    }
-    Ok((accepted, current))
+    // A transaction of an epoch proves that the epoch was promised; to promise more is always safe.
+    Ok((accepted.max(last), current))
 }
 
 fn read_epoch(path: &Path) -> Result<Option<Epoch>, StorageError> {
