@@ -4,7 +4,7 @@
 //! a length beyond the bytes that are there, and no input makes it panic.
 
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, Perms, SessionId, Stat};
+use crate::znode::{Acl, AuthId, Data, ErrorCode, Perms, SessionId, Stat};
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -98,12 +98,18 @@ impl<'a> Reader<'a> {
 
     /// A length or a count; -1, which stands for null, is 0.
     pub fn length(&mut self) -> Result<usize, DecodeError> {
+        Ok(self.length_or_null()?.unwrap_or(0))
+    }
+
+    /// A length; `None` is -1, which stands for null.
+    fn length_or_null(&mut self) -> Result<Option<usize>, DecodeError> {
         let at = self.at;
         match self.i32()? {
-            -1 => Ok(0),
-            length => {
-                usize::try_from(length).map_err(|_| DecodeError::NegativeLength { at, length })
-            }
+            -1 => Ok(None),
+            length => match usize::try_from(length) {
+                Ok(length) => Ok(Some(length)),
+                Err(_) => Err(DecodeError::NegativeLength { at, length }),
+            },
         }
     }
 
@@ -111,6 +117,14 @@ impl<'a> Reader<'a> {
     pub fn buffer(&mut self) -> Result<Bytes, DecodeError> {
         let len = self.length()?;
         Ok(Bytes::copy_from_slice(self.take(len)?))
+    }
+
+    /// The data of a znode: a buffer that may be null.
+    pub fn data(&mut self) -> Result<Data, DecodeError> {
+        match self.length_or_null()? {
+            Some(len) => Ok(Bytes::copy_from_slice(self.take(len)?).into()),
+            None => Ok(Data::NULL),
+        }
     }
 
     /// A string; null is empty. Bytes that are not UTF-8 become U+FFFD, as in ZooKeeper: no path may
@@ -244,6 +258,14 @@ impl Writer {
         self.length(value.len());
         self.bytes.extend_from_slice(value);
         self
+    }
+
+    /// The data of a znode: a buffer, or the length -1 for null.
+    pub fn data(&mut self, value: &Data) -> &mut Self {
+        match value.is_null() {
+            true => self.i32(-1),
+            false => self.buffer(value),
+        }
     }
 
     pub fn string(&mut self, value: &str) -> &mut Self {

@@ -4,7 +4,7 @@
 //! Spec: `spec/5-service.md`, "Requests" and "Replies". What it must never do: know how it is encoded.
 
 use crate::types::Zxid;
-use crate::znode::{Acl, ErrorCode, SessionId, Stat};
+use crate::znode::{Acl, Data, ErrorCode, SessionId, Stat};
 use bytes::Bytes;
 
 /// The first message of a connection.
@@ -47,7 +47,7 @@ pub enum CreateMode {
 pub enum Request {
     Create {
         path: String,
-        data: Bytes,
+        data: Data,
         acl: Vec<Acl>,
         mode: CreateMode,
         /** create2: answer with the stat as well. */
@@ -67,7 +67,7 @@ pub enum Request {
     },
     SetData {
         path: String,
-        data: Bytes,
+        data: Data,
         version: i32,
     },
     GetAcl {
@@ -117,7 +117,7 @@ pub enum Response {
     Path(String),
     PathAndStat(String, Stat),
     Stat(Stat),
-    Data(Bytes, Stat),
+    Data(Data, Stat),
     Acl(Vec<Acl>, Stat),
     Children(Vec<String>),
     ChildrenAndStat(Vec<String>, Stat),

@@ -75,7 +75,7 @@ fn encode_response(response: &Response, writer: &mut Writer) {
             writer.stat(stat);
         }
         Response::Data(data, stat) => {
-            writer.buffer(data).stat(stat);
+            writer.data(data).stat(stat);
         }
         Response::Acl(acl, stat) => {
             writer.acl(acl).stat(stat);
@@ -153,7 +153,7 @@ fn decode_response(request: &Request, reader: &mut Reader<'_>) -> Result<Respons
         Request::Exists { .. } | Request::SetData { .. } | Request::SetAcl { .. } => {
             Response::Stat(reader.stat()?)
         }
-        Request::GetData { .. } => Response::Data(reader.buffer()?, reader.stat()?),
+        Request::GetData { .. } => Response::Data(reader.data()?, reader.stat()?),
         Request::GetAcl { .. } => Response::Acl(reader.acl()?, reader.stat()?),
         Request::GetChildren {
             with_stat: false, ..

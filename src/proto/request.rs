@@ -60,7 +60,7 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
     Ok(match opcode {
         opcode::CREATE | opcode::CREATE2 => Request::Create {
             path: reader.string()?,
-            data: reader.buffer()?,
+            data: reader.data()?,
             acl: reader.acl()?,
             mode: mode_of(reader.i32()?),
             with_stat: opcode == opcode::CREATE2,
@@ -79,7 +79,7 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
         },
         opcode::SET_DATA => Request::SetData {
             path: reader.string()?,
-            data: reader.buffer()?,
+            data: reader.data()?,
             version: reader.i32()?,
         },
         opcode::GET_ACL => Request::GetAcl {
@@ -187,11 +187,7 @@ fn encode_body(request: &Request, writer: &mut Writer) {
             mode,
             with_stat: _,
         } => {
-            writer
-                .string(path)
-                .buffer(data)
-                .acl(acl)
-                .i32(flags_of(*mode));
+            writer.string(path).data(data).acl(acl).i32(flags_of(*mode));
         }
         Request::Exists { path, watch }
         | Request::GetData { path, watch }
@@ -207,7 +203,7 @@ fn encode_body(request: &Request, writer: &mut Writer) {
             data,
             version,
         } => {
-            writer.string(path).buffer(data).i32(*version);
+            writer.string(path).data(data).i32(*version);
         }
         Request::GetAcl { path } | Request::Sync { path } => {
             writer.string(path);

@@ -10,7 +10,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use crate::types::Zxid;
-use crate::znode::{AclList, BuildError, Node, SessionId, Tree, TreeBuilder, acl};
+use crate::znode::{AclList, BuildError, Data, Node, SessionId, Tree, TreeBuilder, acl};
 use bytes::Bytes;
 use simd_adler32::Adler32;
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ pub fn write_snapshot(tree: &Tree, out: impl Write) -> io::Result<()> {
 
 fn write_node(node: &Node, acl: i64, writer: &mut Writer) {
     writer
-        .buffer(&node.data)
+        .data(&node.data)
         .i64(acl)
         .zxid(node.czxid)
         .zxid(node.mzxid)
@@ -262,18 +262,28 @@ impl<R: Read> Input<R> {
     }
 
     fn length(&mut self) -> Result<usize, SnapshotError> {
+        Ok(self.length_or_null()?.unwrap_or(0))
+    }
+
+    /// A length; `None` is -1, which stands for null.
+    fn length_or_null(&mut self) -> Result<Option<usize>, SnapshotError> {
         match self.i32()? {
-            -1 => Ok(0),
-            length => usize::try_from(length).map_err(|_| SnapshotError::NegativeLength {
-                at: self.at,
-                length,
-            }),
+            -1 => Ok(None),
+            length => match usize::try_from(length) {
+                Ok(length) => Ok(Some(length)),
+                Err(_) => Err(SnapshotError::NegativeLength {
+                    at: self.at,
+                    length,
+                }),
+            },
         }
     }
 
-    fn buffer(&mut self) -> Result<Bytes, SnapshotError> {
-        let len = self.length()?;
-        Ok(Bytes::copy_from_slice(self.take(len)?))
+    fn data(&mut self) -> Result<Data, SnapshotError> {
+        match self.length_or_null()? {
+            Some(len) => Ok(Bytes::copy_from_slice(self.take(len)?).into()),
+            None => Ok(Data::NULL),
+        }
     }
 
     fn string(&mut self) -> Result<String, SnapshotError> {
@@ -295,7 +305,7 @@ impl<R: Read> Input<R> {
     }
 
     fn node(&mut self, path: &str, acls: &BTreeMap<i64, AclList>) -> Result<Node, SnapshotError> {
-        let data = self.buffer()?;
+        let data = self.data()?;
         let mut number = 0;
         let node = self
             .take(Self::NODE_BYTES)

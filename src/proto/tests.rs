@@ -3,7 +3,7 @@
 use super::codec::Reader;
 use super::*;
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Stat, Tree, TreeBuilder};
+use crate::znode::{Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Stat, Tree, TreeBuilder};
 use crate::znode::{Txn, TxnBody, acl};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -22,6 +22,15 @@ fn body(message: &[u8]) -> &[u8] {
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+/// Data of a znode; null and empty come up often.
+fn data() -> impl Strategy<Value = Data> {
+    prop_oneof![
+        1 => Just(Data::NULL),
+        1 => Just(Data::default()),
+        4 => bytes().prop_map(Data::from),
+    ]
 }
 
 fn text() -> impl Strategy<Value = String> {
@@ -73,15 +82,15 @@ fn creates() -> impl Strategy<Value = Request> {
         (4..i32::MAX).prop_map(CreateMode::Other),
         (i32::MIN..0).prop_map(CreateMode::Other),
     ];
-    (text(), bytes(), acls(), modes, any::<bool>()).prop_map(
-        |(path, data, acl, mode, with_stat)| Request::Create {
+    (text(), data(), acls(), modes, any::<bool>()).prop_map(|(path, data, acl, mode, with_stat)| {
+        Request::Create {
             path,
             data,
             acl,
             mode,
             with_stat,
-        },
-    )
+        }
+    })
 }
 
 fn operations() -> impl Strategy<Value = Request> {
@@ -89,7 +98,7 @@ fn operations() -> impl Strategy<Value = Request> {
         creates(),
         (text(), any::<i32>()).prop_map(|(path, version)| Request::Delete { path, version }),
         (text(), any::<i32>()).prop_map(|(path, version)| Request::Check { path, version }),
-        (text(), bytes(), any::<i32>()).prop_map(|(path, data, version)| Request::SetData {
+        (text(), data(), any::<i32>()).prop_map(|(path, data, version)| Request::SetData {
             path,
             data,
             version
@@ -157,7 +166,7 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
             Request::Exists { .. } | Request::SetData { .. } | Request::SetAcl { .. } => {
                 stats().prop_map(Response::Stat).boxed()
             }
-            Request::GetData { .. } => (bytes(), stats())
+            Request::GetData { .. } => (data(), stats())
                 .prop_map(|(data, stat)| Response::Data(data, stat))
                 .boxed(),
             Request::GetAcl { .. } => (acls(), stats())
@@ -186,7 +195,7 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
 
 fn simple_bodies() -> impl Strategy<Value = TxnBody> {
     prop_oneof![
-        (text(), bytes(), acls(), any::<bool>(), any::<i32>()).prop_map(
+        (text(), data(), acls(), any::<bool>(), any::<i32>()).prop_map(
             |(path, data, acl, ephemeral, parent_cversion)| TxnBody::Create {
                 path,
                 data,
@@ -196,7 +205,7 @@ fn simple_bodies() -> impl Strategy<Value = TxnBody> {
             }
         ),
         text().prop_map(|path| TxnBody::Delete { path }),
-        (text(), bytes(), any::<i32>()).prop_map(|(path, data, version)| TxnBody::SetData {
+        (text(), data(), any::<i32>()).prop_map(|(path, data, version)| TxnBody::SetData {
             path,
             data,
             version
@@ -233,10 +242,12 @@ fn tree() -> Tree {
     builder.session(SessionId(-5), 4_000);
     builder.node("/", Node::initial()).unwrap();
     let owner = SessionId(-5);
-    let data = Bytes::from_static(b"some data");
+    let data = b"some data".as_slice().into();
     let node = Node::new(Zxid(9), 77, data, acl::read_unsafe(), owner);
     builder.node("/a", Node::initial()).unwrap();
     builder.node("/a/b", node).unwrap();
+    let null = Node::new(Zxid(10), 78, Data::NULL, acl::open_unsafe(), owner);
+    builder.node("/a/null", null).unwrap();
     builder.finish().unwrap()
 }
 
@@ -399,6 +410,27 @@ fn a_snapshot_is_read_as_it_was_written_and_refused_when_cut() {
     // ZooKeeper 3.9 goes on after the first checksum.
     let longer = [&file[..], &[1; 40]].concat();
     assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+}
+
+#[test]
+fn null_data_is_the_length_minus_1_and_empty_data_is_0_in_a_snapshot() {
+    let field = |data: Data| {
+        let mut builder = TreeBuilder::new(Zxid(1));
+        let root = Node {
+            data,
+            ..Node::initial()
+        };
+        builder.node("/", root).unwrap();
+        let tree = builder.finish().unwrap();
+        let mut file = Vec::new();
+        write_snapshot(&tree, &mut file).unwrap();
+        assert_eq!(read_snapshot(&file[..], Zxid(1)).unwrap(), tree);
+        // From the end: the mark, the checksum, the mark, the stat.
+        let end = file.len() - 5 - 8 - 5 - 68;
+        file[end - 4..end].to_vec()
+    };
+    assert_eq!(field(Data::NULL), [0xff; 4]);
+    assert_eq!(field(Data::default()), [0; 4]);
 }
 
 #[test]

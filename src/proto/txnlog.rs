@@ -52,7 +52,7 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
         } => {
             writer
                 .string(path)
-                .buffer(data)
+                .data(data)
                 .acl(acl)
                 .bool(*ephemeral)
                 .i32(*parent_cversion);
@@ -65,7 +65,7 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
             data,
             version,
         } => {
-            writer.string(path).buffer(data).i32(*version);
+            writer.string(path).data(data).i32(*version);
         }
         TxnBody::SetAcl { path, acl, version } => {
             writer.string(path).acl(acl).i32(*version);
@@ -133,7 +133,7 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
     Ok(match kind {
         opcode::CREATE | opcode::CREATE2 => TxnBody::Create {
             path: reader.string()?,
-            data: reader.buffer()?,
+            data: reader.data()?,
             acl: reader.acl()?.into(),
             ephemeral: reader.bool()?,
             parent_cversion: match reader.remaining() {
@@ -146,7 +146,7 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
         },
         opcode::SET_DATA | opcode::RECONFIG => TxnBody::SetData {
             path: reader.string()?,
-            data: reader.buffer()?,
+            data: reader.data()?,
             version: reader.i32()?,
         },
         opcode::SET_ACL => TxnBody::SetAcl {

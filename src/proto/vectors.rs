@@ -4,7 +4,7 @@
 use super::tests::unhex;
 use super::*;
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Stat, TreeBuilder};
+use crate::znode::{Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Stat, TreeBuilder};
 use crate::znode::{Txn, TxnBody, acl};
 use bytes::Bytes;
 
@@ -33,21 +33,26 @@ fn the_requests_of_kazoo_are_read() {
 
     let create = Request::Create {
         path: "/a".into(),
-        data: Bytes::from_static(b"hi"),
+        data: b"hi".as_slice().into(),
         acl: open.clone(),
         mode: CreateMode::EphemeralSequential,
         with_stat: false,
     };
     let without_data = Request::Create {
         path: "/a".into(),
-        data: Bytes::new(),
+        data: Data::NULL,
         acl: open,
         mode: CreateMode::Persistent,
         with_stat: true,
     };
     let mut in_multi = without_data.clone();
-    if let Request::Create { with_stat, .. } = &mut in_multi {
+    // Here kazoo sends empty data, not null.
+    if let Request::Create {
+        with_stat, data, ..
+    } = &mut in_multi
+    {
         *with_stat = false;
+        *data = Data::default();
     }
     let multi = Request::Multi(vec![
         in_multi,
@@ -61,7 +66,7 @@ fn the_requests_of_kazoo_are_read() {
         },
         Request::SetData {
             path: "/d".into(),
-            data: Bytes::from_static(b"x"),
+            data: b"x".as_slice().into(),
             version: 2,
         },
     ]);
@@ -149,7 +154,7 @@ fn the_transactions_of_other_zookeepers_are_read() {
     let create = "000000022f61 000000016e 00000000 00";
     let body = TxnBody::Create {
         path: "/a".into(),
-        data: Bytes::from_static(b"n"),
+        data: b"n".as_slice().into(),
         acl: [].into(),
         ephemeral: false,
         parent_cversion: -1,
@@ -199,7 +204,7 @@ fn a_transaction_has_the_bytes_of_zookeepers_log() {
         time: 1234,
         body: TxnBody::Create {
             path: "/e".into(),
-            data: Bytes::from_static(b"hi"),
+            data: b"hi".as_slice().into(),
             acl: acl::open_unsafe(),
             ephemeral: true,
             parent_cversion: 4,
@@ -211,13 +216,27 @@ fn a_transaction_has_the_bytes_of_zookeepers_log() {
     );
     assert_eq!(encode_txn(Zxid(0x1_0000_0007), &create), bytes);
 
+    let to_null = Txn {
+        body: TxnBody::SetData {
+            path: "/e".into(),
+            data: Data::NULL,
+            version: 1,
+        },
+        ..create.clone()
+    };
+    let bytes = unhex(
+        "000000000001000000000003000000010000000800000000000004d200000005000000022f65\
+         ffffffff00000001",
+    );
+    assert_eq!(encode_txn(Zxid(0x1_0000_0008), &to_null), bytes);
+
     let multi = Txn {
         session: SessionId(7),
         body: TxnBody::Multi(vec![
             TxnBody::Delete { path: "/a".into() },
             TxnBody::SetData {
                 path: "/b".into(),
-                data: Bytes::from_static(b"x"),
+                data: b"x".as_slice().into(),
                 version: 2,
             },
         ]),
@@ -252,7 +271,7 @@ fn a_snapshot_has_the_bytes_of_zookeepers_files() {
     builder.node("/", root).unwrap();
     let who = AuthId::new("digest", "u:x");
     let node = Node {
-        data: Bytes::from_static(b"hi"),
+        data: b"hi".as_slice().into(),
         acl: [Acl {
             perms: Perms::READ,
             who,

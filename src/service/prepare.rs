@@ -6,8 +6,9 @@
 
 use super::write::Operation;
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path};
-use bytes::Bytes;
+use crate::znode::{
+    Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path,
+};
 
 /// The znodes that nobody may delete.
 const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
@@ -100,7 +101,7 @@ fn create(
     tree: &Tree,
     asker: Asker,
     mut path: String,
-    data: Bytes,
+    data: Data,
     acl: &[Acl],
     ephemeral: bool,
     sequential: bool,
@@ -183,7 +184,7 @@ mod tests {
     fn create_of(path: &str, ephemeral: bool, sequential: bool) -> Operation {
         Operation::Create {
             path: path.into(),
-            data: Bytes::new(),
+            data: Data::default(),
             acl: acl::open_unsafe().to_vec(),
             ephemeral,
             sequential,
@@ -198,7 +199,7 @@ mod tests {
     fn set_of(path: &str, version: i32) -> Operation {
         Operation::SetData {
             path: path.into(),
-            data: Bytes::new(),
+            data: Data::default(),
             version,
         }
     }
@@ -308,7 +309,7 @@ mod tests {
         let owner = AuthId::digest(b"bob:secret");
         let body = TxnBody::Create {
             path: "/p".into(),
-            data: Bytes::new(),
+            data: Data::default(),
             acl: [Acl {
                 perms: Perms::ALL,
                 who: owner.clone(),

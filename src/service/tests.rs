@@ -6,7 +6,7 @@ use crate::proto::{
     ConnectRequest, ConnectResponse, CreateMode, EventType, MultiResult, Reply, Request, Response,
     WatchEvent,
 };
-use crate::znode::{Acl, AuthId, ErrorCode, Perms, acl};
+use crate::znode::{Acl, AuthId, Data, ErrorCode, Perms, acl};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -230,7 +230,7 @@ fn refusal() -> Vec<ClientOutput> {
 fn create(path: &str, mode: CreateMode) -> Request {
     Request::Create {
         path: path.into(),
-        data: Bytes::from_static(b"x"),
+        data: b"x".as_slice().into(),
         acl: acl::open_unsafe().to_vec(),
         mode,
         with_stat: false,
@@ -250,9 +250,17 @@ fn get(path: &str, watch: bool) -> Request {
 fn set(path: &str, data: &'static str, version: i32) -> Request {
     Request::SetData {
         path: path.into(),
-        data: Bytes::from_static(data.as_bytes()),
+        data: data.as_bytes().into(),
         version,
     }
+}
+
+fn with_data(mut request: Request, wanted: Data) -> Request {
+    match &mut request {
+        Request::Create { data, .. } | Request::SetData { data, .. } => *data = wanted,
+        other => panic!("{other:?} has no data"),
+    }
+    request
 }
 
 fn delete(path: &str) -> Request {
@@ -416,7 +424,7 @@ fn answers_come_in_the_order_of_the_requests() {
         let ClientOutput::Reply { reply, .. } = &heard[1] else {
             panic!("{heard:?}");
         };
-        assert!(matches!(&reply.result, Ok(Response::Data(data, _)) if data == "x"));
+        assert!(matches!(&reply.result, Ok(Response::Data(data, _)) if data[..] == *b"x"));
         assert_eq!(heard[4], client.reply(6, 3, Err(ErrorCode::Unimplemented)));
     }
 }
@@ -730,6 +738,39 @@ fn requests_that_cannot_be_fail_with_zookeepers_codes() {
 }
 
 #[test]
+fn null_data_is_read_as_null_and_empty_data_as_empty_on_every_server() {
+    let mut bench = Bench::new(2);
+    let clients = [bench.connect(1, 1), bench.connect(2, 2)];
+    let persistent = CreateMode::Persistent;
+    let writes = [
+        with_data(create("/null", persistent), Data::NULL),
+        with_data(create("/empty", persistent), Data::default()),
+        create("/set", persistent),
+        with_data(set("/set", "", 0), Data::NULL),
+        Request::Multi(vec![
+            with_data(create("/multi", persistent), Data::NULL),
+            create("/multi/set", persistent),
+            with_data(set("/multi/set", "", 0), Data::NULL),
+        ]),
+    ];
+    for (xid, request) in (1..).zip(writes) {
+        assert!(bench.ask(&clients[1], xid, request).is_ok());
+    }
+    for client in &clients {
+        for path in ["/null", "/empty", "/set", "/multi", "/multi/set"] {
+            let Ok(Response::Data(data, stat)) = bench.ask(client, 9, get(path, false)) else {
+                panic!("{path} is not there");
+            };
+            let expected = match path {
+                "/empty" => Data::default(),
+                _ => Data::NULL,
+            };
+            assert_eq!((data, stat.data_length), (expected, 0), "{path}");
+        }
+    }
+}
+
+#[test]
 fn who_a_client_is_travels_with_its_writes_and_counts_for_its_reads() {
     let mut bench = Bench::new(2);
     let (bob, eve) = (bench.connect(2, 1), bench.connect(2, 2));
@@ -741,7 +782,7 @@ fn who_a_client_is_travels_with_its_writes_and_counts_for_its_reads() {
     let who = AuthId::new("auth", "");
     let request = Request::Create {
         path: "/secret".into(),
-        data: Bytes::new(),
+        data: Data::default(),
         acl: vec![Acl {
             perms: Perms::ALL,
             who,

@@ -6,7 +6,7 @@
 
 use crate::proto::{CreateMode, Request};
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, SessionId};
+use crate::znode::{Acl, AuthId, Data, ErrorCode, SessionId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
@@ -48,7 +48,7 @@ pub enum Write {
 pub enum Operation {
     Create {
         path: String,
-        data: Bytes,
+        data: Data,
         acl: Vec<Acl>,
         ephemeral: bool,
         sequential: bool,
@@ -59,7 +59,7 @@ pub enum Operation {
     },
     SetData {
         path: String,
-        data: Bytes,
+        data: Data,
         version: i32,
     },
     SetAcl {

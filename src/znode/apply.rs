@@ -5,9 +5,8 @@
 //! or look at anything but the tree and the transaction.
 
 use super::node::Node;
-use super::{AclList, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
+use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
 use crate::types::Zxid;
-use bytes::Bytes;
 
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,7 +188,7 @@ impl Tree {
         &mut self,
         header: Header,
         path: &str,
-        data: &Bytes,
+        data: &Data,
         version: i32,
         events: &mut Vec<TreeEvent>,
     ) -> Result<Outcome, ErrorCode> {

@@ -6,6 +6,7 @@
 pub mod acl;
 mod apply;
 mod build;
+mod data;
 pub mod error;
 mod key;
 mod node;
@@ -19,6 +20,7 @@ pub mod txn;
 pub use acl::{Acl, AclList, AuthId, Perms};
 pub use apply::{Applied, Outcome, TreeEvent, TreeEventKind};
 pub use build::{BuildError, TreeBuilder};
+pub use data::Data;
 pub use error::ErrorCode;
 pub use node::Node;
 pub use path::PathError;

@@ -3,15 +3,14 @@
 //! Spec: `spec/5-service.md`, "The tree". What it must never do: show a client the count of creates
 //! that it keeps; [`Node::stat`] translates.
 
-use super::{AclList, SessionId, Stat, acl};
+use super::{AclList, Data, SessionId, Stat, acl};
 use crate::types::Zxid;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// A znode: its data, its ACL, and what ZooKeeper keeps of its stat (`StatPersisted`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Node {
-    pub data: Bytes,
+    pub data: Data,
     pub acl: AclList,
     /// The zxid that created it.
     pub czxid: Zxid,
@@ -37,7 +36,7 @@ pub struct Node {
 
 impl Node {
     /// A znode that a transaction at `zxid` and `time` creates.
-    pub fn new(zxid: Zxid, time: i64, data: Bytes, acl: AclList, owner: SessionId) -> Self {
+    pub fn new(zxid: Zxid, time: i64, data: Data, acl: AclList, owner: SessionId) -> Self {
         Self {
             data,
             acl,
@@ -57,7 +56,7 @@ impl Node {
     /// A znode that every tree has from the start: all its numbers are 0 and all may do all.
     pub fn initial() -> Self {
         let nobody = SessionId::default();
-        Self::new(Zxid::ZERO, 0, Bytes::new(), acl::open_unsafe(), nobody)
+        Self::new(Zxid::ZERO, 0, Data::default(), acl::open_unsafe(), nobody)
     }
 
     /// Whether the znode goes with a session.

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::types::{Epoch, Zxid};
-use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -21,10 +20,15 @@ fn txn(session: i64, time: i64, body: TxnBody) -> Txn {
     }
 }
 
-fn create_body(path: &str, data: &[u8], ephemeral: bool, parent_cversion: i32) -> TxnBody {
+fn create_body(
+    path: &str,
+    data: impl Into<Data>,
+    ephemeral: bool,
+    parent_cversion: i32,
+) -> TxnBody {
     TxnBody::Create {
         path: path.to_owned(),
-        data: Bytes::copy_from_slice(data),
+        data: data.into(),
         acl: acl::open_unsafe(),
         ephemeral,
         parent_cversion,
@@ -41,7 +45,7 @@ fn delete_body(path: &str) -> TxnBody {
 fn create(tree: &mut Tree, counter: u32, path: &str) -> Stat {
     let parent = path::parent(path).unwrap();
     let cversion = tree.next_parent_cversion(parent).unwrap();
-    let body = create_body(path, b"data", false, cversion);
+    let body = create_body(path, b"data".as_slice(), false, cversion);
     let applied = tree.apply(zxid(counter), &txn(7, 1000 + i64::from(counter), body));
     match applied.outcome {
         Ok(Outcome::Created(created, stat)) if created == path => stat,
@@ -135,7 +139,7 @@ fn a_parents_version_never_goes_back() {
         txn(
             7,
             0,
-            create_body(&format!("/a/{cversion}"), b"", false, cversion),
+            create_body(&format!("/a/{cversion}"), Data::default(), false, cversion),
         )
     };
     let _ = tree.apply(zxid(2), &with(9));
@@ -155,10 +159,10 @@ fn the_end_of_a_session_takes_its_ephemerals_in_the_leaders_order() {
     let _ = tree.apply(zxid(1), &txn(7, 0, open));
     assert_eq!(tree.sessions().get(&SessionId(7)), Some(&4000));
     for (counter, path) in [(2, "/a"), (3, "/b"), (4, "/c")] {
-        let body = create_body(path, b"", true, -1);
+        let body = create_body(path, Data::default(), true, -1);
         let _ = tree.apply(zxid(counter), &txn(7, 0, body));
     }
-    let other = create_body("/other", b"", true, -1);
+    let other = create_body("/other", Data::default(), true, -1);
     let _ = tree.apply(zxid(5), &txn(8, 0, other));
     assert_eq!(tree.stat("/a").unwrap().ephemeral_owner, SessionId(7));
     assert_eq!(tree.ephemerals(SessionId(7)), ["/a", "/b", "/c"]);
@@ -184,7 +188,10 @@ fn the_end_of_a_session_takes_its_ephemerals_in_the_leaders_order() {
 #[test]
 fn watches_fire_for_the_znode_before_its_parent() {
     let mut tree = Tree::default();
-    let applied = tree.apply(zxid(1), &txn(7, 0, create_body("/a", b"", false, 1)));
+    let applied = tree.apply(
+        zxid(1),
+        &txn(7, 0, create_body("/a", Data::default(), false, 1)),
+    );
     let fired = |applied: &Applied| -> Vec<(TreeEventKind, String)> {
         let events = applied.events.iter();
         events
@@ -209,7 +216,10 @@ fn a_multi_that_cannot_be_changes_nothing_but_the_zxid() {
     let mut tree = Tree::default();
     create(&mut tree, 1, "/a");
     let before = tree.clone();
-    let bodies = vec![create_body("/a/b", b"", false, 1), delete_body("/none")];
+    let bodies = vec![
+        create_body("/a/b", Data::default(), false, 1),
+        delete_body("/none"),
+    ];
     let applied = tree.apply(zxid(2), &txn(7, 0, TxnBody::Multi(bodies)));
     assert_eq!(applied.outcome, Err(ErrorCode::NoNode));
     assert_eq!(applied.events, []);
@@ -263,7 +273,7 @@ struct Naive {
 
 #[derive(Clone, Debug, PartialEq)]
 struct NaiveNode {
-    data: Vec<u8>,
+    data: Data,
     acl: Vec<Acl>,
     stat: Stat,
     /// How many children were created under it.
@@ -291,7 +301,7 @@ impl Naive {
                 false => acl::open_unsafe(),
             };
             let node = NaiveNode {
-                data: Vec::new(),
+                data: Data::default(),
                 acl: acl.to_vec(),
                 stat,
                 creates: 0,
@@ -359,7 +369,7 @@ impl Naive {
                     ..Stat::default()
                 };
                 let node = NaiveNode {
-                    data: data.to_vec(),
+                    data: data.clone(),
                     acl: acl.to_vec(),
                     stat,
                     creates: 0,
@@ -385,7 +395,7 @@ impl Naive {
                 version,
             } => {
                 let node = self.znodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
-                node.data = data.to_vec();
+                node.data = data.clone();
                 node.stat.data_length = data.len() as i32;
                 node.stat.version = *version;
                 node.stat.mzxid = zxid;
@@ -455,9 +465,9 @@ impl Naive {
 /// What a random run does; which paths and versions follow from the state.
 #[derive(Clone, Debug)]
 enum Op {
-    Create(usize, Vec<u8>, bool),
+    Create(usize, Data, bool),
     Delete(usize),
-    SetData(usize, Vec<u8>),
+    SetData(usize, Data),
     SetAcl(usize, bool),
     Check(usize),
     CreateSession(i32),
@@ -491,7 +501,8 @@ const PATHS: [&str; 19] = [
 
 fn op() -> impl Strategy<Value = Op> {
     let path = || prop_oneof![8 => 0..13usize, 1 => 0..PATHS.len()];
-    let data = || prop::collection::vec(any::<u8>(), 0..5);
+    let bytes = || prop::collection::vec(any::<u8>(), 0..5).prop_map(Data::from);
+    let data = || prop_oneof![1 => Just(Data::NULL), 4 => bytes()];
     let in_multi = prop_oneof![
         4 => (path(), data(), any::<bool>()).prop_map(|(p, d, e)| Op::Create(p, d, e)),
         2 => path().prop_map(Op::Delete),
@@ -516,12 +527,12 @@ fn body_of(op: &Op, tree: &Tree, session: i64) -> TxnBody {
         Op::Create(path, data, ephemeral) => {
             let parent = path::parent(PATHS[*path]).unwrap_or_default();
             let cversion = tree.next_parent_cversion(parent).unwrap_or(-1);
-            create_body(PATHS[*path], data, *ephemeral, cversion)
+            create_body(PATHS[*path], data.clone(), *ephemeral, cversion)
         }
         Op::Delete(path) => delete_body(PATHS[*path]),
         Op::SetData(path, data) => TxnBody::SetData {
             path: PATHS[*path].to_owned(),
-            data: Bytes::copy_from_slice(data),
+            data: data.clone(),
             version: version(PATHS[*path], |node| node.version) + 1,
         },
         Op::SetAcl(path, open) => TxnBody::SetAcl {
@@ -567,8 +578,8 @@ fn assert_same(tree: &Tree, naive: &Naive) {
         let node = tree.node(path).expect(path);
         assert_eq!(tree.stat(path), Some(expected.stat), "{path}");
         assert_eq!(
-            (&node.data[..], &node.acl[..]),
-            (&expected.data[..], &expected.acl[..])
+            (&node.data, &node.acl[..]),
+            (&expected.data, &expected.acl[..])
         );
         assert_eq!(tree.next_sequence(path), Some(expected.creates), "{path}");
         assert_eq!(tree.children(path), Some(naive.children(path)), "{path}");

@@ -5,8 +5,7 @@
 //! Spec: `spec/5-service.md`, "Transactions". What it must never do: leave anything to be decided
 //! when it is applied.
 
-use super::{ErrorCode, acl::AclList};
-use bytes::Bytes;
+use super::{Data, ErrorCode, acl::AclList};
 use serde::{Deserialize, Serialize};
 
 /// The id of a client's session; 0 is no session.
@@ -43,7 +42,7 @@ pub enum TxnBody {
     /// A new znode. `path` is final: a sequential suffix is already part of it.
     Create {
         path: String,
-        data: Bytes,
+        data: Data,
         acl: AclList,
         ephemeral: bool,
         parent_cversion: i32,
@@ -54,7 +53,7 @@ pub enum TxnBody {
     /// `version` is the new version.
     SetData {
         path: String,
-        data: Bytes,
+        data: Data,
         version: i32,
     },
     /// `version` is the new ACL version.

@@ -57,7 +57,9 @@ def create_read_update_delete(ensemble, client):
     stat = client.set("/a", b"two", version=0)
     assert stat.version == 1 and stat.mzxid > stat.czxid
     raises(BadVersionError, client.set, "/a", b"three", version=0)
-    client.create("/a/b")
+    client.create("/a/b", None)
+    data, stat = client.get("/a/b")
+    assert (data, stat.dataLength) == (None, 0), "null data is not empty data"
     raises(NotEmptyError, client.delete, "/a")
     children, stat = client.get_children("/a", include_data=True)
     assert children == ["b"] and (stat.numChildren, stat.cversion) == (1, 1)

@@ -219,7 +219,7 @@ impl Client {
                 self.denied.insert(tag);
             }
             (Asked::Get(path), Ok(Response::Data(data, _))) => {
-                assert_eq!(data, self.acknowledged[&path].as_bytes(), "{path}");
+                assert_eq!(data[..], *self.acknowledged[&path].as_bytes(), "{path}");
             }
             // It may have been made by a request whose answer was lost.
             (Asked::Ephemeral, Ok(_) | Err(ErrorCode::NodeExists)) => self.has_ephemeral = true,
@@ -241,7 +241,7 @@ impl Client {
 fn create(path: String, data: String, mode: CreateMode) -> Request {
     Request::Create {
         path,
-        data: data.into(),
+        data: data.into_bytes().into(),
         acl: acl::open_unsafe().to_vec(),
         mode,
         with_stat: false,

@@ -105,7 +105,7 @@ impl Scenario {
             for (path, tag) in &client.acknowledged {
                 let node = first.tree().node(path);
                 let node = node.unwrap_or_else(|| panic!("seed {seed}: {path} is lost"));
-                assert_eq!(node.data, tag.as_bytes(), "seed {seed}: {path}");
+                assert_eq!(node.data[..], *tag.as_bytes(), "seed {seed}: {path}");
             }
             for tag in &client.denied {
                 assert!(!times.contains_key(tag.as_bytes()), "seed {seed}: {tag}");
