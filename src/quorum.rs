@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A set of server ids: a bit for each of the 256 possible ids.
+///
+/// ```
+/// use keepright::quorum::ServerSet;
+/// use keepright::types::ServerId;
+///
+/// let voters: ServerSet = [1, 2, 3].map(ServerId).into_iter().collect();
+/// let two: ServerSet = [1, 3].map(ServerId).into_iter().collect();
+/// assert!(two.is_quorum_of(&voters));
+/// assert!(!ServerSet::of(ServerId(2)).is_quorum_of(&voters));
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerSet([u64; 4]);
 

@@ -62,6 +62,15 @@ impl fmt::Debug for Epoch {
 /// in the low 32. The counter starts at 0 with each epoch; the first transaction has counter 1.
 ///
 /// `Zxid::ZERO` stands for "nothing yet": the last zxid of an empty history.
+///
+/// ```
+/// use keepright::types::{Epoch, Zxid};
+///
+/// let first = Zxid::new(Epoch(2), 1);
+/// assert_eq!(first.0, 0x2_0000_0001);
+/// assert_eq!(first.to_string(), "2.1");
+/// assert!(first > Zxid::new(Epoch(1), u32::MAX), "a later epoch comes later");
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Zxid(pub u64);
 
