@@ -248,6 +248,8 @@ fn every_departure_says_where_it_happens_and_why() {
         }
         let file = text(&table, "where");
         assert!(root().join(file).is_file(), "{file} is not there");
+        let id = text(&table, "id");
+        assert!(read(file).contains(id), "{file} does not name {id}");
     }
 }
 

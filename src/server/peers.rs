@@ -2,6 +2,8 @@
 //!
 //! Spec: `spec/6-server.md`, "Peers". What it must never do: stop the server because a name cannot be
 //! resolved or a datagram cannot be sent.
+//!
+//! Departs from ZooKeeper: D23 in `spec/deviations.toml`.
 
 use super::config::Config;
 use crate::types::ServerId;

@@ -12,6 +12,8 @@
 //! may have been proposed. So each stream names the origin's epoch at its beginning: the leader takes
 //! none that began before its own first epoch. It must not take the middle of a stream either: that
 //! follows, as every stream is taken from its first number.
+//!
+//! Departs from ZooKeeper: D20 in `spec/deviations.toml`.
 
 use super::write::Submission;
 use crate::types::Epoch;

@@ -3,6 +3,8 @@
 //!
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
+//!
+//! Departs from ZooKeeper: D19 in `spec/deviations.toml`.
 
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};

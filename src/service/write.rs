@@ -3,6 +3,8 @@
 //!
 //! Spec: `spec/5-service.md`, "The way of a write". What it must never do: carry a request that can be
 //! answered without the ensemble.
+//!
+//! Departs from ZooKeeper: D18 in `spec/deviations.toml`.
 
 use crate::proto::{CreateMode, Request};
 use crate::types::Zxid;

@@ -43,6 +43,8 @@ impl<P: Payload> State<P> {
 impl<P: Payload> Zab<P> {
     /// Leader: a transaction of a client. With the last counter of the epoch used, the leader goes
     /// on to the next epoch with those who follow it; nobody has to be elected.
+    ///
+    /// Departs from ZooKeeper: D14 in `spec/deviations.toml`.
     pub(super) fn on_propose(
         &self,
         me: ServerId,
@@ -140,6 +142,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: a learner has made everything up to `zxid` durable in this epoch.
+    ///
+    /// Departs from ZooKeeper: D01, D16 in `spec/deviations.toml`.
     pub(super) fn on_ack(
         &self,
         me: ServerId,
@@ -267,6 +271,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Learner: everything up to here is committed, and the leader is established.
+    ///
+    /// Departs from ZooKeeper: D02, D16 in `spec/deviations.toml`.
     pub(super) fn on_commit(
         &self,
         s: &mut Cow<State<P>>,
@@ -289,6 +295,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Observer: the next committed transaction.
+    ///
+    /// Departs from ZooKeeper: D10 in `spec/deviations.toml`.
     #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_inform(
         &self,

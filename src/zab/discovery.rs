@@ -40,6 +40,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: a server follows us.
+    ///
+    /// Departs from ZooKeeper: D06 in `spec/deviations.toml`.
     pub(super) fn on_follower_info(
         &self,
         me: ServerId,
@@ -87,6 +89,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: proposes the epoch after `highest`, once it is durable here.
+    ///
+    /// Departs from ZooKeeper: D03 in `spec/deviations.toml`.
     pub(super) fn propose_epoch(&self, s: &mut State<P>, highest: Epoch, o: &mut Out<P>) {
         let next = match self.config.variant {
             Variant::NoNewEpoch if highest > Epoch(0) => Some(highest),
@@ -133,6 +137,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Learner: promise the epoch, unless a later one is promised already.
+    ///
+    /// Departs from ZooKeeper: D05 in `spec/deviations.toml`.
     pub(super) fn on_new_epoch(
         &self,
         s: &mut Cow<State<P>>,
@@ -177,6 +183,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Learner: the promise and where the history ends, once both are durable.
+    ///
+    /// Departs from ZooKeeper: D04 in `spec/deviations.toml`.
     pub(super) fn ack_epoch(
         &self,
         s: &State<P>,

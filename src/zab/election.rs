@@ -58,6 +58,8 @@ impl std::fmt::Debug for Vote {
 }
 
 /// The election as a LOOKING server sees it.
+///
+/// Departs from ZooKeeper: D12 in `spec/deviations.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
     /// ZooKeeper's logical clock: how many elections this server has entered or heard of.
@@ -161,6 +163,9 @@ impl<P: Payload> Zab<P> {
         }
     }
 
+    /// What a LOOKING server makes of another's word.
+    ///
+    /// Departs from ZooKeeper: D11, D17 in `spec/deviations.toml`.
     fn on_notification_while_looking(
         &self,
         me: ServerId,

@@ -2,6 +2,8 @@
 //!
 //! Spec: `spec/0-assumptions.md`, "Durable state". What it must never do: hold two transactions out
 //! of zxid order, or forget a transaction that is not covered by the snapshot.
+//!
+//! Departs from ZooKeeper: D08 in `spec/deviations.toml`.
 
 use crate::types::{Epoch, Zxid};
 use im::Vector;

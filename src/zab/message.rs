@@ -3,6 +3,8 @@
 //! Spec: the message tables of `spec/1-election.md` to `spec/4-broadcast.md`. Every message carries a
 //! fact and the epoch or the round that makes a stale one recognisable; none relies on the order in
 //! which messages arrive. What it must never do: say something that its sender could take back.
+//!
+//! Departs from ZooKeeper: D01 in `spec/deviations.toml`.
 
 use super::election::Notification;
 use super::history::{Difference, Entry, Payload, Snapshot};

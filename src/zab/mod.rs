@@ -325,6 +325,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// On a tick a server says again what its peers, by their last word, may lack.
+    ///
+    /// Departs from ZooKeeper: D13 in `spec/deviations.toml`.
     fn repeat_last_word(&self, me: ServerId, s: &mut Cow<State<P>>, o: &mut Out<P>) {
         match &s.role {
             Role::Looking(_) => self.notify_voters(me, s, o),

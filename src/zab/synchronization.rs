@@ -45,6 +45,8 @@ impl<P: Payload> Zab<P> {
     /// Leader: a learner's history ends at `last`; send it the next step towards the initial
     /// history. A function of the epoch and of the learner's word alone, so saying it twice says
     /// nothing new.
+    ///
+    /// Departs from ZooKeeper: D07, D08 in `spec/deviations.toml`.
     pub(super) fn synchronize(&self, s: &State<P>, peer: ServerId, last: Zxid, o: &mut Out<P>) {
         let Role::Leading(leader) = &s.role else {
             return;
@@ -81,6 +83,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Learner: a step towards the leader's history.
+    ///
+    /// Departs from ZooKeeper: D09 in `spec/deviations.toml`.
     pub(super) fn on_sync(
         &self,
         s: &mut Cow<State<P>>,

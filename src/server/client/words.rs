@@ -2,6 +2,8 @@
 //!
 //! Spec: `spec/6-server.md`, "Four-letter words". What it must never do: change anything, or wait for
 //! a quorum. The form of the answers is ZooKeeper's, so that what parses those parses these.
+//!
+//! Departs from ZooKeeper: D24 in `spec/deviations.toml`.
 
 use super::{ClientEvent, ClientPort};
 use crate::server::transport::Counters;

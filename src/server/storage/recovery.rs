@@ -2,6 +2,8 @@
 //!
 //! Spec: `spec/6-server.md`, "Recovery". What it must never do: go on without a transaction that may
 //! have been acknowledged. Only the trace of an interrupted write at the very end is cut.
+//!
+//! Departs from ZooKeeper: D21 in `spec/deviations.toml`.
 
 use super::disk::Disk;
 use super::format::{Codec, Scan, Tail, scan};

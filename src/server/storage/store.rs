@@ -21,6 +21,8 @@
 //!
 //! A newer snapshot of the same history delays nothing, for the log still covers it: see
 //! [`super::writer`].
+//!
+//! Departs from ZooKeeper: D22 in `spec/deviations.toml`.
 
 use super::diff::{Change, diff};
 use super::disk::Disk;

@@ -13,6 +13,8 @@
 //! A datagram holds up to 1,400 bytes, which fits the networks that there are without fragmentation
 //! by IP, where one lost piece loses everything; on loopback, whose packets hold 64 KB, it holds 32
 //! KB: that is a twentieth of the system calls, and six of them still fit a default socket buffer.
+//!
+//! Departs from ZooKeeper: D15 in `spec/deviations.toml`.
 
 mod incoming;
 mod outgoing;
