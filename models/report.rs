@@ -262,7 +262,7 @@ pub fn list() -> String {
         let _ = writeln!(text, "{}: {}", spec.setting.name, spec.about);
         let bounds: Vec<_> = spec.bounds.iter().map(ToString::to_string).collect();
         let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
-        let _ = writeln!(text, "  invariants: {}\n", spec.invariants.join(", "));
+        let _ = writeln!(text, "  invariants: {}\n", spec.invariants().join(", "));
     }
     let names: BTreeSet<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
     let _ = writeln!(

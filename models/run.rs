@@ -105,11 +105,11 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
         .iter()
         .filter(|(_, outcome)| outcome.end == End::Violation)
         .count();
-    let faithful: Vec<_> = rows.iter().map(|(mutant, _)| mutant.name).collect();
+    let names: Vec<_> = rows.iter().map(|(mutant, _)| mutant.name).collect();
     println!(
         "{caught} of {} rows caught, {} mutants",
         rows.len(),
-        distinct(&faithful)
+        distinct(&names)
     );
     Ok(caught == rows.len())
 }

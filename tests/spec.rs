@@ -229,11 +229,17 @@ fn every_invariant_is_checked_by_the_models_that_the_spec_names() {
                 .to_owned()
         };
         let model = word_after("setting: ").to_lowercase();
-        let constant = format!("const {}: &[&str] = &[", word_after("invariants: "));
-        let (_, ids) = source.split_once(&constant).expect("a list of invariants");
-        let ids = ids.split("];").next().expect("split gives something");
-        for id in ids.split('"').skip(1).step_by(2) {
-            in_models.insert((model.clone(), id.to_owned()));
+        let (_, lists) = spec
+            .split_once("invariants: &[")
+            .expect("lists of invariants");
+        let lists = lists.split(']').next().expect("split gives something");
+        for list in lists.split(',') {
+            let constant = format!("const {}: &[&str] = &[", list.trim());
+            let (_, ids) = source.split_once(&constant).expect("a list of invariants");
+            let ids = ids.split("];").next().expect("split gives something");
+            for id in ids.split('"').skip(1).step_by(2) {
+                in_models.insert((model.clone(), id.to_owned()));
+            }
         }
     }
     assert_eq!(in_models, in_spec, "models with their invariants");

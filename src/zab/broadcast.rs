@@ -103,8 +103,7 @@ impl<P: Payload> Zab<P> {
             s.storage.history.append_out_of_order(entry);
             return self.save(s, o);
         }
-        let ours = s.storage.current_epoch == epoch && entry.zxid.epoch() == epoch;
-        if !self.takes_part(s, peer, epoch) || !ours {
+        if !self.has_taken_over(s, peer, epoch) || entry.zxid.epoch() != epoch {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);
@@ -281,7 +280,7 @@ impl<P: Payload> Zab<P> {
         zxid: Zxid,
         o: &mut Out<P>,
     ) {
-        if !self.takes_part(s, peer, epoch) || s.storage.current_epoch != epoch {
+        if !self.has_taken_over(s, peer, epoch) {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);
@@ -307,8 +306,7 @@ impl<P: Payload> Zab<P> {
         entry: Entry<P::Txn>,
         o: &mut Out<P>,
     ) {
-        let ours = s.storage.current_epoch == epoch && entry.zxid.epoch() == epoch;
-        if !self.takes_part(s, peer, epoch) || !ours {
+        if !self.has_taken_over(s, peer, epoch) || entry.zxid.epoch() != epoch {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);
@@ -321,6 +319,11 @@ impl<P: Payload> Zab<P> {
         s.storage.history.append(entry.zxid, entry.txn);
         self.begin_serving(s, o);
         self.save(s, o);
+    }
+
+    /// Whether this server follows `peer` in `epoch` and has taken that epoch over.
+    fn has_taken_over(&self, s: &State<P>, peer: ServerId, epoch: Epoch) -> bool {
+        self.takes_part(s, peer, epoch) && s.storage.current_epoch == epoch
     }
 
     fn begin_serving(&self, s: &mut State<P>, o: &mut Out<P>) {

@@ -139,16 +139,6 @@ impl<P: Payload> History<P> {
             .into_iter()
     }
 
-    /// The zxid of the transaction before `zxid`, which must be one of the entries'.
-    pub fn before(&self, zxid: Zxid) -> Option<Zxid> {
-        let index = self.entries.binary_search_by_key(&zxid, |e| e.zxid).ok()?;
-        Some(if index == 0 {
-            self.start
-        } else {
-            self.entries[index - 1].zxid
-        })
-    }
-
     /// Adds a transaction at the end.
     ///
     /// # Panics

@@ -23,7 +23,7 @@ impl<P: Payload> Zab<P> {
     /// Epochs that are durable never go back, and within an epoch a durable history only grows.
     /// Everything below follows from these two.
     pub fn is_obsolete(&self, from: Peer<'_, P>, to: Peer<'_, P>, message: &Message<P>) -> bool {
-        if self.config.variant != Variant::Faithful && !self.config.variant.keeps_epochs() {
+        if !self.config.variant.keeps_epochs() {
             return false; // Nothing is certain where epochs go back.
         }
         let (accepted, current) = (to.durable.accepted_epoch, to.durable.current_epoch);

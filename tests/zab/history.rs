@@ -139,8 +139,6 @@ proptest! {
         prop_assert_eq!(history.covers(zxid), zxid < start || kept().any(|other| other == zxid));
         prop_assert_eq!(history.floor(zxid), kept().rfind(|other| *other <= zxid));
         prop_assert!(history.after(zxid).eq(entries.iter().filter(|entry| entry.zxid > zxid)));
-        let before = kept().zip(kept().skip(1)).find(|(_, next)| *next == zxid);
-        prop_assert_eq!(history.before(zxid), before.map(|(before, _)| before));
     }
 
     #[test]
