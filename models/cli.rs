@@ -3,7 +3,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::Limits;
-use crate::{explore, mutants, report, run};
+use crate::{bugs, explore, mutants, report, run};
 use clap::{Args, Parser, Subcommand};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use std::time::Duration;
   check run zab --writes 2 --timeouts 2       one model, other bounds
   check run zab --crashes 1 --pending-saves   saves that a crash may lose
   check mutants                               break the protocol; every break must be noticed
+  check bugs                                  the bugs of the past, found again
   check explore zab                           walk through the states in a browser
   check explore zab --mutant no_trunc         the same, with a counterexample to find"
 )]
@@ -59,6 +60,11 @@ enum Command {
         /// Only the mutant with this name, with its counterexample step by step
         name: Option<String>,
     },
+    /// Bring back the bugs that implementations of Zab once had: each must break its invariant
+    Bugs {
+        /// Only the bug with this name, with its counterexample step by step
+        name: Option<String>,
+    },
     /// Open the stateright explorer on a model
     Explore {
         /// The model: election, zab or ensemble
@@ -66,7 +72,7 @@ enum Command {
         /// The port on localhost
         #[arg(long, default_value_t = 3000)]
         port: u16,
-        /// A mutant of this model instead of the protocol as it should be
+        /// A mutant or a bug of this model instead of the protocol as it should be
         #[arg(long)]
         mutant: Option<String>,
         #[command(flatten)]
@@ -116,6 +122,7 @@ impl Cli {
                 Ok(true)
             }
             Some(Command::Mutants { name }) => run::run_mutants(name.as_deref(), limits),
+            Some(Command::Bugs { name }) => run::run_bugs(name.as_deref(), limits),
             Some(Command::Explore {
                 model,
                 port,
@@ -139,15 +146,19 @@ fn environment_to_explore(
     let Some(name) = mutant else {
         return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
     };
-    let of_model: Vec<_> = mutants::ALL.iter().filter(|m| m.model == model).collect();
-    let mutant = of_model.iter().find(|m| m.name == name).ok_or_else(|| {
-        let names: Vec<_> = of_model.iter().map(|m| m.name).collect();
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let of_model: Vec<_> = mutants
+        .chain(bugs::found())
+        .filter(|(_, trial)| trial.model == model)
+        .collect();
+    let (_, trial) = of_model.iter().find(|(n, _)| *n == name).ok_or_else(|| {
+        let names: Vec<_> = of_model.iter().map(|(name, _)| *name).collect();
         format!(
             "no mutant {name} of {model}; there are {}",
             names.join(", ")
         )
     })?;
-    Ok(mutant.environment())
+    Ok(trial.environment())
 }
 
 fn find(name: &str) -> Result<&'static Spec, String> {

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program with threads and clocks of its own.
 
 mod bounds;
+mod bugs;
 mod catalogue;
 mod cli;
 mod engine;
@@ -20,6 +21,7 @@ mod svg;
 mod symmetry;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod world;
 
 use clap::Parser;

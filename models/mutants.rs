@@ -4,19 +4,13 @@
 //! invariant is seen to fail, in the smallest bounds that show it.
 
 use crate::bounds::Bounds;
-use crate::catalogue;
-use crate::environment::Environment;
+use crate::trial::Trial;
 use keepright::zab::Variant;
 
 /// A variant, and where it is caught.
 pub struct Mutant {
     pub name: &'static str,
-    pub variant: Variant,
-    /// The model, by name.
-    pub model: &'static str,
-    pub bounds: Bounds,
-    /// The invariant that must fall.
-    pub invariant: &'static str,
+    pub trial: Trial,
 }
 
 const fn mutant(
@@ -26,13 +20,13 @@ const fn mutant(
     bounds: Bounds,
     invariant: &'static str,
 ) -> Mutant {
-    Mutant {
-        name,
+    let trial = Trial {
         variant,
         model,
         bounds,
         invariant,
-    }
+    };
+    Mutant { name, trial }
 }
 
 /// Every mutant; each invariant stands in at least one row.
@@ -185,17 +179,3 @@ pub const ALL: &[Mutant] = &[
         "epochs_ordered",
     ),
 ];
-
-impl Mutant {
-    /// The model of this mutant, which checks the one invariant that must fall.
-    pub fn environment(&self) -> Environment {
-        let spec = catalogue::find(self.model).expect("a mutant names a model of the catalogue");
-        Environment::new(
-            spec.setting,
-            self.bounds,
-            self.variant,
-            &[self.invariant],
-            false,
-        )
-    }
-}

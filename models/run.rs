@@ -1,9 +1,11 @@
 //! Runs models and shows how they get on.
 
 use crate::bounds::Bounds;
+use crate::bugs::{self, Fate};
 use crate::catalogue::Spec;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
 use crate::environment::Environment;
+use crate::trial::Trial;
 use crate::{explain, mutants, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -87,15 +89,10 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
     }
     let mut rows = Vec::new();
     for mutant in chosen {
-        let environment = mutant.environment();
-        let title = format!("{} in {} {}", mutant.name, mutant.model, mutant.bounds);
-        let outcome = explore(&title, &environment, limits);
-        if name.is_some()
-            && let Some(discovery) = outcome.discoveries.first()
-        {
-            print_steps(&environment, &outcome, discovery);
-        }
-        rows.push((mutant, outcome));
+        rows.push((
+            mutant,
+            try_out(mutant.name, &mutant.trial, limits, name.is_some()),
+        ));
         if interrupted() {
             break;
         }
@@ -112,6 +109,76 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
         distinct(&names)
     );
     Ok(caught == rows.len())
+}
+
+/// Explores the bugs of the past, prints which invariant caught each, and explores the protocol as it
+/// should be within the same bounds. `Ok(true)` if all were caught and the protocol passes.
+pub fn run_bugs(name: Option<&str>, limits: Limits) -> Result<bool, String> {
+    let chosen: Vec<_> = bugs::ALL
+        .iter()
+        .filter(|bug| name.is_none_or(|name| bug.name == name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = bugs::ALL.iter().map(|bug| bug.name).collect();
+        return Err(format!("no such bug; there are {}", names.join(", ")));
+    }
+    let mut rows = Vec::new();
+    let mut places: Vec<Trial> = Vec::new();
+    for bug in chosen {
+        let outcome = match &bug.fate {
+            Fate::Found(trial) => {
+                if places.iter().all(|known| known.place() != trial.place()) {
+                    places.push(*trial);
+                }
+                Some(try_out(bug.name, trial, limits, name.is_some()))
+            }
+            Fate::CannotHappen(_) => None,
+        };
+        rows.push((bug, outcome));
+        if interrupted() {
+            break;
+        }
+    }
+    println!("{}", report::bugs(&rows));
+    let found = |outcome: &Outcome| outcome.end == End::Violation;
+    let tried = rows.iter().filter_map(|(_, outcome)| outcome.as_ref());
+    let (caught, tried) = (tried.clone().filter(|o| found(o)).count(), tried.count());
+    println!(
+        "\n{caught} of {tried} bugs found, {} cannot happen",
+        rows.len() - tried
+    );
+    let mut passed = 0;
+    for place in &places {
+        let title = format!("faithful in {}", place.place());
+        let outcome = explore(&title, &place.faithful(), limits);
+        if outcome.end == End::Complete {
+            passed += 1;
+        } else {
+            println!(
+                "The protocol as it should be does not pass {}",
+                place.place()
+            );
+        }
+        if interrupted() {
+            break;
+        }
+    }
+    println!(
+        "The protocol as it should be passes {passed} of {} bounds in which they were found",
+        places.len()
+    );
+    Ok(caught == tried && passed == places.len())
+}
+
+/// Explores a broken variant, and prints its counterexample if that is wanted.
+fn try_out(name: &str, trial: &Trial, limits: Limits, steps: bool) -> Outcome {
+    let environment = trial.environment();
+    let title = format!("{name} in {}", trial.place());
+    let outcome = explore(&title, &environment, limits);
+    if steps && let Some(discovery) = outcome.discoveries.first() {
+        print_steps(&environment, &outcome, discovery);
+    }
+    outcome
 }
 
 fn distinct(names: &[&str]) -> usize {

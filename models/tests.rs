@@ -4,7 +4,8 @@ use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::{self, End, Limits, Outcome, Progress};
 use crate::environment::{Environment, Setting};
-use crate::mutants;
+use crate::trial::Trial;
+use crate::{bugs, mutants};
 use keepright::zab::Variant;
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -123,8 +124,12 @@ fn renaming_servers_changes_no_verdict_and_no_depth() {
 
 #[test]
 fn renaming_servers_hides_no_mutant() {
-    for mutant in mutants::ALL.iter().filter(|mutant| mutant.model == "zab") {
-        if mutant.bounds.timeouts > 1 || mutant.bounds.crashes > 0 {
+    for mutant in mutants::ALL
+        .iter()
+        .filter(|mutant| mutant.trial.model == "zab")
+    {
+        let trial = &mutant.trial;
+        if trial.bounds.timeouts > 1 || trial.bounds.crashes > 0 {
             continue; // Too many states without the reduction.
         }
         let explore_with = |symmetry| {
@@ -132,9 +137,9 @@ fn renaming_servers_hides_no_mutant() {
                 symmetry,
                 ..zab().setting
             };
-            let ids = &[mutant.invariant];
+            let ids = &[trial.invariant];
             explore(
-                &Environment::new(setting, mutant.bounds, mutant.variant, ids, false),
+                &Environment::new(setting, trial.bounds, trial.variant, ids, false),
                 2,
             )
         };
@@ -143,7 +148,7 @@ fn renaming_servers_hides_no_mutant() {
         assert_eq!(
             reduced.depth, full.depth,
             "{}: {}",
-            mutant.name, mutant.invariant
+            mutant.name, trial.invariant
         );
     }
 }
@@ -158,25 +163,19 @@ fn heartbeats_reach_no_state_that_is_not_reached_without() {
 }
 
 #[test]
-fn every_mutant_is_caught_by_its_invariant_and_the_protocol_is_not() {
-    for mutant in mutants::ALL {
-        let outcome = explore(&mutant.environment(), 2);
+fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let caught = explore(&trial.environment(), 2);
         assert_eq!(
-            outcome.end,
+            caught.end,
             End::Violation,
-            "{} survives {}",
-            mutant.name,
-            mutant.invariant
+            "{name} survives {}",
+            trial.invariant
         );
-        let spec = catalogue::find(mutant.model).expect("a mutant names a model");
-        let faithful = explore(&spec.faithful(mutant.bounds), 2);
-        assert_eq!(
-            faithful.end,
-            End::Complete,
-            "{} {}",
-            mutant.model,
-            mutant.bounds
-        );
+        let faithful = explore(&trial.faithful(), 2);
+        let Trial { model, bounds, .. } = trial;
+        assert_eq!(faithful.end, End::Complete, "{model} {bounds}");
     }
 }
 
@@ -184,7 +183,7 @@ fn every_mutant_is_caught_by_its_invariant_and_the_protocol_is_not() {
 fn every_invariant_has_a_mutant() {
     for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants()) {
         assert!(
-            mutants::ALL.iter().any(|m| m.invariant == invariant),
+            mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
             "none for {invariant}"
         );
     }
@@ -196,7 +195,7 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
         .iter()
         .find(|m| m.name == "keep_own_history")
         .expect("it is there");
-    let environment = mutant.environment();
+    let environment = mutant.trial.environment();
     let outcome = explore(&environment, 2);
     let trace = outcome.path(&environment, &outcome.discoveries[0]);
     assert_eq!(
@@ -205,7 +204,7 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
         "the path is a shortest one"
     );
     let (last, before) = trace.steps.split_last().expect("it takes steps");
-    assert!(environment.broken(&last.state).eq([mutant.invariant]));
+    assert!(environment.broken(&last.state).eq([mutant.trial.invariant]));
     assert!(
         before
             .iter()
