@@ -178,4 +178,34 @@ pub const ALL: &[Mutant] = &[
         Bounds::new(3, 0, 0, 0),
         "epochs_ordered",
     ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+        },
+        "committed_survives",
+    ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 0, 0, 0).with_pending_saves()
+        },
+        "durable_before_said",
+    ),
+    mutant(
+        "voter_forgets",
+        Variant::VoterForgets,
+        "zab",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 1, 0)
+        },
+        "committed_survives",
+    ),
 ];

@@ -88,6 +88,39 @@ fn the_numbers_of_states_are_as_recorded() {
         (Bounds::new(3, 1, 1, 0), 6_604, 32),
         (Bounds::new(3, 1, 0, 1), 6_773, 33),
         (Bounds::new(3, 1, 0, 0).with_pending_saves(), 461, 30),
+        (
+            Bounds {
+                outages: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            48_238,
+            38,
+        ),
+        (
+            Bounds {
+                disk_errors: 1,
+                ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+            },
+            15_957,
+            49,
+        ),
+        (
+            Bounds {
+                cuts: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            1_525,
+            28,
+        ),
+        (
+            Bounds {
+                observers: 1,
+                wipes: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            15_811,
+            35,
+        ),
     ];
     for (bounds, distinct, depth) in recorded {
         let outcome = explore(&zab().faithful(bounds), 2);
