@@ -88,6 +88,76 @@ impl Bounds {
         .filter(|(_, value)| *value > 0)
     }
 
+    /// Whether every run within `other` is a run within these bounds.
+    #[cfg(test)]
+    pub fn covers(&self, other: &Self) -> bool {
+        let budgets = |b: &Self| {
+            let Self {
+                servers: _,
+                observers,
+                writes,
+                timeouts,
+                crashes,
+                outages,
+                disk_errors,
+                wipes,
+                cuts,
+                snapshots,
+                pending_saves,
+                max_counter: _,
+            } = *b;
+            // A save that is flushed in the next step is one that was durable at once.
+            [
+                observers,
+                writes,
+                timeouts,
+                crashes,
+                outages,
+                disk_errors,
+                wipes,
+                cuts,
+                snapshots,
+                u8::from(pending_saves),
+            ]
+        };
+        let (ours, theirs) = (budgets(self), budgets(other));
+        let enough = ours
+            .iter()
+            .zip(&theirs)
+            .all(|(ours, theirs)| ours >= theirs);
+        enough && (self.servers, self.max_counter) == (other.servers, other.max_counter)
+    }
+
+    /// These bounds with one budget less, each in turn: the next smaller ones.
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut all = Vec::new();
+        let fields: [fn(&mut Self) -> &mut u8; 9] = [
+            |b| &mut b.observers,
+            |b| &mut b.writes,
+            |b| &mut b.timeouts,
+            |b| &mut b.crashes,
+            |b| &mut b.outages,
+            |b| &mut b.disk_errors,
+            |b| &mut b.wipes,
+            |b| &mut b.cuts,
+            |b| &mut b.snapshots,
+        ];
+        for field in fields {
+            let mut smaller = *self;
+            if *field(&mut smaller) > 0 {
+                *field(&mut smaller) -= 1;
+                all.push(smaller);
+            }
+        }
+        if self.pending_saves {
+            all.push(Self {
+                pending_saves: false,
+                ..*self
+            });
+        }
+        all
+    }
+
     /// The bounds as options of the command line.
     pub fn flags(&self) -> String {
         let Self {

@@ -99,6 +99,8 @@ pub const ALL: &[Spec] = &[
                 disk_errors: 1,
                 ..Bounds::new(3, 1, 1, 0).with_pending_saves()
             },
+            Bounds::new(3, 2, 2, 0),
+            Bounds::new(3, 3, 1, 0),
             Bounds::new(4, 1, 1, 0),
             Bounds::new(5, 1, 0, 0),
             Bounds::new(5, 0, 1, 0),

@@ -223,6 +223,22 @@ fn every_invariant_has_a_mutant() {
 }
 
 #[test]
+fn the_default_bounds_would_have_caught_every_mutant_and_every_bug() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let spec = catalogue::find(trial.model).expect("a trial names a model");
+        assert!(
+            spec.bounds
+                .iter()
+                .any(|bounds| bounds.covers(&trial.bounds)),
+            "{name}: no default bounds of {} cover {}",
+            trial.model,
+            trial.bounds
+        );
+    }
+}
+
+#[test]
 fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
     let mutant = mutants::ALL
         .iter()
