@@ -69,6 +69,18 @@ impl Environment {
         })
     }
 
+    /// A bit for each property: set for invariants that do not hold and for witnesses that do.
+    pub fn news(&self, world: &World) -> u64 {
+        let verdict = self.verdict(world);
+        let all = (1 << self.invariants.len()) - 1;
+        let mut news = u64::from(!verdict.holds & all);
+        for (place, invariant) in self.witnesses.iter().enumerate() {
+            let found = verdict.witnessed >> invariant & 1;
+            news |= u64::from(found) << (self.invariants.len() + place);
+        }
+        news
+    }
+
     /// The ids of the invariants that do not hold in a world.
     pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
         let verdict = self.verdict(world);
@@ -90,7 +102,12 @@ thread_local! {
 /// number of the invariant is part of its type.
 const MOST: usize = 24;
 
-pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
+/// The invariants as properties, then their witnesses; and for each of these the place of an invariant
+/// that it belongs to.
+pub fn properties(
+    invariants: &[Invariant<Writes>],
+    witnesses: bool,
+) -> (Vec<Property<Environment>>, Vec<usize>) {
     fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
         model.verdict(world).holds & (1 << I) != 0
     }
@@ -109,12 +126,14 @@ pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Prop
         .enumerate()
         .map(|(i, inv)| Property::always(inv.id, holds[i]));
     let mut properties: Vec<_> = always.collect();
+    let mut places = Vec::new();
     if witnesses {
         for (i, inv) in invariants.iter().enumerate() {
             if properties.iter().all(|known| known.name != inv.witness_id) {
                 properties.push(Property::sometimes(inv.witness_id, witness[i]));
+                places.push(i);
             }
         }
     }
-    properties
+    (properties, places)
 }

@@ -5,7 +5,7 @@
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::world::{Envelope, Process, World, Writes};
+use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
 use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab};
@@ -24,8 +24,10 @@ pub struct Step {
 /// action alone, so it is computed once and looked up from then on.
 pub struct LocalStep {
     pub server: ServerId,
-    pub after: Interned<Process>,
+    pub after: Interned<Known>,
     pub sent: SmallVec<[Interned<Envelope>; 4]>,
+    /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
+    pub view_changes: bool,
     pub said_too_early: bool,
 }
 
@@ -139,7 +141,7 @@ impl Environment {
                 )
             }
             Action::Flush(server) => {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.disk = process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }
@@ -171,7 +173,7 @@ impl Environment {
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
             {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }

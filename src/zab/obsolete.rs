@@ -17,6 +17,24 @@ pub struct Peer<'a, P: Payload> {
     pub state: Option<&'a State<P>>,
 }
 
+impl<P: Payload> Peer<'_, P> {
+    /// Whether two states of one server are the same to [`Zab::is_obsolete`], whatever the message.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let leads = |peer: &Self| match peer.state.map(State::role) {
+            Some(Role::Leading(leader)) => {
+                let history = &peer.state?.storage().history;
+                Some((
+                    leader.stage.clone(),
+                    history.start(),
+                    history.snapshot().zxid,
+                ))
+            }
+            Some(Role::Looking(_) | Role::Following(_)) | None => None,
+        };
+        self.durable == other.durable && leads(self) == leads(other)
+    }
+}
+
 impl<P: Payload> Zab<P> {
     /// Whether `message` can never again have an effect on `to`, however the two go on.
     ///
