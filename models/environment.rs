@@ -4,10 +4,12 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
+use crate::convergence;
 use crate::explain;
 use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
+use crate::schedule;
 use crate::steps::{LocalStep, Step};
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Process, World, Writes};
@@ -78,6 +80,7 @@ pub struct Environment {
     pub records: Interner<Record<u8>>,
     pub steps: Memo<Option<&'static LocalStep>>,
     pub verdicts: Memo<Verdict>,
+    pub convergence: convergence::Tables,
 }
 
 impl Environment {
@@ -100,18 +103,24 @@ impl Environment {
             retain: 0,
             elections: setting.elections,
             variant,
+            heartbeat: schedule::HEARTBEAT,
+            finalize_wait: schedule::FINALIZE,
+            peer_timeout: schedule::PEER,
+            establish_timeout: schedule::ESTABLISH,
             ..Config::new(voters)
         });
         let invariants: Vec<_> = invariants::all()
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let mut properties = properties(&invariants, witnesses);
+        let more = convergence::properties(ids);
         assert_eq!(
-            invariants.len(),
+            invariants.len() + more.len(),
             ids.len(),
             "an unknown invariant among {ids:?}"
         );
-        let properties = properties(&invariants, witnesses);
+        properties.extend(more);
         let size = bounds.servers + bounds.observers;
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
@@ -136,10 +145,11 @@ impl Environment {
             records: Interner::default(),
             steps: Memo::default(),
             verdicts: Memo::default(),
+            convergence: convergence::Tables::default(),
         }
     }
 
-    fn size(&self) -> u8 {
+    pub fn size(&self) -> u8 {
         self.bounds.servers + self.bounds.observers
     }
 
@@ -191,12 +201,15 @@ impl Environment {
             })
     }
 
-    fn intern_process(&self, process: Process) -> Interned<Process> {
+    pub fn intern_process(&self, process: Process) -> Interned<Process> {
         self.processes
             .intern(process, |process| self.renamings.images(process))
     }
 
-    fn intern_envelopes(&self, sent: SmallVec<[Envelope; 8]>) -> SmallVec<[Interned<Envelope>; 4]> {
+    pub fn intern_envelopes(
+        &self,
+        sent: SmallVec<[Envelope; 8]>,
+    ) -> SmallVec<[Interned<Envelope>; 4]> {
         let images = |envelope: &Envelope| self.renamings.images(envelope);
         sent.into_iter()
             .map(|envelope| self.envelopes.intern(envelope, images))
