@@ -28,6 +28,9 @@ pub struct Bounds {
     /// are durable at once
     #[arg(long, default_value_t = false)]
     pub pending_saves: bool,
+    /// Malformed votes in the network from the beginning, each for another server
+    #[arg(long, default_value_t = 0)]
+    pub strays: u8,
     /// The last counter of an epoch: with a small one the leader moves on to new epochs
     #[arg(long, default_value_t = u32::MAX)]
     pub max_counter: u32,
@@ -44,6 +47,7 @@ impl Bounds {
             crashes,
             snapshots: 0,
             pending_saves: false,
+            strays: 0,
             max_counter: u32::MAX,
         }
     }
@@ -73,6 +77,7 @@ impl Bounds {
         let more = [
             ("--observers", self.observers),
             ("--snapshots", self.snapshots),
+            ("--strays", self.strays),
         ];
         for (flag, value) in more.into_iter().filter(|(_, value)| *value > 0) {
             flags.push_str(&format!(" {flag} {value}"));
@@ -102,6 +107,9 @@ impl fmt::Display for Bounds {
         }
         if self.snapshots > 0 {
             write!(f, " snapshots {}", self.snapshots)?;
+        }
+        if self.strays > 0 {
+            write!(f, " strays {}", self.strays)?;
         }
         if self.max_counter != u32::MAX {
             write!(f, " counter {}", self.max_counter)?;

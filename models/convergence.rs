@@ -197,27 +197,29 @@ impl Environment {
     }
 
     /// Whether a server that starts while the others are at work leaves them at work, and does not lead
-    /// itself. A server that has promised a later epoch is no such joiner: it can only be won by a new one.
+    /// itself. A server that has promised a later epoch is no such joiner: only a new epoch can win it.
     fn is_leader_undisturbed(&self, world: &World) -> bool {
         let calm = self.calm(world);
         let Some(leader) = self.leads_in_peace(&calm) else {
             return true;
         };
-        let schedule = SCHEDULES[0];
-        self.convergence.undisturbed.get(calm.key(schedule), || {
-            let rounds = self
-                .walk(schedule, calm.clone())
-                .map_or(LIMIT, |l| l.rounds.into());
-            let mut calm = calm;
-            for _ in 0..rounds {
-                calm = self.round(schedule, &calm).0;
-                let alone = calm.up().all(|(id, s)| s.is_leading() == (id == leader));
-                let serves = calm.up().any(|(id, s)| id == leader && s.serving());
-                if !alone || !serves {
-                    return false;
-                }
-            }
-            true
+        let mut joins = SCHEDULES.iter().filter(|s| s.restart && s.late.is_none());
+        joins.all(|schedule| {
+            let known = &self.convergence.undisturbed;
+            known.get(calm.key(*schedule), || {
+                self.leads_on(leader, *schedule, calm.clone())
+            })
+        })
+    }
+
+    /// Whether `leader` and nobody else leads until everybody is at work.
+    fn leads_on(&self, leader: ServerId, schedule: Schedule, mut calm: Calm) -> bool {
+        let fate = self.walk(schedule, calm.clone());
+        let rounds = fate.map_or(LIMIT, |length| length.rounds.into());
+        (0..rounds).all(|_| {
+            calm = self.round(schedule, &calm).0;
+            let alone = calm.up().all(|(id, s)| s.is_leading() == (id == leader));
+            alone && calm.up().any(|(id, s)| id == leader && s.serving())
         })
     }
 

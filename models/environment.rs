@@ -17,7 +17,8 @@ use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Config, Elections, Message, Role, State, Storage, Variant, Zab};
+use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, State, Storage};
+use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -174,8 +175,31 @@ impl Environment {
                 world = self.conclude(&world, &step);
             }
         }
+        for stray in self.intern_envelopes(self.strays()) {
+            world.send(stray);
+        }
         world.seal(&self.renamings);
         world
+    }
+
+    /// Votes for nobody of the ensemble, in the first round: the last to the first server, and so on.
+    fn strays(&self) -> SmallVec<[Envelope; 8]> {
+        let stray = |i| {
+            let vote = Vote {
+                leader: ServerId(u8::MAX),
+                current_epoch: Epoch(0),
+                last_zxid: Zxid::ZERO,
+            };
+            let stance = Stance::Looking(vote);
+            Envelope {
+                src: ServerId(self.bounds.servers - i),
+                dst: ServerId(1 + i),
+                message: Message::Notification(Notification { round: 1, stance }),
+            }
+        };
+        (0..self.bounds.strays.min(self.bounds.servers / 2))
+            .map(stray)
+            .collect()
     }
 
     /// The step of the server that an action concerns, from the table if it was taken before.
@@ -351,13 +375,15 @@ impl Environment {
     }
 }
 
-/// The first server has the latest epoch, the second the highest counter, the others nothing: only
-/// one that compares the epochs first will elect the first server.
+/// The first server has the latest epoch, the second the highest counter, the third the history of the
+/// first in an earlier epoch, and the others nothing: only one that compares the epochs first will elect the
+/// first server, and only one that compares ids last.
 fn unequal_disk(id: u8) -> Storage<Writes> {
     let mut disk = Storage::default();
     let (epoch, last) = match id {
         1 => (Epoch(2), 1),
         2 => (Epoch(1), 2),
+        3 => (Epoch(1), 1),
         _ => return disk,
     };
     disk.accepted_epoch = epoch;

@@ -41,4 +41,13 @@ pub enum Variant {
     StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
+    /// Of two votes with equal zxids the higher server id beats, whatever the epochs (ZOOKEEPER-1419).
+    VotesCycle,
+    /// A LOOKING server joins an established leader only in a round that is not below its own
+    /// (ZOOKEEPER-1514).
+    JoinInsistsOnRound,
+    /// Whoever a LOOKING server hears from counts as a supporter of its vote (ZOOKEEPER-975).
+    AnyWordSupports,
+    /// A vote for nobody of the ensemble makes its receiver deaf to notifications (ZOOKEEPER-3769).
+    MalformedVoteDeafens,
 }
