@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::explain;
 use crate::report::{align_right, grouped, seconds, table_of};
 use crate::run;
-use crate::schedule::{Calm, Schedule};
+use crate::schedule::{Calm, Old, Schedule};
 use crate::world::World;
 use keepright::zab::Variant;
 use std::fmt::Write as _;
@@ -225,9 +225,10 @@ impl std::fmt::Display for Schedule {
         if self.descending {
             f.write_str(", descending")?;
         }
-        match self.late {
-            Some(round) => write!(f, ", old datagrams in round {round}"),
-            None => Ok(()),
+        match self.old {
+            Old::Lost => Ok(()),
+            Old::InRound(round) => write!(f, ", old datagrams in round {round}"),
+            Old::Afterwards => f.write_str(", old datagrams afterwards"),
         }
     }
 }
@@ -238,22 +239,29 @@ const TOLD: usize = 16;
 impl Environment {
     /// The run of a schedule from a state in which a property of convergence falls, in words.
     pub fn aftermath(&self, world: &World, property: &str) -> String {
-        let never = |schedule: &&Schedule| self.fate(**schedule, world) == Some(None);
-        let schedule = SCHEDULES.iter().find(never);
-        match schedule {
-            Some(schedule) if property == CONVERGES => self.story(world, *schedule, LIMIT),
-            _ => self.story(world, SCHEDULES[0], TOLD),
-        }
+        let schedule = self.falls_under(property, world).unwrap_or(SCHEDULES[0]);
+        let rounds = if property == CONVERGES { LIMIT } else { TOLD };
+        self.story(world, schedule, rounds)
     }
 
     /// The rounds of a schedule from a state, at most so many.
     fn story(&self, world: &World, schedule: Schedule, rounds: usize) -> String {
         let mut text = format!("\nIn peace from here ({schedule}):\n");
         let mut calm = self.calm(world);
+        if schedule.old == Old::Afterwards
+            && let Some((length, works)) = self.walk(schedule, calm.clone())
+        {
+            let _ = writeln!(
+                text,
+                "at work after {} rounds; then the old datagrams arrive",
+                length.rounds
+            );
+            calm = self.with_old(works, world, schedule);
+        }
         let mut seen = vec![calm.key(schedule)];
         for round in 1..=rounds {
-            if schedule.late.is_some_and(|late| usize::from(late) == round) {
-                calm = self.with_late(&calm, world, schedule);
+            if schedule.old == Old::InRound(round as u8) {
+                calm = self.with_old(&calm, world, schedule);
             }
             let (next, _) = self.round(schedule, &calm);
             if round <= TOLD || rounds < LIMIT {

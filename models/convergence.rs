@@ -8,16 +8,15 @@
 use crate::environment::Environment;
 use crate::intern::Interner;
 use crate::memo::Memo;
-use crate::schedule::{Calm, Inbox, Schedule, Turn, has_write};
+use crate::schedule::{Calm, Inbox, Old, Schedule, Turn, has_write};
 use crate::world::{World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::ServerId;
 use keepright::zab::invariants::delivered;
 use keepright::zab::{Role, State};
-use smallvec::SmallVec;
 use stateright::Property;
-use std::sync::Mutex;
-use std::sync::OnceLock;
+use std::cell::Cell;
+use std::sync::{Mutex, OnceLock};
 
 /// A walk of so many rounds that has not come to work never will.
 pub const LIMIT: usize = 250;
@@ -37,12 +36,25 @@ pub struct Length {
 /// What becomes of an ensemble: `None` if it never comes to work.
 pub type Fate = Option<Length>;
 
+/// A fate, with the ensemble at work at its end.
+pub type Walk = Option<(Length, &'static Calm)>;
+
+impl std::ops::Add for Length {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            rounds: self.rounds + other.rounds,
+            steps: self.steps + other.steps,
+        }
+    }
+}
+
 /// What convergence needs to know, and what it has found.
 #[derive(Default)]
 pub struct Tables {
     pub inboxes: Interner<Inbox>,
     pub turns: Memo<&'static Turn>,
-    fates: Memo<Fate>,
+    fates: Memo<Walk>,
     undisturbed: Memo<bool>,
     /// A server that waits for nothing, in words, if there is one.
     pub stuck: OnceLock<String>,
@@ -76,25 +88,46 @@ pub fn properties(ids: &[&str]) -> Vec<Property<Environment>> {
 }
 
 /// The schedules that are tried: whoever is down starts or stays down, and both orders of arrival.
-pub const SCHEDULES: &[Schedule] = &[
-    schedule(true, false, None),
-    schedule(true, true, None),
-    schedule(false, false, None),
-    schedule(true, false, Some(3)),
+pub const SCHEDULES: [Schedule; 5] = [
+    schedule(true, false, Old::Lost),
+    schedule(true, true, Old::Lost),
+    schedule(false, false, Old::Lost),
+    schedule(true, false, Old::InRound(3)),
+    schedule(true, false, Old::Afterwards),
 ];
 
-const fn schedule(restart: bool, descending: bool, late: Option<u8>) -> Schedule {
+const fn schedule(restart: bool, descending: bool, old: Old) -> Schedule {
     Schedule {
         restart,
         descending,
-        late,
+        old,
     }
+}
+
+/// The fate of a state under each schedule that asks something of it.
+type Fates = [Option<Fate>; SCHEDULES.len()];
+
+thread_local! {
+    /// The model, the state and the fates that this thread asked for last.
+    static LAST_FATES: Cell<Option<(u64, u64, Fates)>> = const { Cell::new(None) };
 }
 
 impl Environment {
     fn converges(&self, world: &World) -> bool {
-        let mut fates = SCHEDULES.iter().filter_map(|s| self.fate(*s, world));
-        fates.all(|fate| fate.is_some())
+        self.fates(world).iter().all(|fate| *fate != Some(None))
+    }
+
+    /// What becomes of a state under each schedule. A world is asked for twice in a row: for the property
+    /// and to be measured.
+    fn fates(&self, world: &World) -> Fates {
+        LAST_FATES.with(|last| match last.get() {
+            Some((id, hash, fates)) if (id, hash) == (self.id, world.fingerprint) => fates,
+            _ => {
+                let fates = SCHEDULES.map(|schedule| self.fate(schedule, world));
+                last.set(Some((self.id, world.fingerprint, fates)));
+                fates
+            }
+        })
     }
 
     /// What becomes of a state under a schedule. `None` if the schedule asks nothing of it: those that
@@ -107,29 +140,27 @@ impl Environment {
             return None; // The same as with restarts, or nothing to hope for.
         }
         let calm = self.calm(world);
-        let Some(late) = schedule.late else {
-            return Some(self.walk(schedule, calm));
-        };
-        let mut calm = calm;
         let mut before = Length::default();
-        for _ in 1..late {
-            let (next, steps) = self.round(schedule, &calm);
-            before.rounds += 1;
-            before.steps += steps;
-            calm = next;
-        }
-        let rest = self.walk(schedule, self.with_late(&calm, world, schedule));
-        Some(rest.map(|rest| match rest.rounds {
-            0 => rest, // At work, and not disturbed.
-            _ => Length {
-                rounds: rest.rounds + before.rounds,
-                steps: rest.steps + before.steps,
-            },
-        }))
+        let rest = match schedule.old {
+            Old::Lost => self.walk(schedule, calm),
+            Old::InRound(round) => {
+                let mut calm = calm;
+                for _ in 1..round {
+                    let (next, steps) = self.round(schedule, &calm);
+                    before = before + Length { rounds: 1, steps };
+                    calm = next;
+                }
+                self.walk(schedule, self.with_old(&calm, world, schedule))
+            }
+            Old::Afterwards => self
+                .walk(schedule, calm)
+                .and_then(|(_, calm)| self.walk(schedule, self.with_old(calm, world, schedule))),
+        };
+        Some(rest.map(|(length, _)| before + length))
     }
 
     /// Goes on round by round, to a state whose fate is known, to one that was met before, or to the limit.
-    fn walk(&self, schedule: Schedule, start: Calm) -> Fate {
+    pub fn walk(&self, schedule: Schedule, start: Calm) -> Walk {
         let mut path: Vec<(crate::memo::Key, bool, u16)> = Vec::new();
         let mut calm = start;
         let mut fate = loop {
@@ -139,13 +170,16 @@ impl Environment {
             }
             if let Some(first) = path.iter().position(|(known, ..)| *known == key) {
                 let works = path[first..].iter().all(|(_, works, _)| *works);
-                break works.then(Length::default);
+                break works.then(|| (Length::default(), &*Box::leak(Box::new(calm))));
             }
             let works = self.is_at_work(&calm);
             if works && self.setting.election_alone {
                 // There is nothing after the election, so it does not last.
-                self.convergence.fates.insert(key, Some(Length::default()));
-                break Some(Length::default());
+                let end = &*Box::leak(Box::new(calm));
+                self.convergence
+                    .fates
+                    .insert(key, Some((Length::default(), end)));
+                break Some((Length::default(), end));
             }
             if path.len() == LIMIT {
                 break None;
@@ -155,12 +189,9 @@ impl Environment {
             calm = next;
         };
         for (key, works, steps) in path.into_iter().rev() {
-            fate = fate.map(|rest| match (rest.rounds, works) {
-                (0, true) => rest,
-                _ => Length {
-                    rounds: rest.rounds + 1,
-                    steps: rest.steps + steps,
-                },
+            fate = fate.map(|(rest, end)| match (rest.rounds, works) {
+                (0, true) => (rest, end),
+                _ => (rest + Length { rounds: 1, steps }, end),
             });
             self.convergence.fates.insert(key, fate);
         }
@@ -203,7 +234,7 @@ impl Environment {
         let Some(leader) = self.leads_in_peace(&calm) else {
             return true;
         };
-        let mut joins = SCHEDULES.iter().filter(|s| s.restart && s.late.is_none());
+        let mut joins = SCHEDULES.iter().filter(|s| s.restart && s.old == Old::Lost);
         joins.all(|schedule| {
             let known = &self.convergence.undisturbed;
             known.get(calm.key(*schedule), || {
@@ -212,10 +243,22 @@ impl Environment {
         })
     }
 
+    /// The first schedule under which a property of convergence falls in this state.
+    pub fn falls_under(&self, property: &str, world: &World) -> Option<Schedule> {
+        let calm = self.calm(world);
+        let falls = |schedule: &Schedule| match property {
+            CONVERGES => self.fate(*schedule, world) == Some(None),
+            _ => self
+                .leads_in_peace(&calm)
+                .is_some_and(|leader| !self.leads_on(leader, *schedule, calm.clone())),
+        };
+        SCHEDULES.into_iter().find(falls)
+    }
+
     /// Whether `leader` and nobody else leads until everybody is at work.
     fn leads_on(&self, leader: ServerId, schedule: Schedule, mut calm: Calm) -> bool {
         let fate = self.walk(schedule, calm.clone());
-        let rounds = fate.map_or(LIMIT, |length| length.rounds.into());
+        let rounds = fate.map_or(LIMIT, |(length, _)| length.rounds.into());
         (0..rounds).all(|_| {
             calm = self.round(schedule, &calm).0;
             let alone = calm.up().all(|(id, s)| s.is_leading() == (id == leader));
@@ -241,11 +284,8 @@ impl Environment {
 
     /// Notes how long a visited state takes under each schedule.
     pub fn measure(&self, world: &World, depth: usize) {
-        let fates: SmallVec<[(usize, Length); 4]> = SCHEDULES
-            .iter()
-            .enumerate()
-            .filter_map(|(i, s)| Some((i, self.fate(*s, world)??)))
-            .collect();
+        let fates = self.fates(world);
+        let hash = crate::engine::fingerprint(world);
         let mut found = self
             .convergence
             .found
@@ -254,14 +294,13 @@ impl Environment {
         if found.is_empty() {
             found.extend(SCHEDULES.iter().map(|schedule| Found::none(*schedule)));
         }
-        for (i, length) in fates {
-            let found = &mut found[i];
+        for (found, fate) in found.iter_mut().zip(fates) {
+            let Some(Some(length)) = fate else { continue };
             let rounds = usize::from(length.rounds);
             if found.histogram.len() <= rounds {
                 found.histogram.resize(rounds + 1, 0);
             }
             found.histogram[rounds] += 1;
-            let hash = crate::engine::fingerprint(world);
             let rank = |length, depth, hash| (length, std::cmp::Reverse((depth, hash)));
             if found.fingerprint == 0
                 || rank(length, depth, hash) > rank(found.worst, found.depth, found.fingerprint)

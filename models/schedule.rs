@@ -37,9 +37,20 @@ pub struct Schedule {
     pub restart: bool,
     /// Whether datagrams of one round arrive by descending id of their senders.
     pub descending: bool,
-    /// The round in which the datagrams arrive that were on their way when the faults ended;
-    /// `None` if they are lost.
-    pub late: Option<u8>,
+    /// What becomes of the datagrams that were on their way when the faults ended.
+    pub old: Old,
+}
+
+/// What becomes of the datagrams that were on their way when the faults ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Old {
+    /// They are lost. That some arrive before the schedule begins needs no schedule: it leads to another
+    /// state of the model.
+    Lost,
+    /// They arrive in this round, before those of the last round.
+    InRound(u8),
+    /// They arrive when everybody is at work again.
+    Afterwards,
 }
 
 /// The timers that run at a server, each with the rounds until it fires.
@@ -179,7 +190,7 @@ impl Environment {
     }
 
     /// The same with the datagrams that were on their way in front of those of this round.
-    pub fn with_late(&self, calm: &Calm, world: &World, schedule: Schedule) -> Calm {
+    pub fn with_old(&self, calm: &Calm, world: &World, schedule: Schedule) -> Calm {
         let mut calm = calm.clone();
         for (id, member) in world.ids().zip(&mut calm.members) {
             let mut inbox = Inbox::new();
