@@ -27,6 +27,13 @@ pub const DEFAULT: &[(&str, Bounds)] = &[
         },
     ),
     ("ensemble", Bounds::new(3, 1, 0, 0)),
+    (
+        "ensemble",
+        Bounds {
+            strays: 1,
+            ..Bounds::new(3, 0, 0, 0)
+        },
+    ),
     ("ensemble", Bounds::new(2, 1, 1, 1).with_pending_saves()),
 ];
 

@@ -266,18 +266,29 @@ impl Environment {
         })
     }
 
-    /// The leader, if everybody who is up serves in its epoch, they are a quorum, somebody is down, and
-    /// nobody has promised a later epoch.
+    /// The leader, if a quorum serves in its epoch, somebody is still to join, and nobody has promised a
+    /// later epoch. Who joins is down, or LOOKING and has not heard from anybody yet.
     fn leads_in_peace(&self, calm: &Calm) -> Option<ServerId> {
         let (leader, leads) = calm.up().find(|(_, state)| state.is_leading())?;
-        let up: ServerSet = calm.up().map(|(id, _)| id).collect();
         let epoch = leads.epoch()?;
-        let peace = up.is_quorum_of(&self.zab.config.voters)
-            && up.len() < calm.members.len()
+        let serves = |id: ServerId, state: &State<Writes>| {
+            state.serving() && state.leader(id) == Some(leader) && state.epoch() == Some(epoch)
+        };
+        let joins = |id: ServerId, state: &State<Writes>| match state.role() {
+            Role::Looking(election) => election.supporters == ServerSet::of(id),
+            Role::Following(_) | Role::Leading(_) => false,
+        };
+        let serving: ServerSet = calm
+            .up()
+            .filter(|(id, s)| serves(*id, s))
+            .map(|(id, _)| id)
+            .collect();
+        let peace = serving.is_quorum_of(&self.zab.config.voters)
+            && serving.len() < calm.members.len()
             && matches!(leads.role(), Role::Leading(leader) if leader.established())
-            && calm.up().all(|(id, s)| {
-                s.serving() && s.leader(id) == Some(leader) && s.epoch() == Some(epoch)
-            })
+            && calm
+                .up()
+                .all(|(id, state)| serves(id, state) || joins(id, state))
             && calm.servers().all(|(_, p)| p.disk.accepted_epoch <= epoch);
         peace.then_some(leader)
     }

@@ -20,7 +20,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::AnyWordSupports,
         model: "ensemble",
-        bounds: Bounds::new(3, 0, 0, 1),
+        bounds: Bounds::new(3, 0, 0, 0),
         invariant: "leader_undisturbed",
     }),
     published: None,

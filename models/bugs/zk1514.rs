@@ -19,7 +19,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::JoinInsistsOnRound,
         model: "ensemble",
-        bounds: Bounds::new(3, 0, 1, 0),
+        bounds: Bounds::new(3, 0, 0, 0),
         invariant: "converges",
     }),
     published: None,

@@ -41,6 +41,10 @@ pub enum Variant {
     StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
+    /// The runtime takes a save for durable although the disk has reported an error.
+    DiskErrorIgnored,
+    /// The disk of a server with a vote is replaced by an empty one.
+    VoterForgets,
     /// Of two votes with equal zxids the higher server id beats, whatever the epochs (ZOOKEEPER-1419).
     VotesCycle,
     /// A LOOKING server joins an established leader only in a round that is not below its own
