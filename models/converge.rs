@@ -133,7 +133,7 @@ impl Explored {
     }
 
     fn print_worst(&self) {
-        let Some(found) = self.found.iter().max_by_key(|found| found.worst) else {
+        let Some(found) = self.found.first() else {
             return;
         };
         let trace = self.outcome.path_to(&self.environment, found.fingerprint);
