@@ -26,6 +26,14 @@ pub const DEFAULT: &[(&str, Bounds)] = &[
             ..Bounds::new(3, 1, 1, 0)
         },
     ),
+    (
+        "zab",
+        Bounds {
+            observers: 1,
+            wipes: 1,
+            ..Bounds::new(3, 1, 0, 0)
+        },
+    ),
     ("ensemble", Bounds::new(3, 1, 0, 0)),
     (
         "ensemble",

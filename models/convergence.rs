@@ -335,3 +335,89 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Bounds;
+    use crate::engine::{self, End, Limits, Progress};
+    use crate::{catalogue, converge};
+    use keepright::zab::Variant;
+
+    const LIMITS: Limits = Limits {
+        threads: 2,
+        stop_at_first: true,
+        max_states: None,
+        max_time: None,
+    };
+
+    fn environment(model: &str, bounds: Bounds, variant: Variant) -> Environment {
+        let spec = catalogue::find(model).expect("a model of the catalogue");
+        converge::environment(spec, bounds, variant)
+    }
+
+    /// If one of these changes, the protocol, the schedule or the environment has: say why in the commit.
+    #[test]
+    fn every_state_comes_to_work_within_the_recorded_rounds() {
+        let recorded = [
+            ("zab", Bounds::new(3, 1, 1, 0), 26),
+            ("ensemble", Bounds::new(2, 1, 1, 0), 20),
+            ("ensemble", Bounds::new(2, 1, 0, 1).with_pending_saves(), 27),
+        ];
+        for (model, bounds, most) in recorded {
+            let environment = environment(model, bounds, Variant::Faithful);
+            let look = |world: &World, depth| environment.measure(world, depth);
+            let progress = Progress::default();
+            let outcome = engine::search_and_look(&environment, LIMITS, &progress, &look);
+            assert_eq!(outcome.end, End::Complete, "{model} {bounds}");
+            assert_eq!(environment.convergence.stuck.get(), None);
+            let found = environment
+                .convergence
+                .found
+                .lock()
+                .expect("no thread panics");
+            let rounds = found.iter().map(|found| found.worst.rounds).max();
+            assert_eq!(rounds, Some(most), "{model} {bounds}");
+            let all: usize = found[0].histogram.iter().sum();
+            assert_eq!(all, outcome.distinct, "every state is measured");
+            assert_eq!(
+                found[4].worst.rounds, 0,
+                "old datagrams disturb nobody at work"
+            );
+        }
+    }
+
+    #[test]
+    fn one_round_later_a_walk_is_one_round_shorter() {
+        let environment = environment("ensemble", Bounds::new(3, 0, 0, 0), Variant::Faithful);
+        let schedule = SCHEDULES[0];
+        let world = stateright::Model::init_states(&environment).remove(0);
+        let mut calm = environment.calm(&world);
+        let whole = environment
+            .walk(schedule, calm.clone())
+            .expect("it converges")
+            .0;
+        for gone in 0..whole.rounds {
+            assert!(!environment.is_at_work(&calm), "after {gone} rounds");
+            let left = environment
+                .walk(schedule, calm.clone())
+                .expect("it converges")
+                .0;
+            assert_eq!(left.rounds, whole.rounds - gone);
+            calm = environment.round(schedule, &calm).0;
+        }
+        assert!(environment.is_at_work(&calm));
+    }
+
+    #[test]
+    fn votes_that_cycle_never_come_to_an_end() {
+        let environment = environment("election", Bounds::new(3, 0, 0, 0), Variant::VotesCycle);
+        let worlds = stateright::Model::init_states(&environment);
+        let never = |world: &&World| !environment.converges(world);
+        assert_eq!(
+            worlds.iter().filter(never).count(),
+            1,
+            "only where the epochs differ"
+        );
+    }
+}

@@ -529,3 +529,42 @@ impl Run<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Bounds;
+    use crate::catalogue;
+    use keepright::zab::Storage;
+
+    #[test]
+    fn a_timer_fires_so_many_rounds_after_it_was_set() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Establish, Some(ESTABLISH));
+        timers.set(Timer::Peer(ServerId(LAST_ID)), Some(PEER));
+        let all = [
+            Timer::Establish,
+            Timer::Peer(ServerId(LAST_ID)),
+            Timer::Finalize,
+        ];
+        for round in 1..=10 {
+            timers.advance(&all);
+            assert_eq!(timers.get(Timer::Establish) == 1, round == 10);
+            assert_eq!(timers.get(Timer::Peer(ServerId(LAST_ID))) == 1, round >= 5);
+            assert_eq!(timers.get(Timer::Finalize), 0, "it does not run");
+        }
+        timers.set(Timer::Establish, None);
+        assert_eq!(timers.get(Timer::Establish), 0, "cancelled");
+    }
+
+    #[test]
+    fn a_step_that_leaves_its_server_without_a_timer_that_it_needs_is_noticed() {
+        let spec = catalogue::find("ensemble").expect("a model of the catalogue");
+        let environment = spec.faithful(Bounds::new(3, 0, 0, 0));
+        let mut step = environment.start(ServerId(1), &Storage::default());
+        assert_eq!(environment.convergence.stuck.get(), None);
+        step.timers.clear();
+        environment.check_timers(ServerId(1), None, &[], &step);
+        assert!(environment.convergence.stuck.get().is_some());
+    }
+}
