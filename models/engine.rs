@@ -128,6 +128,8 @@ struct Search<'a, M: Model> {
     progress: &'a Progress,
     limits: Limits,
     started: Instant,
+    /// Called with each state that is visited, and its depth.
+    look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
 /// How many states of a level are expanded before their successors are looked up: few enough for the
@@ -138,7 +140,22 @@ const SLAB: usize = 1 << 10;
 type Found<C> = (u64, u32, C);
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
+#[cfg(test)]
 pub fn search<M>(model: &M, limits: Limits, progress: &Progress) -> Outcome
+where
+    M: Expand + Sync,
+    M::State: Hash + Send + Sync,
+{
+    search_and_look(model, limits, progress, &|_, _| {})
+}
+
+/// The same, and calls `look` with each state that it visits and the depth of the state.
+pub fn search_and_look<M>(
+    model: &M,
+    limits: Limits,
+    progress: &Progress,
+    look: &(dyn Fn(&M::State, usize) + Sync),
+) -> Outcome
 where
     M: Expand + Sync,
     M::State: Hash + Send + Sync,
@@ -153,6 +170,7 @@ where
         progress,
         limits,
         started: Instant::now(),
+        look,
     };
     let mut visited = Visited::default();
     let mut level: Vec<M::State> = Vec::new();
@@ -260,6 +278,7 @@ where
             let (mut actions, mut found) = (Vec::new(), Vec::new());
             let mut generated = 0;
             for (place, state) in (first as u32..).zip(states) {
+                (self.look)(state, depth);
                 self.check(state, depth);
                 self.model.candidates(state, &mut actions, &mut found);
                 generated += found.len();
@@ -370,7 +389,16 @@ impl Outcome {
         M: Model,
         M::State: Hash,
     {
-        let mut hashes = vec![discovery.fingerprint];
+        self.path_to(model, discovery.fingerprint)
+    }
+
+    /// The steps to the visited state with this hash (see [`fingerprint`]).
+    pub fn path_to<M>(&self, model: &M, fingerprint_of_last: u64) -> Trace<M>
+    where
+        M: Model,
+        M::State: Hash,
+    {
+        let mut hashes = vec![fingerprint_of_last];
         while let Some(parent) = self
             .visited
             .parent(hashes[hashes.len() - 1])

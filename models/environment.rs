@@ -4,11 +4,13 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
+use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
+use crate::schedule;
 use crate::steps::{LocalStep, Step};
 use crate::successors::seen;
 use crate::symmetry::Renamings;
@@ -16,7 +18,8 @@ use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
-use keepright::zab::{Config, Elections, Role, State, Storage, Variant, Zab};
+use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, State, Storage};
+use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,6 +91,7 @@ pub struct Environment {
     pub envelopes: Interner<Envelope>,
     pub records: Interner<Record<u8>>,
     pub verdicts: Memo<Verdict>,
+    pub convergence: convergence::Tables,
 }
 
 impl Environment {
@@ -110,18 +114,24 @@ impl Environment {
             retain: 0,
             elections: setting.elections,
             variant,
+            heartbeat: schedule::HEARTBEAT,
+            finalize_wait: schedule::FINALIZE,
+            peer_timeout: schedule::PEER,
+            establish_timeout: schedule::ESTABLISH,
             ..Config::new(voters)
         });
         let invariants: Vec<_> = invariants::all()
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let (mut properties, witnesses) = properties(&invariants, witnesses);
+        let more = convergence::properties(ids);
         assert_eq!(
-            invariants.len(),
+            invariants.len() + more.len(),
             ids.len(),
             "an unknown invariant among {ids:?}"
         );
-        let (properties, witnesses) = properties(&invariants, witnesses);
+        properties.extend(more);
         let size = bounds.servers + bounds.observers;
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
@@ -146,10 +156,11 @@ impl Environment {
             envelopes: Interner::default(),
             records: Interner::default(),
             verdicts: Memo::default(),
+            convergence: convergence::Tables::default(),
         }
     }
 
-    fn size(&self) -> u8 {
+    pub fn size(&self) -> u8 {
         self.bounds.servers + self.bounds.observers
     }
 
@@ -180,8 +191,31 @@ impl Environment {
                 }
             }
         }
+        for stray in self.intern_envelopes(self.strays()) {
+            world.send(stray);
+        }
         world.fingerprint = Sums::of(&world, &self.renamings).seal(world.budget);
         world
+    }
+
+    /// Votes for nobody of the ensemble, in the first round: the last to the first server, and so on.
+    fn strays(&self) -> SmallVec<[Envelope; 8]> {
+        let stray = |i| {
+            let vote = Vote {
+                leader: ServerId(u8::MAX),
+                current_epoch: Epoch(0),
+                last_zxid: Zxid::ZERO,
+            };
+            let stance = Stance::Looking(vote);
+            Envelope {
+                src: ServerId(self.bounds.servers - i),
+                dst: ServerId(1 + i),
+                message: Message::Notification(Notification { round: 1, stance }),
+            }
+        };
+        (0..self.bounds.strays.min(self.bounds.servers / 2))
+            .map(stray)
+            .collect()
     }
 
     /// The step of the server that an action concerns, from its table if it was taken before.
@@ -214,13 +248,16 @@ impl Environment {
         })
     }
 
-    fn intern_process(&self, process: Process) -> Interned<Known> {
+    pub fn intern_process(&self, process: Process) -> Interned<Known> {
         let known = Known::from(process);
         self.processes
             .intern(known, |known| self.renamings.images(&known.process))
     }
 
-    fn intern_envelopes(&self, sent: SmallVec<[Envelope; 8]>) -> SmallVec<[Interned<Envelope>; 4]> {
+    pub fn intern_envelopes(
+        &self,
+        sent: SmallVec<[Envelope; 8]>,
+    ) -> SmallVec<[Interned<Envelope>; 4]> {
         let images = |envelope: &Envelope| self.renamings.images(envelope);
         sent.into_iter()
             .map(|envelope| self.envelopes.intern(envelope, images))
@@ -296,13 +333,15 @@ impl Environment {
     }
 }
 
-/// The first server has the latest epoch, the second the highest counter, the others nothing: only
-/// one that compares the epochs first will elect the first server.
+/// The first server has the latest epoch, the second the highest counter, the third the history of the
+/// first in an earlier epoch, and the others nothing: only one that compares the epochs first will elect the
+/// first server, and only one that compares ids last.
 fn unequal_disk(id: u8) -> Storage<Writes> {
     let mut disk = Storage::default();
     let (epoch, last) = match id {
         1 => (Epoch(2), 1),
         2 => (Epoch(1), 2),
+        3 => (Epoch(1), 1),
         _ => return disk,
     };
     disk.accepted_epoch = epoch;

@@ -267,7 +267,14 @@ impl Expand for Environment {
     }
 
     fn discovered(&self, properties: &[Property<Self>], open: u64, world: &World) -> u64 {
-        let _ = properties;
-        self.news(world) & open
+        let mut discovered = self.news(world) & open;
+        // After the invariants and the witnesses come properties that are more than a bit of a verdict.
+        let of_verdict = self.invariants.len() + self.witnesses.len();
+        for (number, property) in properties.iter().enumerate().skip(of_verdict) {
+            if open & (1 << number) != 0 && !(property.condition)(self, world) {
+                discovered |= 1 << number;
+            }
+        }
+        discovered
     }
 }

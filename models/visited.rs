@@ -40,7 +40,7 @@ fn shard_of(hash: u64) -> usize {
 
 /// Which of `owners` threads a hash belongs to.
 pub fn owner(hash: u64, owners: usize) -> usize {
-    shard_of(hash) * owners >> SHARD_BITS
+    (shard_of(hash) * owners) >> SHARD_BITS
 }
 
 impl Visited {
