@@ -57,6 +57,13 @@ const OF_ZAB: &[&str] = &[
     "initial_history",
     "epochs_ordered",
     "durable_before_said",
+    "initial_history_integrity",
+    "history_consistency",
+    "leader_completeness",
+    "acknowledged_is_held",
+    "commit_held",
+    "up_to_date",
+    "newcomer_told_everything",
 ];
 
 /// Every model, in the order in which `check` runs them.

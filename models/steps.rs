@@ -17,6 +17,7 @@ pub struct Step {
     pub process: Process,
     pub sent: SmallVec<[Envelope; 8]>,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 /// What a step does to one server, with all its parts interned. It depends on that server and the
@@ -26,6 +27,7 @@ pub struct LocalStep {
     pub after: Interned<Process>,
     pub sent: SmallVec<[Interned<Envelope>; 4]>,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 impl Environment {
@@ -54,8 +56,14 @@ impl Environment {
             },
             sent: SmallVec::new(),
             said_too_early: false,
+            left_behind: false,
         };
         self.carry_out(id, &mut step, out);
+        step.left_behind = {
+            let (before, after) = (process.state.as_ref()?, step.process.state.as_ref()?);
+            let sent: Vec<_> = step.sent.iter().map(|e| (e.dst, &e.message)).collect();
+            invariants::leaves_behind(&self.zab, before, after, &sent)
+        };
         Some(step)
     }
 
@@ -119,6 +127,7 @@ impl Environment {
             },
             sent: SmallVec::new(),
             said_too_early: false,
+            left_behind: false,
         };
         self.carry_out(id, &mut step, out);
         step
@@ -184,6 +193,7 @@ impl Environment {
                         process,
                         sent: SmallVec::new(),
                         said_too_early: false,
+                        left_behind: false,
                     }),
                 )
             }
