@@ -89,6 +89,39 @@ fn the_numbers_of_states_are_as_recorded() {
         (Bounds::new(3, 1, 1, 0), 6_604, 32),
         (Bounds::new(3, 1, 0, 1), 6_773, 33),
         (Bounds::new(3, 1, 0, 0).with_pending_saves(), 461, 30),
+        (
+            Bounds {
+                outages: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            48_238,
+            38,
+        ),
+        (
+            Bounds {
+                disk_errors: 1,
+                ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+            },
+            15_957,
+            49,
+        ),
+        (
+            Bounds {
+                cuts: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            1_525,
+            28,
+        ),
+        (
+            Bounds {
+                observers: 1,
+                wipes: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            15_811,
+            35,
+        ),
     ];
     for (bounds, distinct, depth) in recorded {
         let outcome = explore(&zab().faithful(bounds), 2);
@@ -197,6 +230,22 @@ fn every_invariant_has_a_mutant_or_a_bug() {
 }
 
 #[test]
+fn the_default_bounds_would_have_caught_every_mutant_and_every_bug() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let spec = catalogue::find(trial.model).expect("a trial names a model");
+        assert!(
+            spec.bounds
+                .iter()
+                .any(|bounds| bounds.covers(&trial.bounds)),
+            "{name}: no default bounds of {} cover {}",
+            trial.model,
+            trial.bounds
+        );
+    }
+}
+
+#[test]
 fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
     let mutant = mutants::ALL
         .iter()
@@ -235,4 +284,28 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
     let mut found: Vec<_> = outcome.discoveries.iter().map(|d| d.property).collect();
     found.sort();
     found
+}
+
+/// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue, and where
+/// that is quick against the models.
+#[test]
+fn the_record_is_of_the_default_bounds_and_its_small_counts_are_right() {
+    let record = include_str!("../spec/checked.txt");
+    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    for spec in catalogue::ALL {
+        for bounds in spec.bounds {
+            let row = rows.next().expect("a row for each of the default bounds");
+            let start = format!("{} | {bounds} | ", spec.setting.name);
+            let counts = row.strip_prefix(&start).unwrap_or_else(|| {
+                panic!("{row} is not of {start}: cargo run --release --bin check -- --record spec/checked.txt")
+            });
+            let distinct = counts.split(' ').next().and_then(|word| word.parse().ok());
+            if distinct.is_none_or(|distinct: usize| distinct < 100_000) {
+                let outcome = explore(&spec.faithful(*bounds), 2);
+                let found = format!("{} | {}", outcome.distinct, outcome.depth);
+                assert_eq!(found, counts, "{start}");
+            }
+        }
+    }
+    assert_eq!(rows.next(), None, "no row of other bounds");
 }

@@ -24,7 +24,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::ProposalTwice,
         model: "zab",
-        bounds: Bounds::new(2, 1, 0, 0),
+        bounds: Bounds::new(3, 1, 0, 0),
         invariant: "history_consistency",
     }),
     published: None,

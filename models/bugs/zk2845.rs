@@ -10,8 +10,8 @@
 //!
 //! The invariant, `history_consistency`: in one epoch every history is a prefix of the leader's.
 //!
-//! The bounds: a write that its leader has logged and nobody else, and two servers that both give up once,
-//! so that the other leads. Two crashes of three servers do as well; one timeout does not.
+//! The bounds: a write that its leader has logged and nobody else, and two servers that give up once
+//! each, so that the other leads. Two crashes do as well; one timeout does not.
 //!
 //! What keeps us from it: there is one history. Where it ends is what is reported. If a server did report less, it
 //! would get no further than the variant: a proposal names the zxid before it, and an Ack of what the leader
@@ -28,7 +28,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::MemoryKept,
         model: "zab",
-        bounds: Bounds::new(2, 1, 2, 0),
+        bounds: Bounds::new(3, 1, 2, 0),
         invariant: "history_consistency",
     }),
     published: Some(Published {

@@ -13,8 +13,7 @@
 //! leader moves on to a new epoch in place, its followers go on serving, and rightly so.
 //!
 //! The bounds: there must be something to deliver, so an epoch must begin with a transaction: a write,
-//! and one new term. A crash does instead of the timeout, but takes a third server. Without either the
-//! initial history is empty.
+//! and one new term. A crash does instead of the timeout. Without either the initial history is empty.
 //!
 //! What keeps us from it: there is one thread. `on_commit` moves the mark of what is committed and
 //! opens the server in the same step.
@@ -30,7 +29,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::ServeUndelivered,
         model: "zab",
-        bounds: Bounds::new(2, 1, 1, 0),
+        bounds: Bounds::new(3, 1, 1, 0),
         invariant: "up_to_date",
     }),
     published: Some(Published {

@@ -29,7 +29,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::AckBeforeEpoch,
         model: "zab",
-        bounds: Bounds::new(2, 1, 1, 0).with_pending_saves(),
+        bounds: Bounds::new(3, 1, 1, 0).with_pending_saves(),
         invariant: "acknowledged_is_held",
     }),
     published: Some(Published {

@@ -11,9 +11,8 @@
 //!
 //! The invariant, `history_consistency`: in one epoch every history is a prefix of the leader's.
 //!
-//! The bounds: a write that is pending at a server which changes its leader; both servers of an ensemble
-//! of two give up once, one to follow the other. One timeout does not suffice. A crash
-//! does, but it leads to a by-product: promises are said before they are durable here too, because they
+//! The bounds: a write that is pending at a server which changes its leader; two servers give up once each,
+//! one to follow the other. One timeout does not suffice. One with a crash does, but it leads to a by-product: promises are said before they are durable here too, because they
 //! stand in the same queue, and a server that forgets one lets an epoch have two leaders.
 //!
 //! What keeps us from it: the queue is part of the state (`pending`), and nothing of it is forgotten with a
@@ -30,7 +29,7 @@ pub const BUG: Bug = Bug {
     fate: Fate::Found(Trial {
         variant: Variant::QueueKept,
         model: "zab",
-        bounds: Bounds::new(2, 1, 2, 0).with_pending_saves(),
+        bounds: Bounds::new(3, 1, 2, 0).with_pending_saves(),
         invariant: "history_consistency",
     }),
     published: Some(Published {

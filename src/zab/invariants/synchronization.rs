@@ -134,11 +134,13 @@ pub fn leader_completeness<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     })
 }
 
-/// What a leader counts as acknowledged is on the disk of the server that acknowledged it, with the
-/// epoch, until that server promises a later one.
+/// What a leader counts as acknowledged is on the disk of the voter that acknowledged it, with the
+/// epoch, until that server promises a later one. (The disk of an observer may be replaced.)
 pub fn acknowledged_is_held<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
+    let votes = |peer| e.zab.config.voters.contains(peer);
     e.terms().all(|(_, _, term)| {
-        term.acked.iter().all(|(peer, zxid)| {
+        let acked = term.acked.iter().filter(|(peer, _)| votes(**peer));
+        acked.into_iter().all(|(peer, zxid)| {
             e.servers.iter().filter(|s| s.id == *peer).all(|s| {
                 let moved_on = s.disk.accepted_epoch > term.epoch;
                 let holds = s.disk.history.covers(*zxid) || moved_on;
