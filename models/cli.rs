@@ -3,7 +3,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::Limits;
-use crate::{bugs, explore, mutants, record, report, run};
+use crate::{bugs, converge, explore, mutants, record, report, run};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +67,16 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// From every state, with faults off and a fair schedule: back to work, and in how many rounds
+    Converge {
+        /// The model: election, zab or ensemble; all of them if none is given
+        model: Option<String>,
+        /// Print the way to the worst state, and what the schedule does from there
+        #[arg(long)]
+        worst: bool,
+        #[command(flatten)]
+        bounds: Option<Bounds>,
+    },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
     Bugs {
         /// Only the bug with this name, with its counterexample step by step
@@ -116,7 +126,7 @@ impl Cli {
                 if let (Some(file), Some(runs)) = (&self.record, &runs) {
                     record::write(file, runs)?;
                 }
-                Ok(runs.is_some())
+                Ok(runs.is_some() && converge::run_all(&converge::runs(None), false, limits))
             }
             Some(Command::Run {
                 model: None,
@@ -140,6 +150,14 @@ impl Cli {
                 print!("{}", report::list());
                 Ok(true)
             }
+            Some(Command::Converge {
+                model,
+                worst,
+                bounds,
+            }) => {
+                let runs = runs_to_converge(model.as_deref(), bounds)?;
+                Ok(converge::run_all(&runs, worst, limits))
+            }
             Some(Command::Mutants { name, smallest }) => {
                 run::run_mutants(name.as_deref(), smallest, limits)
             }
@@ -156,6 +174,23 @@ impl Cli {
                 explore::serve(environment, port)?;
                 Ok(true)
             }
+        }
+    }
+}
+
+fn runs_to_converge(
+    model: Option<&str>,
+    bounds: Option<Bounds>,
+) -> Result<Vec<(&'static Spec, Bounds)>, String> {
+    match (model, bounds) {
+        (None, Some(_)) => Err(format!(
+            "bounds need a model: check converge MODEL ...; {}",
+            known_models()
+        )),
+        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds)]),
+        (model, None) => {
+            model.map(find).transpose()?;
+            Ok(converge::runs(model))
         }
     }
 }

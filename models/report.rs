@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-fn table_of(header: &[&str]) -> Table {
+pub fn table_of(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -25,7 +25,7 @@ fn table_of(header: &[&str]) -> Table {
     table
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -48,7 +48,7 @@ fn rate(states: usize, elapsed: Duration) -> String {
     grouped((states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize)
 }
 
-fn seconds(elapsed: Duration) -> String {
+pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
 }
 

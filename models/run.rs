@@ -3,9 +3,11 @@
 use crate::bounds::Bounds;
 use crate::bugs::{self, Fate};
 use crate::catalogue::Spec;
-use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
+use crate::convergence;
+use crate::engine::{self, Discovery, End, Limits, Outcome, Progress, Trace};
 use crate::environment::Environment;
 use crate::trial::Trial;
+use crate::world::World;
 use crate::{explain, mutants, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -52,7 +54,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<R
     for (spec, bounds) in runs {
         let environment = spec.faithful(*bounds);
         let title = format!("{} {bounds}", spec.setting.name);
-        let outcome = explore(&title, &environment, limits);
+        let outcome = explore(&title, &environment, limits, &|_, _| {});
         let run = Run {
             spec,
             bounds: *bounds,
@@ -151,7 +153,7 @@ pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bo
     let mut passed = 0;
     for place in &places {
         let title = format!("faithful in {}", place.place());
-        let outcome = explore(&title, &place.faithful(), limits);
+        let outcome = explore(&title, &place.faithful(), limits, &|_, _| {});
         if outcome.end == End::Complete {
             passed += 1;
         } else {
@@ -201,9 +203,14 @@ fn are_smallest<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>, limits: 
 fn try_out(name: &str, trial: &Trial, limits: Limits, steps: bool) -> Outcome {
     let environment = trial.environment();
     let title = format!("{name} in {}", trial.place());
-    let outcome = explore(&title, &environment, limits);
+    let outcome = explore(&title, &environment, limits, &|_, _| {});
     if steps && let Some(discovery) = outcome.discoveries.first() {
         print_steps(&environment, &outcome, discovery);
+        if convergence::IDS.contains(&discovery.property) {
+            let trace = outcome.path(&environment, discovery);
+            let last = trace.steps.last().map_or(&trace.init, |step| &step.state);
+            print!("{}", environment.aftermath(last, discovery.property));
+        }
     }
     outcome
 }
@@ -212,8 +219,14 @@ fn distinct(names: &[&str]) -> usize {
     names.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// Explores one model with a live line on the terminal. Control-C ends it early.
-fn explore(title: &str, environment: &Environment, limits: Limits) -> Outcome {
+/// Explores one model with a live line on the terminal, and lets `look` see each state with its
+/// depth. Control-C ends it early.
+pub fn explore(
+    title: &str,
+    environment: &Environment,
+    limits: Limits,
+    look: &(dyn Fn(&World, usize) + Sync),
+) -> Outcome {
     let progress = Arc::new(Progress::default());
     stop_on_interrupt(&progress);
     let bar = ProgressBar::new_spinner();
@@ -223,7 +236,7 @@ fn explore(title: &str, environment: &Environment, limits: Limits) -> Outcome {
     let started = Instant::now();
     let mut last_line = Instant::now();
     let outcome = engine::with_reports(
-        || engine::search(environment, limits, &progress),
+        || engine::search_and_look(environment, limits, &progress, look),
         || {
             let line = report::progress_line(title, &progress, started.elapsed());
             if std::io::stderr().is_terminal() {
@@ -268,7 +281,7 @@ fn stop_current() {
 
 static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-fn interrupted() -> bool {
+pub fn interrupted() -> bool {
     INTERRUPTED.load(Relaxed)
 }
 
@@ -279,22 +292,28 @@ fn print_counterexample(run: &Run) {
 }
 
 /// A counterexample as a numbered list, and where the explorer shows it.
-fn print_steps(environment: &Environment, outcome: &Outcome, discovery: &Discovery) {
+pub fn print_steps(environment: &Environment, outcome: &Outcome, discovery: &Discovery) {
     let trace = outcome.path(environment, discovery);
-    println!(
-        "\n{} falls in {} steps:\n",
+    let title = format!(
+        "{} falls in {} steps",
         discovery.property,
         trace.steps.len()
     );
+    print_trace(environment, &title, &trace);
+    let command = report::explore_command(environment);
+    println!(
+        "\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{}\n",
+        trace.address()
+    );
+}
+
+/// A way through the states, as a numbered list.
+pub fn print_trace(environment: &Environment, title: &str, trace: &Trace<Environment>) {
+    println!("\n{title}:\n");
     let mut last = &trace.init;
     for (number, step) in trace.steps.iter().enumerate() {
         println!("{}. {}", number + 1, explain::sentence(&step.action));
         print!("{}", explain::outcome(environment, last, &step.state));
         last = &step.state;
     }
-    let command = report::explore_command(environment);
-    println!(
-        "\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{}\n",
-        trace.address()
-    );
 }

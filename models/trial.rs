@@ -2,6 +2,8 @@
 
 use crate::bounds::Bounds;
 use crate::catalogue;
+use crate::converge;
+use crate::convergence;
 use crate::environment::Environment;
 use keepright::zab::Variant;
 
@@ -40,9 +42,13 @@ impl Trial {
         )
     }
 
-    /// The model of the protocol as it should be, within the same bounds and with every invariant.
+    /// The model of the protocol as it should be, within the same bounds and with every invariant, or
+    /// asked for convergence if the variant is.
     pub fn faithful(&self) -> Environment {
         let spec = catalogue::find(self.model).expect("a trial names a model of the catalogue");
+        if convergence::IDS.contains(&self.invariant) {
+            return converge::environment(spec, self.bounds, Variant::Faithful);
+        }
         spec.faithful(self.bounds)
     }
 }

@@ -7,8 +7,12 @@
 mod paper1;
 mod paper2;
 mod paper3;
+mod zk0975;
+mod zk1419;
+mod zk1514;
 mod zk2845;
 mod zk3023;
+mod zk3769;
 mod zk3911;
 mod zk4394;
 mod zk4643;
@@ -49,8 +53,12 @@ pub struct Published {
 
 /// Every bug, by its number; the flaws in the text of the paper last.
 pub const ALL: &[Bug] = &[
+    zk0975::BUG,
+    zk1419::BUG,
+    zk1514::BUG,
     zk2845::BUG,
     zk3023::BUG,
+    zk3769::BUG,
     zk3911::BUG,
     zk4394::BUG,
     zk4643::BUG,
