@@ -58,7 +58,7 @@ impl Environment {
         fired: &[Timer],
         handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<Step> {
-        let (step, has_effect) = self.handle(id, process, handler)?;
+        let (mut step, has_effect) = self.handle(id, process, handler)?;
         self.check_timers(id, process.state.as_ref(), fired, &step);
         step.left_behind = {
             let (before, after) = (process.state.as_ref()?, step.process.state.as_ref()?);
