@@ -264,6 +264,7 @@ impl Environment {
             after: self.intern_process(step.process),
             sent: self.intern_envelopes(step.sent),
             said_too_early: step.said_too_early,
+            left_behind: step.left_behind,
         }
     }
 
@@ -273,13 +274,7 @@ impl Environment {
         let LocalStep { server, after, .. } = *step;
         let before = world.server(server);
         next.servers[usize::from(server.0) - 1] = after;
-        self.write_record(
-            &mut next,
-            server,
-            before.get(),
-            after.get(),
-            step.said_too_early,
-        );
+        self.write_record(&mut next, server, before.get(), step);
         if after != before {
             self.drop_obsolete(&mut next, server);
         }
@@ -293,23 +288,21 @@ impl Environment {
         next
     }
 
-    fn write_record(
-        &self,
-        next: &mut World,
-        server: ServerId,
-        before: &Process,
-        after: &Process,
-        said_too_early: bool,
-    ) {
-        let Some(state) = &after.state else { return };
+    fn write_record(&self, next: &mut World, server: ServerId, before: &Process, step: &LocalStep) {
+        let Some(state) = &step.after.state else {
+            return;
+        };
         let old = before.state.as_ref();
         let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
-        let news = said_too_early
+        let news = step.said_too_early
+            || step.left_behind
             || old.map(State::committed) != Some(state.committed())
+            || old.map(State::serving) != Some(state.serving())
             || (state.is_leading() && old.map(said) != Some(said(state)));
         if news {
             let mut record = next.record.get().clone();
-            record.said_too_early |= said_too_early;
+            record.said_too_early |= step.said_too_early;
+            record.left_behind |= step.left_behind;
             let others = |id| next.server(id).get().state.as_ref();
             record.observe(server, old, state, others);
             if record != *next.record {
