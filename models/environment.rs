@@ -280,6 +280,7 @@ impl Environment {
             sent,
             view_changes,
             said_too_early: step.said_too_early,
+            left_behind: step.left_behind,
         }
     }
 

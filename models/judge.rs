@@ -100,7 +100,7 @@ thread_local! {
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
 /// number of the invariant is part of its type.
-const MOST: usize = 24;
+const MOST: usize = 32;
 
 /// The invariants as properties, then their witnesses; and for each of these the place of an invariant
 /// that it belongs to.
@@ -117,10 +117,10 @@ pub fn properties(
     macro_rules! conditions {
         ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
     }
-    let holds: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
-    let witness: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+    let holds: [fn(&Environment, &World) -> bool; MOST] = conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
+            28 29 30 31);
+    let witness: [fn(&Environment, &World) -> bool; MOST] = conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
+            28 29 30 31);
     let always = invariants
         .iter()
         .enumerate()

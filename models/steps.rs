@@ -22,6 +22,7 @@ pub struct Step {
     /// alone: there a timer may fire at any time. A fair schedule follows them.
     pub timers: SmallVec<[(Timer, Option<Duration>); 4]>,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 /// What a step does to one server, with all its parts interned. It depends on that server and the
@@ -33,6 +34,7 @@ pub struct LocalStep {
     /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
     pub view_changes: bool,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 impl Step {
@@ -43,6 +45,7 @@ impl Step {
             sent: SmallVec::new(),
             timers: SmallVec::new(),
             said_too_early: false,
+            left_behind: false,
         }
     }
 }
@@ -57,8 +60,13 @@ impl Environment {
         fired: &[Timer],
         handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<Step> {
-        let (step, has_effect) = self.handle(id, process, handler)?;
+        let (mut step, has_effect) = self.handle(id, process, handler)?;
         self.check_timers(id, process.state.as_ref(), fired, &step);
+        step.left_behind = {
+            let (before, after) = (process.state.as_ref()?, step.process.state.as_ref()?);
+            let sent: Vec<_> = step.sent.iter().map(|e| (e.dst, &e.message)).collect();
+            invariants::leaves_behind(&self.zab, before, after, &sent)
+        };
         has_effect.then_some(step)
     }
 

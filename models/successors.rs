@@ -158,6 +158,7 @@ impl Environment {
             server,
             after,
             said_too_early,
+            left_behind,
             ..
         } = *step;
         let Some(state) = &after.get().state else {
@@ -166,6 +167,8 @@ impl Environment {
         let old = world.server(server).get().state.as_ref();
         let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
         let news = said_too_early
+            || left_behind
+            || old.map(State::serving) != Some(state.serving())
             || old.map(State::committed) != Some(state.committed())
             || (state.is_leading() && old.map(said) != Some(said(state)));
         if !news {
@@ -173,6 +176,7 @@ impl Environment {
         }
         let mut record = world.record.get().clone();
         record.said_too_early |= said_too_early;
+        record.left_behind |= left_behind;
         let others = |id| match id == server {
             true => Some(state),
             false => world.server(id).get().state.as_ref(),

@@ -10,6 +10,7 @@ use crate::trial::Trial;
 use crate::{bugs, mutants};
 use keepright::zab::Variant;
 use stateright::{Checker, HasDiscoveries, Model};
+use std::collections::BTreeSet;
 
 fn limits(threads: usize) -> Limits {
     Limits {
@@ -120,7 +121,7 @@ fn the_numbers_of_states_are_as_recorded() {
                 wipes: 1,
                 ..Bounds::new(3, 1, 0, 0)
             },
-            15_811,
+            15_375,
             35,
         ),
     ];
@@ -200,6 +201,7 @@ fn heartbeats_reach_no_state_that_is_not_reached_without() {
 #[test]
 fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not() {
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let mut places = BTreeSet::new();
     for (name, trial) in mutants.chain(bugs::found()) {
         let caught = explore(&trial.environment(), 2);
         assert_eq!(
@@ -208,6 +210,9 @@ fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not
             "{name} survives {}",
             trial.invariant
         );
+        if !places.insert(trial.place()) {
+            continue; // Explored before.
+        }
         let faithful = explore(&trial.faithful(), 2);
         let Trial { model, bounds, .. } = trial;
         assert_eq!(faithful.end, End::Complete, "{model} {bounds}");
@@ -215,10 +220,12 @@ fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not
 }
 
 #[test]
-fn every_invariant_has_a_mutant() {
+fn every_invariant_has_a_mutant_or_a_bug() {
     for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants()) {
+        let mutants = mutants::ALL.iter().map(|m| &m.trial);
+        let mut trials = mutants.chain(bugs::found().map(|(_, trial)| trial));
         assert!(
-            mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
+            trials.any(|trial| trial.invariant == invariant),
             "none for {invariant}"
         );
     }

@@ -4,11 +4,21 @@
 //! variant changes, which invariant must fall, and the smallest bounds that show it. What it must
 //! never do: count a by-product as the find. The invariant is the one that the bug is about.
 
+mod paper1;
+mod paper2;
+mod paper3;
 mod zk0975;
 mod zk1419;
 mod zk1514;
+mod zk2845;
+mod zk3023;
 mod zk3769;
+mod zk3911;
+mod zk4394;
 mod zk4643;
+mod zk4646;
+mod zk4685;
+mod zk4712;
 
 use crate::trial::Trial;
 
@@ -41,13 +51,23 @@ pub struct Published {
     pub seconds: Option<u32>,
 }
 
-/// Every bug, by its number.
+/// Every bug, by its number; the flaws in the text of the paper last.
 pub const ALL: &[Bug] = &[
     zk0975::BUG,
     zk1419::BUG,
     zk1514::BUG,
+    zk2845::BUG,
+    zk3023::BUG,
     zk3769::BUG,
+    zk3911::BUG,
+    zk4394::BUG,
     zk4643::BUG,
+    zk4646::BUG,
+    zk4685::BUG,
+    zk4712::BUG,
+    paper1::BUG,
+    paper2::BUG,
+    paper3::BUG,
 ];
 
 /// The bugs that a variant brings back, each with where it is caught.

@@ -192,14 +192,19 @@ impl<P: Payload> Zab<P> {
         epoch: Epoch,
         o: &mut Out<P>,
     ) {
-        if !s.pending.is_empty() && self.config.variant != Variant::PromiseBeforeSaved {
+        let waits = !matches!(
+            self.config.variant,
+            Variant::PromiseBeforeSaved | Variant::QueueKept
+        );
+        if waits && !s.pending.is_empty() {
             return;
         }
+        let recency = self.stands_at(s);
         let Recency {
             current_epoch,
             last_zxid,
-        } = s.recency();
-        let newer = (s.recency() > follower.leader_has).then(|| {
+        } = recency;
+        let newer = (recency > follower.leader_has).then(|| {
             let history = &s.storage.history;
             match history.difference(follower.leader_has.last_zxid, last_zxid) {
                 // The leader has parts that this history lacks: it gets everything.
