@@ -4,7 +4,16 @@
 //! variant changes, which invariant must fall, and the smallest bounds that show it. What it must
 //! never do: count a by-product as the find. The invariant is the one that the bug is about.
 
+mod zk1154;
+mod zk1264;
+mod zk1291;
+mod zk1319;
+mod zk3104;
+mod zk335;
+mod zk3642;
 mod zk4643;
+mod zk4925;
+mod zk790;
 
 use crate::trial::Trial;
 
@@ -38,7 +47,18 @@ pub struct Published {
 }
 
 /// Every bug, by its number.
-pub const ALL: &[Bug] = &[zk4643::BUG];
+pub const ALL: &[Bug] = &[
+    zk335::BUG,
+    zk790::BUG,
+    zk1154::BUG,
+    zk1264::BUG,
+    zk1291::BUG,
+    zk1319::BUG,
+    zk3104::BUG,
+    zk3642::BUG,
+    zk4643::BUG,
+    zk4925::BUG,
+];
 
 /// The bugs that a variant brings back, each with where it is caught.
 pub fn found() -> impl Iterator<Item = (&'static str, &'static Trial)> {

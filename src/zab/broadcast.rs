@@ -165,7 +165,10 @@ impl<P: Payload> Zab<P> {
             return; // Of an earlier term.
         };
         // What lies before the start of this history is in its snapshot, so it is known as well.
-        let known_here = s.storage.history.covers(zxid) || self.config.variant == Variant::NoTrunc;
+        let history = &s.storage.history;
+        let known_here = history.covers(zxid)
+            || self.holds(history, zxid)
+            || self.config.variant == Variant::NoTrunc;
         if ours != epoch || !known_here {
             return; // Of an earlier term, or not a word of this protocol.
         }
@@ -289,6 +292,9 @@ impl<P: Payload> Zab<P> {
         if committed > s.committed || !s.serving() {
             let s = s.to_mut();
             s.committed = s.committed.max(committed);
+            if self.config.variant == Variant::CurrentAtUpToDate && !s.serving() {
+                self.save(s, o);
+            }
             self.begin_serving(s, o);
         }
     }

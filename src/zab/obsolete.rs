@@ -102,6 +102,8 @@ impl Variant {
                 | Self::CurrentWithoutAccepted
                 | Self::FollowerCounts
                 | Self::GapAccepted
+                | Self::EpochsFromLog
+                | Self::LeaderPromisesNothing
         )
     }
 }

@@ -41,4 +41,23 @@ pub enum Variant {
     StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
+
+    /// After a restart both epochs are that of the last transaction in the log.
+    EpochsFromLog,
+    /// A prospective leader takes its epoch for the current one as soon as it proposes it.
+    CurrentWhenProposed,
+    /// The leader takes every zxid within the range of its log for one that it holds.
+    DiffWithinRange,
+    /// The follower acknowledges NEWLEADER at once and makes the current epoch durable at UPTODATE.
+    CurrentAtUpToDate,
+    /// The leader does not promise its own epoch.
+    LeaderPromisesNothing,
+    /// The leader takes the transactions that it has kept for all that there are.
+    DiffForSnap,
+    /// The content of a snapshot becomes durable after its zxid and the new current epoch.
+    NewLeaderBeforeSnap,
+    /// The content of a snapshot becomes durable after its zxid.
+    SnapInParts,
+    /// What synchronization brought to a server is missing where it synchronizes others as a leader.
+    DiffWithHole,
 }
