@@ -59,11 +59,17 @@ enum Command {
     Mutants {
         /// Only the mutant with this name, with its counterexample step by step
         name: Option<String>,
+        /// Explore the next smaller bounds too: nothing must be found there
+        #[arg(long)]
+        smallest: bool,
     },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
     Bugs {
         /// Only the bug with this name, with its counterexample step by step
         name: Option<String>,
+        /// Explore the next smaller bounds too: nothing must be found there
+        #[arg(long)]
+        smallest: bool,
     },
     /// Open the stateright explorer on a model
     Explore {
@@ -121,8 +127,12 @@ impl Cli {
                 print!("{}", report::list());
                 Ok(true)
             }
-            Some(Command::Mutants { name }) => run::run_mutants(name.as_deref(), limits),
-            Some(Command::Bugs { name }) => run::run_bugs(name.as_deref(), limits),
+            Some(Command::Mutants { name, smallest }) => {
+                run::run_mutants(name.as_deref(), smallest, limits)
+            }
+            Some(Command::Bugs { name, smallest }) => {
+                run::run_bugs(name.as_deref(), smallest, limits)
+            }
             Some(Command::Explore {
                 model,
                 port,

@@ -10,6 +10,7 @@ mod engine;
 mod environment;
 mod explain;
 mod explore;
+mod faults;
 mod intern;
 mod judge;
 mod memo;

@@ -77,14 +77,14 @@ pub const ALL: &[Mutant] = &[
         "ack_before_saved",
         Variant::AckBeforeSaved,
         "zab",
-        Bounds::new(3, 1, 0, 0).with_pending_saves(),
+        Bounds::new(3, 0, 0, 0).with_pending_saves(),
         "durable_before_said",
     ),
     mutant(
         "ack_before_saved",
         Variant::AckBeforeSaved,
         "zab",
-        Bounds::new(3, 1, 1, 1).with_pending_saves(),
+        Bounds::new(3, 1, 0, 0).with_pending_saves(),
         "committed_survives",
     ),
     mutant(
@@ -126,7 +126,7 @@ pub const ALL: &[Mutant] = &[
         "keep_own_history",
         Variant::KeepOwnHistory,
         "zab",
-        Bounds::new(3, 2, 1, 0),
+        Bounds::new(3, 1, 1, 0),
         "committed_survives",
     ),
     mutant(
@@ -177,5 +177,35 @@ pub const ALL: &[Mutant] = &[
         "zab",
         Bounds::new(3, 0, 0, 0),
         "epochs_ordered",
+    ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+        },
+        "committed_survives",
+    ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 0, 0, 0).with_pending_saves()
+        },
+        "durable_before_said",
+    ),
+    mutant(
+        "voter_forgets",
+        Variant::VoterForgets,
+        "zab",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 0, 0)
+        },
+        "committed_survives",
     ),
 ];

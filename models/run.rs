@@ -77,7 +77,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
-pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
+pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
     let chosen: Vec<_> = mutants::ALL
         .iter()
         .filter(|m| name.is_none_or(|name| m.name == name))
@@ -108,12 +108,13 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
         rows.len(),
         distinct(&names)
     );
-    Ok(caught == rows.len())
+    let trials = rows.iter().map(|(mutant, _)| (mutant.name, &mutant.trial));
+    Ok(caught == rows.len() && (!smallest || are_smallest(trials, limits)))
 }
 
 /// Explores the bugs of the past, prints which invariant caught each, and explores the protocol as it
 /// should be within the same bounds. `Ok(true)` if all were caught and the protocol passes.
-pub fn run_bugs(name: Option<&str>, limits: Limits) -> Result<bool, String> {
+pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
     let chosen: Vec<_> = bugs::ALL
         .iter()
         .filter(|bug| name.is_none_or(|name| bug.name == name))
@@ -167,7 +168,33 @@ pub fn run_bugs(name: Option<&str>, limits: Limits) -> Result<bool, String> {
         "The protocol as it should be passes {passed} of {} bounds in which they were found",
         places.len()
     );
-    Ok(caught == tried && passed == places.len())
+    let trials = rows
+        .iter()
+        .filter_map(|(bug, _)| Some((bug.name, bug.trial()?)));
+    let smallest = !smallest || are_smallest(trials, limits);
+    Ok(caught == tried && passed == places.len() && smallest)
+}
+
+/// Whether nothing is found within the next smaller bounds of each trial. Says where something is.
+fn are_smallest<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>, limits: Limits) -> bool {
+    let mut explored = 0;
+    let mut too_large = 0;
+    for (name, trial) in trials {
+        for smaller in trial.smaller() {
+            let outcome = try_out(name, &smaller, limits, false);
+            explored += 1;
+            if outcome.end != End::Complete {
+                too_large += 1;
+                let invariant = trial.invariant;
+                println!("{name}: {invariant} falls in {} as well", smaller.place());
+            }
+            if interrupted() {
+                return false;
+            }
+        }
+    }
+    println!("{explored} smaller bounds explored: {too_large} of them would do");
+    too_large == 0
 }
 
 /// Explores a broken variant, and prints its counterexample if that is wanted.

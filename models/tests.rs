@@ -88,6 +88,39 @@ fn the_numbers_of_states_are_as_recorded() {
         (Bounds::new(3, 1, 1, 0), 6_604, 32),
         (Bounds::new(3, 1, 0, 1), 6_773, 33),
         (Bounds::new(3, 1, 0, 0).with_pending_saves(), 461, 30),
+        (
+            Bounds {
+                outages: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            48_238,
+            38,
+        ),
+        (
+            Bounds {
+                disk_errors: 1,
+                ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+            },
+            15_957,
+            49,
+        ),
+        (
+            Bounds {
+                cuts: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            1_525,
+            28,
+        ),
+        (
+            Bounds {
+                observers: 1,
+                wipes: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            15_811,
+            35,
+        ),
     ];
     for (bounds, distinct, depth) in recorded {
         let outcome = explore(&zab().faithful(bounds), 2);
@@ -185,6 +218,22 @@ fn every_invariant_has_a_mutant() {
         assert!(
             mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
             "none for {invariant}"
+        );
+    }
+}
+
+#[test]
+fn the_default_bounds_would_have_caught_every_mutant_and_every_bug() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let spec = catalogue::find(trial.model).expect("a trial names a model");
+        assert!(
+            spec.bounds
+                .iter()
+                .any(|bounds| bounds.covers(&trial.bounds)),
+            "{name}: no default bounds of {} cover {}",
+            trial.model,
+            trial.bounds
         );
     }
 }

@@ -22,6 +22,12 @@ impl Trial {
         format!("{} {}", self.model, self.bounds)
     }
 
+    /// The same within the next smaller bounds: there nothing must be found.
+    pub fn smaller(&self) -> impl Iterator<Item = Self> {
+        let with = |bounds| Self { bounds, ..*self };
+        self.bounds.smaller().into_iter().map(with)
+    }
+
     /// The model of this variant, which checks the one invariant that must fall.
     pub fn environment(&self) -> Environment {
         let spec = catalogue::find(self.model).expect("a trial names a model of the catalogue");

@@ -62,8 +62,15 @@ pub const ALL: &[Bug] = &[
 
 /// The bugs that a variant brings back, each with where it is caught.
 pub fn found() -> impl Iterator<Item = (&'static str, &'static Trial)> {
-    ALL.iter().filter_map(|bug| match &bug.fate {
-        Fate::Found(trial) => Some((bug.name, trial)),
-        Fate::CannotHappen(_) => None,
-    })
+    ALL.iter().filter_map(|bug| Some((bug.name, bug.trial()?)))
+}
+
+impl Bug {
+    /// Where it is caught, unless it cannot happen.
+    pub fn trial(&self) -> Option<&Trial> {
+        match &self.fate {
+            Fate::Found(trial) => Some(trial),
+            Fate::CannotHappen(_) => None,
+        }
+    }
 }
