@@ -8,12 +8,17 @@ mod zk1154;
 mod zk1264;
 mod zk1291;
 mod zk1319;
+mod zk1549;
+mod zk1653;
 mod zk3104;
 mod zk335;
 mod zk3642;
 mod zk4643;
+mod zk4785;
+mod zk4882;
 mod zk4925;
 mod zk790;
+mod zk962;
 
 use crate::trial::Trial;
 
@@ -34,7 +39,6 @@ pub enum Fate {
     /// The variant that brings it back is caught.
     Found(Trial),
     /// No decision of this design could bring it back; why.
-    #[allow(dead_code)] // Until the first one of that kind.
     CannotHappen(&'static str),
 }
 
@@ -50,13 +54,18 @@ pub struct Published {
 pub const ALL: &[Bug] = &[
     zk335::BUG,
     zk790::BUG,
+    zk962::BUG,
     zk1154::BUG,
     zk1264::BUG,
     zk1291::BUG,
     zk1319::BUG,
+    zk1549::BUG,
+    zk1653::BUG,
     zk3104::BUG,
     zk3642::BUG,
     zk4643::BUG,
+    zk4785::BUG,
+    zk4882::BUG,
     zk4925::BUG,
 ];
 

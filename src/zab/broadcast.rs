@@ -130,12 +130,12 @@ impl<P: Payload> Zab<P> {
 
     /// Learner: says that everything up to here is durable, if it is, in this epoch.
     pub(super) fn acknowledge(&self, s: &State<P>, leader: ServerId, epoch: Epoch, o: &mut Out<P>) {
-        let zxid = if self.config.variant == Variant::AckBeforeSaved {
-            s.storage.history.last_zxid()
-        } else if s.durable.current_epoch == epoch {
-            s.durable.last_zxid
-        } else {
-            return;
+        let first = s.durable.current_epoch != epoch;
+        let zxid = match self.config.variant {
+            Variant::AckBeforeSaved => s.storage.history.last_zxid(),
+            Variant::AckNewLeaderBeforeSaved if first => s.storage.history.last_zxid(),
+            _ if first => return, // Said as soon as it is durable.
+            _ => s.durable.last_zxid,
         };
         send(leader, Message::Ack { epoch, zxid }, o);
     }

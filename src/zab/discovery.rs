@@ -38,6 +38,9 @@ impl<P: Payload> Zab<P> {
                 highest: s.storage.accepted_epoch,
             },
         });
+        if self.config.variant == Variant::LogTakenForCommitted {
+            s.committed = s.storage.history.last_zxid();
+        }
         self.choose_epoch(me, s, o);
     }
 

@@ -64,4 +64,8 @@ pub enum Variant {
     SnapInParts,
     /// What synchronization brought to a server is missing where it synchronizes others as a leader.
     DiffWithHole,
+    /// A server that begins to lead takes its whole log for committed.
+    LogTakenForCommitted,
+    /// The follower acknowledges NEWLEADER before the initial history is durable.
+    AckNewLeaderBeforeSaved,
 }
