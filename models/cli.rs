@@ -3,8 +3,9 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::Limits;
-use crate::{bugs, explore, mutants, report, run};
+use crate::{bugs, explore, mutants, record, report, run};
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Model-check keepright's replication protocol: the actors that the server runs, in a world with
@@ -28,6 +29,9 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     how: How,
+    /// Write what was explored to this file, if everything passes (without a command)
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// How much to explore, and with how many threads.
@@ -103,12 +107,21 @@ impl Cli {
     /// Does what the command line asks for. `Ok(false)` if a check has failed.
     pub fn run(self) -> Result<bool, String> {
         let limits = self.how.limits();
+        if self.record.is_some() && self.command.is_some() {
+            return Err("--record goes without a command: it is about every model".to_owned());
+        }
         match self.command {
-            None
-            | Some(Command::Run {
+            None => {
+                let runs = run::run_all(&runs_of_all(), limits);
+                if let (Some(file), Some(runs)) = (&self.record, &runs) {
+                    record::write(file, runs)?;
+                }
+                Ok(runs.is_some())
+            }
+            Some(Command::Run {
                 model: None,
                 bounds: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits)),
+            }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
             Some(Command::Run {
                 model: None,
                 bounds: Some(_),
@@ -121,7 +134,7 @@ impl Cli {
                 bounds,
             }) => {
                 let spec = find(&name)?;
-                Ok(run::run_all(&runs_of(spec, bounds), limits))
+                Ok(run::run_all(&runs_of(spec, bounds), limits).is_some())
             }
             Some(Command::List) => {
                 print!("{}", report::list());

@@ -15,6 +15,7 @@ mod intern;
 mod judge;
 mod memo;
 mod mutants;
+mod record;
 mod report;
 mod run;
 mod steps;

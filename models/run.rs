@@ -45,9 +45,9 @@ impl Run {
     }
 }
 
-/// Explores each model within its bounds and prints the report. `true` if everything was explored,
+/// Explores each model within its bounds and prints the report. The runs, if everything was explored,
 /// everything holds and every witness was found.
-pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
+pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<Run>> {
     let mut done: Vec<Run> = Vec::new();
     for (spec, bounds) in runs {
         let environment = spec.faithful(*bounds);
@@ -73,7 +73,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
     }
     let passed = report::passed(&done) && done.len() == runs.len();
     println!("{}", report::conclusion(&done, runs.len()));
-    passed
+    passed.then_some(done)
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.

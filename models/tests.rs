@@ -278,3 +278,27 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
     found.sort();
     found
 }
+
+/// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue, and where
+/// that is quick against the models.
+#[test]
+fn the_record_is_of_the_default_bounds_and_its_small_counts_are_right() {
+    let record = include_str!("../spec/checked.txt");
+    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    for spec in catalogue::ALL {
+        for bounds in spec.bounds {
+            let row = rows.next().expect("a row for each of the default bounds");
+            let start = format!("{} | {bounds} | ", spec.setting.name);
+            let counts = row.strip_prefix(&start).unwrap_or_else(|| {
+                panic!("{row} is not of {start}: cargo run --release --bin check -- --record spec/checked.txt")
+            });
+            let distinct = counts.split(' ').next().and_then(|word| word.parse().ok());
+            if distinct.is_none_or(|distinct: usize| distinct < 100_000) {
+                let outcome = explore(&spec.faithful(*bounds), 2);
+                let found = format!("{} | {}", outcome.distinct, outcome.depth);
+                assert_eq!(found, counts, "{start}");
+            }
+        }
+    }
+    assert_eq!(rows.next(), None, "no row of other bounds");
+}
