@@ -16,7 +16,8 @@ use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Config, Elections, Message, Role, State, Storage, Variant, Zab};
+use keepright::zab::{Config, Elections, Message, Role, Stage, State, Storage};
+use keepright::zab::{Variant, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -266,7 +267,14 @@ impl Environment {
     ) {
         let Some(state) = &after.state else { return };
         let old = before.state.as_ref();
-        let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
+        let stage = |s: &State<Writes>| match s.role() {
+            Role::Leading(leader) => (
+                matches!(leader.stage, Stage::Broadcast { .. }),
+                leader.established(),
+            ),
+            Role::Following(_) | Role::Looking(_) => (false, false),
+        };
+        let said = |s: &State<Writes>| (s.is_leading(), stage(s), s.epoch(), s.recency());
         let news = said_too_early
             || old.map(State::committed) != Some(state.committed())
             || (state.is_leading() && old.map(said) != Some(said(state)));

@@ -13,8 +13,8 @@
 //! The invariant: `prefix_consistency`. The one that came back delivers the dead transaction before
 //! those that everybody has. (`history_identified` falls some steps earlier.)
 //!
-//! The bounds: the write that dies, a write of the next epoch; the leader's crash and a timeout that
-//! makes a follower leave it.
+//! The bounds: the write that dies, a write of the next epoch; a crash and a timeout, by which the
+//! leader and its follower leave the first term. Which of them crashes does not matter.
 //!
 //! Where it would be stopped otherwise: NewLeader names the end of the initial history, and a leader
 //! ignores an acknowledgement of what it does not hold. Both ask whether a zxid is held, so they are

@@ -13,8 +13,9 @@
 //! with. The state falls as it stands: the crash that would make it last is not needed, nor the
 //! second one that would make that server win the next election.
 //!
-//! The bounds: one write; its snapshot, so that it is sent as SNAP; a timeout, so that it belongs to
-//! the initial history; pending saves, since the moment between two saves is what this is about.
+//! The bounds: one write; its snapshot, so that it is sent as SNAP; the crash of the leader, so that it
+//! belongs to the initial history of the next epoch (a timeout does as well); pending saves, since the
+//! moment between two saves is what this is about.
 //!
 //! What keeps us from it: the learner takes over an epoch only when its history ends where NewLeader
 //! says, the snapshot and its zxid are one value, and saves become durable in order.
@@ -32,7 +33,7 @@ pub const BUG: Bug = Bug {
         model: "zab",
         bounds: Bounds {
             snapshots: 1,
-            ..Bounds::new(3, 1, 1, 0).with_pending_saves()
+            ..Bounds::new(3, 1, 0, 1).with_pending_saves()
         },
         invariant: "initial_history",
     }),

@@ -4,8 +4,8 @@
 //! and acknowledged NEWLEADER without waiting for it. The leader served clients on the strength of
 //! that. A follower that stopped then had nothing of it.
 //!
-//! The decision: whether the first acknowledgement of an epoch waits for the initial history (and
-//! for the epoch). Later ones wait as they should.
+//! The decision: whether the acknowledgement of NewLeader waits for the initial history (and for the
+//! epoch). Those of transactions wait as they should.
 //!
 //! The invariant: `committed_survives`. The initial history is committed and is not on the disks of
 //! a quorum. Which crash loses it does not matter.

@@ -16,7 +16,9 @@
 //!
 //! The bounds: a write before a change of leadership and one after it; a timeout and a crash for the
 //! two changes of leadership. (In ZooKeeper the list is in memory and a restart mends it; here it is
-//! told from the epochs, which is simpler and wider.)
+//! told from the epochs, which is simpler and wider. So the shortest counterexample is that of a server
+//! which led both terms; one that followed in the second and leads in the third takes some more steps
+//! within the same bounds.)
 //!
 //! What keeps us from it: the transactions that a leader sends are those that it delivers and keeps
 //! on disk, one `History`. There is no second list.

@@ -133,7 +133,7 @@ impl<P: Payload> Zab<P> {
         let first = s.durable.current_epoch != epoch;
         let zxid = match self.config.variant {
             Variant::AckBeforeSaved => s.storage.history.last_zxid(),
-            Variant::AckNewLeaderBeforeSaved if first => s.storage.history.last_zxid(),
+            Variant::CurrentAtUpToDate => s.durable.last_zxid,
             _ if first => return, // Said as soon as it is durable.
             _ => s.durable.last_zxid,
         };
@@ -293,10 +293,10 @@ impl<P: Payload> Zab<P> {
         if committed > s.committed || !s.serving() {
             let s = s.to_mut();
             s.committed = s.committed.max(committed);
-            if self.config.variant == Variant::CurrentAtUpToDate && !s.serving() {
+            self.begin_serving(s, o);
+            if self.config.variant == Variant::CurrentAtUpToDate {
                 self.save(s, o);
             }
-            self.begin_serving(s, o);
         }
     }
 

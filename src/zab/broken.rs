@@ -3,7 +3,7 @@
 //! Spec: `spec/bugs.md`. With [`Variant::Faithful`] each function here does what its first line says
 //! and nothing else. What it must never do: change a decision of the protocol as it should be.
 
-use super::{Difference, History, Mark, Out, Payload, Recency, State, Storage, Variant, Zab};
+use super::{Difference, History, Mark, Out, Payload, Recency, Role, State, Storage, Variant, Zab};
 use crate::types::{Epoch, Zxid};
 
 impl<P: Payload> Zab<P> {
@@ -47,6 +47,16 @@ impl<P: Payload> Zab<P> {
         };
         let after = last;
         Some(Difference::Diff { after, entries })
+    }
+
+    /// The storage as it is: what is saved.
+    pub(super) fn as_saved(&self, s: &State<P>) -> Storage<P> {
+        let mut storage = s.storage.clone();
+        let waits = matches!(&s.role, Role::Following(follower) if !follower.serving);
+        if self.config.variant == Variant::CurrentAtUpToDate && waits {
+            storage.current_epoch = s.pending.back().unwrap_or(&s.durable).current_epoch;
+        }
+        storage
     }
 
     /// Nothing: a new snapshot becomes durable as a whole.

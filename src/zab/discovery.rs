@@ -306,7 +306,7 @@ impl<P: Payload> Zab<P> {
                 .and_then(|step| s.storage.history.apply(step, s.committed))
                 .filter(|history| history.last_zxid().epoch() <= epoch);
             let Some(history) = adopted else {
-                return self.abandon(me, s, o); // It does not fit: not a word of this protocol.
+                return; // It does not fit: not a word of this protocol. Timer::Establish ends the wait.
             };
             self.replace_history(s, epoch, history, o);
         }

@@ -342,8 +342,9 @@ impl<P: Payload> Zab<P> {
 
     /// Hands the storage to the runtime; what depends on it waits for [`Msg::Saved`].
     fn save(&self, s: &mut State<P>, o: &mut Out<P>) {
-        s.pending.push_back(Mark::from(&s.storage));
-        o.save(s.storage.clone());
+        let storage = self.as_saved(s);
+        s.pending.push_back(Mark::from(&storage));
+        o.save(storage);
     }
 
     /// Notes that a peer is alive.

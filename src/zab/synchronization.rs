@@ -141,10 +141,10 @@ impl<P: Payload> Zab<P> {
         }
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
-        if self.config.variant == Variant::CurrentAtUpToDate {
-            s.durable.current_epoch = epoch;
-        } else {
-            self.save(s, o);
+        self.save(s, o);
+        if self.config.variant == Variant::AckNewLeaderBeforeSaved {
+            let zxid = last_zxid;
+            send(peer, Message::Ack { epoch, zxid }, o);
         }
         self.say_last_word(s, o);
     }
