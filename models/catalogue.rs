@@ -89,6 +89,10 @@ pub const ALL: &[Spec] = &[
                 ..Bounds::new(3, 2, 1, 0)
             },
             Bounds {
+                snapshots: 1,
+                ..Bounds::new(3, 2, 0, 1).with_pending_saves()
+            },
+            Bounds {
                 max_counter: 1,
                 ..Bounds::new(3, 2, 1, 0)
             },

@@ -12,7 +12,7 @@ use crate::world::{Budget, Envelope, Process, Sums, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Message, State};
+use keepright::zab::{Message, Role, Stage, State};
 use smallvec::SmallVec;
 use stateright::{Model, Property};
 
@@ -165,7 +165,14 @@ impl Environment {
             return world.record;
         };
         let old = world.server(server).get().state.as_ref();
-        let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
+        let stage = |s: &State<Writes>| match s.role() {
+            Role::Leading(leader) => (
+                matches!(leader.stage, Stage::Broadcast { .. }),
+                leader.established(),
+            ),
+            Role::Following(_) | Role::Looking(_) => (false, false),
+        };
+        let said = |s: &State<Writes>| (s.is_leading(), stage(s), s.epoch(), s.recency());
         let news = said_too_early
             || left_behind
             || old.map(State::serving) != Some(state.serving())

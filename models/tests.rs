@@ -7,10 +7,11 @@ use crate::convergence;
 use crate::engine::{self, End, Limits, Outcome, Progress};
 use crate::environment::{Environment, Setting};
 use crate::trial::Trial;
+use crate::world::World;
 use crate::{bugs, mutants};
-use keepright::zab::Variant;
+use keepright::zab::{State, Variant};
 use stateright::{Checker, HasDiscoveries, Model};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 fn limits(threads: usize) -> Limits {
     Limits {
@@ -274,6 +275,58 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
             .iter()
             .all(|step| environment.broken(&step.state).next().is_none())
     );
+}
+
+/// The first world that is found from `start` on, breadth first, and is a `goal`.
+fn reach(
+    environment: &Environment,
+    start: Vec<World>,
+    goal: impl Fn(&World) -> bool,
+) -> Option<World> {
+    let mut known: BTreeSet<u64> = start.iter().map(|world| world.fingerprint).collect();
+    let mut queue = VecDeque::from(start);
+    while let Some(world) = queue.pop_front() {
+        if goal(&world) {
+            return Some(world);
+        }
+        let mut actions = Vec::new();
+        environment.actions(&world, &mut actions);
+        let next = actions
+            .into_iter()
+            .filter_map(|action| environment.next_state(&world, action));
+        queue.extend(next.filter(|next| known.insert(next.fingerprint)));
+    }
+    None
+}
+
+/// ZOOKEEPER-1653, which cannot happen: such a server starts, and serves in the end.
+#[test]
+fn a_history_ahead_of_the_current_epoch_is_started_from() {
+    let environment = zab().faithful(Bounds {
+        max_counter: 1,
+        ..Bounds::new(3, 1, 0, 1).with_pending_saves()
+    });
+    let ahead = |world: &World, id| {
+        let disk = &world.server(id).get().disk;
+        disk.history.last_zxid().epoch() > disk.current_epoch
+    };
+    let up = |world: &World, id| world.server(id).get().state.is_some();
+    let serves = |world: &World, id| {
+        let state = world.server(id).get().state.as_ref();
+        state.is_some_and(State::serving)
+    };
+    let crashed = reach(&environment, environment.init_states(), |world| {
+        world.ids().any(|id| !up(world, id) && ahead(world, id))
+    });
+    let crashed = crashed.expect("a crash between the history and the epoch");
+    let server = crashed
+        .ids()
+        .find(|id| !up(&crashed, *id))
+        .expect("it is down");
+    let healed = reach(&environment, vec![crashed], |world| {
+        serves(world, server) && !ahead(world, server)
+    });
+    assert!(healed.is_some());
 }
 
 #[test]

@@ -139,8 +139,9 @@ impl<P: Payload> Zab<P> {
         let zxid = match self.config.variant {
             Variant::AckBeforeSaved | Variant::SaveAtUpToDate => s.storage.history.last_zxid(),
             Variant::AckBeforeEpoch if s.durable.last_zxid > Zxid::ZERO => s.durable.last_zxid,
+            Variant::CurrentAtUpToDate => s.durable.last_zxid,
             _ if s.durable.current_epoch == epoch => s.durable.last_zxid,
-            _ => return,
+            _ => return, // Said as soon as it is durable.
         };
         send(leader, Message::Ack { epoch, zxid }, o);
     }
@@ -170,7 +171,10 @@ impl<P: Payload> Zab<P> {
             return; // Of an earlier term.
         };
         // What lies before the start of this history is in its snapshot, so it is known as well.
-        let known_here = s.storage.history.covers(zxid) || self.config.variant == Variant::NoTrunc;
+        let history = &s.storage.history;
+        let known_here = history.covers(zxid)
+            || self.holds(history, zxid)
+            || self.config.variant == Variant::NoTrunc;
         if ours != epoch || !known_here {
             return; // Of an earlier term, or not a word of this protocol.
         }
@@ -302,6 +306,9 @@ impl<P: Payload> Zab<P> {
             }
             s.committed = s.committed.max(committed);
             self.begin_serving(s, o);
+            if self.config.variant == Variant::CurrentAtUpToDate {
+                self.save(s, o);
+            }
         }
     }
 

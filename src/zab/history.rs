@@ -159,6 +159,14 @@ impl<P: Payload> History<P> {
         self.entries.push_back(entry);
     }
 
+    /// The same with an empty snapshot, for the variants that write a snapshot in parts. Never called
+    /// by the protocol as it should be.
+    pub(super) fn without_content(&self) -> Self {
+        let mut result = self.clone();
+        result.snapshot.state = P::Snapshot::default();
+        result
+    }
+
     /// Removes every transaction with a zxid above `zxid`.
     ///
     /// # Panics

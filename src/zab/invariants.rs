@@ -462,7 +462,7 @@ pub fn initial_history<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
                     .filter(|(epoch, _)| {
                         *epoch == storage.current_epoch && *epoch == storage.accepted_epoch
                     })
-                    .all(|(_, zxid)| storage.history.covers(*zxid))
+                    .all(|(_, zxid)| *zxid == Zxid::ZERO || whole(storage).any(|t| t.zxid == *zxid))
             })
     })
 }

@@ -144,6 +144,8 @@ impl Variant {
                 | Self::CurrentWithoutAccepted
                 | Self::FollowerCounts
                 | Self::GapAccepted
+                | Self::EpochsFromLog
+                | Self::LeaderPromisesNothing
         )
     }
 }

@@ -56,10 +56,10 @@ impl<P: Payload> Zab<P> {
         };
         let history = &s.storage.history;
         let mut end = initial;
-        if last > initial && history.contains(last) {
+        if last > initial && self.holds(history, last) {
             end = last; // An earlier snapshot of this epoch has brought it there.
         }
-        if let Some(mut step) = history.difference(last, initial) {
+        if let Some(mut step) = self.step_towards(history, leader.had, last, initial) {
             match &mut step {
                 // What comes after the initial history is sent as proposals.
                 Difference::Trunc { to, .. } => *to = initial.min(*to),
@@ -141,6 +141,10 @@ impl<P: Payload> Zab<P> {
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
         self.save_synchronized(s, o);
+        if self.config.variant == Variant::AckNewLeaderBeforeSaved {
+            let zxid = last_zxid;
+            send(peer, Message::Ack { epoch, zxid }, o);
+        }
         self.say_last_word(s, o);
     }
 
@@ -169,7 +173,8 @@ impl<P: Payload> Zab<P> {
             });
         }
         s.committed = s.committed.max(history.snapshot().zxid);
-        s.storage.history = history;
+        let old = std::mem::replace(&mut s.storage.history, history);
+        self.save_snapshot_in_parts(s, &old, epoch, o);
         self.save_synchronized(s, o);
     }
 

@@ -74,4 +74,27 @@ pub enum Variant {
     NewcomerToldInitial,
     /// The follower appends its last proposal again if it comes again.
     ProposalTwice,
+
+    /// After a restart both epochs are that of the last transaction in the log.
+    EpochsFromLog,
+    /// A prospective leader takes its epoch for the current one as soon as it proposes it.
+    CurrentWhenProposed,
+    /// The leader takes every zxid within the range of its log for one that it holds.
+    DiffWithinRange,
+    /// The follower acknowledges NEWLEADER at once and makes the current epoch durable at UPTODATE.
+    CurrentAtUpToDate,
+    /// The leader does not promise its own epoch.
+    LeaderPromisesNothing,
+    /// The leader takes the transactions that it has kept for all that there are.
+    DiffForSnap,
+    /// The content of a snapshot becomes durable after its zxid and the new current epoch.
+    NewLeaderBeforeSnap,
+    /// The content of a snapshot becomes durable after its zxid.
+    SnapInParts,
+    /// What synchronization brought to a server is missing where it synchronizes others as a leader.
+    DiffWithHole,
+    /// A server that begins to lead takes its whole log for committed.
+    LogTakenForCommitted,
+    /// The follower acknowledges NEWLEADER before the initial history is durable.
+    AckNewLeaderBeforeSaved,
 }
