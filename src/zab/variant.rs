@@ -3,6 +3,20 @@
 //! Spec: `spec/invariants.toml`, "mutants". Production runs [`Variant::Faithful`], which changes
 //! nothing; every other one is wrong on purpose and is used by `check mutants` alone.
 
+/// Declares [`Variant`], and lists its values: a variant that is not in the list cannot be written.
+macro_rules! variants {
+    ($(#[$enum_meta:meta])* pub enum Variant { $($(#[$meta:meta])* $name:ident,)* }) => {
+        $(#[$enum_meta])*
+        pub enum Variant { $($(#[$meta])* $name,)* }
+
+        impl Variant {
+            /// Every variant, [`Variant::Faithful`] first.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+variants! {
 /// One decision of the protocol, changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Variant {
@@ -41,4 +55,5 @@ pub enum Variant {
     StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
+}
 }
