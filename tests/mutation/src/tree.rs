@@ -11,7 +11,7 @@ use std::process::Command;
 use std::{fs, io};
 
 /// What is copied of the repository. Everything else costs time to compile and judges nothing here.
-const COPIED: &[&str] = &["src/types.rs", "src/quorum.rs", "src/zab", "models", "tests/zab", "Cargo.lock"];
+const COPIED: &[&str] = &["src/types.rs", "src/quorum.rs", "src/zab", "models", "tests/zab", "Cargo.lock", "spec/checked.txt"];
 
 /// Asks which mutant was chosen. With one chosen, the first panic ends the program.
 const QUESTION: &str = r#"use std::io::Write;
