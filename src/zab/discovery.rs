@@ -58,11 +58,8 @@ impl<P: Payload> Zab<P> {
             return self.abandon(me, s.to_mut(), o);
         }
         self.heard_from(peer, o);
-        let news = match leader.stage {
-            Stage::Discovery { highest } => accepted_epoch > highest,
-            Stage::NewEpoch { .. } | Stage::Broadcast { .. } => false,
-        };
-        if news || !leader.active.contains(peer) {
+        let discovering = matches!(leader.stage, Stage::Discovery { .. });
+        if discovering || !leader.active.contains(peer) {
             let Role::Leading(leader) = &mut s.to_mut().role else {
                 unreachable!()
             };

@@ -150,10 +150,6 @@ impl<P: Payload> Actor for Zab<P> {
             Timer::Peer(peer) => self.on_peer_timeout(me, state, *peer, o),
         }
     }
-
-    fn name(&self) -> String {
-        "zab".to_owned()
-    }
 }
 
 impl<P: Payload> Zab<P> {

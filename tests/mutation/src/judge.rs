@@ -28,14 +28,14 @@ pub const SUITES: &[Suite] = &[
         about: "unit and property tests, tests/zab",
         target: "zab",
         // A test that wants a panic cannot be used where the first panic decides.
-        arguments: &["--skip", "walk::", "--skip", "random::", "--skip", SHOULD_PANIC],
+        arguments: &["--skip", WALKS[0], "--skip", WALKS[1], "--skip", WALKS[2], "--skip", SHOULD_PANIC],
         patience: 30,
     },
     Suite {
         name: "walks",
         about: "random walks and schedules, tests/zab",
         target: "zab",
-        arguments: &["walk::", "random::"],
+        arguments: WALKS,
         patience: 120,
     },
     Suite {
@@ -66,6 +66,7 @@ const COUNTS: &[&str] = &[
     "the_record_is_of_the_default_bounds_and_its_small_counts_are_right",
 ];
 
+const WALKS: &[&str] = &["walk::", "random::", "obsolete::"];
 const SHOULD_PANIC: &str = "a_transaction_cannot_be_appended_out_of_order";
 
 /// By [`Mutant::key`]: the suite that caught it, and the test if it is known.
