@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
 use keepright::types::{Epoch, Zxid};
-use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage};
+use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage, Timer};
 
 /// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
 fn with_writes(config: Config, count: u32) -> Sim {
@@ -252,6 +252,24 @@ fn a_leader_proposes_an_epoch_above_all_that_its_followers_have_accepted() {
         });
     }
     assert_eq!(cluster.state(s(5)).epoch(), Some(Epoch(8)));
+}
+
+#[test]
+fn a_leader_repeats_its_epoch_to_a_learner_that_has_come_late() {
+    let mut sim = with_writes(config(3, 0), 1);
+    let leader = sim.leader().expect("it leads");
+    sim.crash(s(1), 0);
+    sim.run_ms(3000);
+    let ticks = |sim: &mut Sim| sim.cluster.fire(leader, Timer::Heartbeat).sent;
+    let to_it = |sent: Vec<Envelope>| sent.into_iter().filter(|e| e.dst == s(1)).count();
+    assert_eq!(to_it(ticks(&mut sim)), 0, "it is given up");
+    let accepted_epoch = Epoch(0);
+    sim.cluster.deliver(&Envelope {
+        src: s(1),
+        dst: leader,
+        message: Message::FollowerInfo { accepted_epoch },
+    });
+    assert_eq!(to_it(ticks(&mut sim)), 1);
 }
 
 #[test]

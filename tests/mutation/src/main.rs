@@ -27,7 +27,9 @@ fn main() -> ExitCode {
 /// `Ok(false)` if a mutant is neither caught nor listed.
 fn run() -> Result<bool, String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+    let root = root
+        .canonicalize()
+        .map_err(|error| format!("{}: {error}", root.display()))?;
     let out = root.join("target/mutation");
     let (wanted, options) = suites_and_options()?;
     let tree = tree::Tree::grow(&root, &out)?;
@@ -48,12 +50,17 @@ fn suites_and_options() -> Result<(Vec<&'static judge::Suite>, Vec<String>), Str
         return Ok((judge::SUITES.iter().collect(), options));
     };
     let rest = options.split_off(at);
-    let names = rest.get(1).ok_or("--suites needs names, as in --suites tests,walks")?;
+    let names = rest
+        .get(1)
+        .ok_or("--suites needs names, as in --suites tests,walks")?;
     options.extend_from_slice(&rest[2..]);
     let suite = |name: &str| {
         let known: Vec<_> = judge::SUITES.iter().map(|suite| suite.name).collect();
         let found = judge::SUITES.iter().find(|suite| suite.name == name);
         found.ok_or_else(|| format!("no suite {name}; there are {}", known.join(", ")))
     };
-    Ok((names.split(',').map(suite).collect::<Result<_, _>>()?, options))
+    Ok((
+        names.split(',').map(suite).collect::<Result<_, _>>()?,
+        options,
+    ))
 }

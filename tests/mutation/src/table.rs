@@ -8,8 +8,14 @@ use std::fs;
 use std::path::Path;
 
 /// Prints it. `Ok(false)` if a mutant is neither caught nor listed in the file of the equivalent ones.
-pub fn print(tree: &Tree, mutants: &[&Mutant], ledger: &Ledger, listed: &Path) -> Result<bool, String> {
-    let text = fs::read_to_string(listed).map_err(|error| format!("{}: {error}", listed.display()))?;
+pub fn print(
+    tree: &Tree,
+    mutants: &[&Mutant],
+    ledger: &Ledger,
+    listed: &Path,
+) -> Result<bool, String> {
+    let text =
+        fs::read_to_string(listed).map_err(|error| format!("{}: {error}", listed.display()))?;
     let mut listed = listed_in(&text);
     let (mut unviable, mut excused) = (0, 0);
     let mut by_suite: BTreeMap<&str, usize> = BTreeMap::new();
@@ -19,7 +25,10 @@ pub fn print(tree: &Tree, mutants: &[&Mutant], ledger: &Ledger, listed: &Path) -
             unviable += 1;
         } else if let Some((suite, _)) = ledger.get(&mutant.key()) {
             *by_suite.entry(suite).or_default() += 1;
-        } else if let Some(left) = listed.get_mut(&mutant.short_name()).filter(|left| **left > 0) {
+        } else if let Some(left) = listed
+            .get_mut(&mutant.short_name())
+            .filter(|left| **left > 0)
+        {
             *left -= 1;
             excused += 1;
         } else {
@@ -46,7 +55,10 @@ pub fn print(tree: &Tree, mutants: &[&Mutant], ledger: &Ledger, listed: &Path) -
 fn listed_in(text: &str) -> BTreeMap<String, usize> {
     let mut listed = BTreeMap::new();
     for line in text.lines() {
-        if let Some((name, _)) = line.strip_prefix("- `").and_then(|rest| rest.split_once('`')) {
+        if let Some((name, _)) = line
+            .strip_prefix("- `")
+            .and_then(|rest| rest.split_once('`'))
+        {
             *listed.entry(name.to_owned()).or_default() += 1;
         }
     }

@@ -73,7 +73,8 @@ impl VisitMut for Weaver<'_> {
         // Places are those of the original, so they are asked for before anything inside changes.
         let mutants = match &*expr {
             Expr::Binary(binary)
-                if !matches!(*binary.left, Expr::Let(_)) && !matches!(*binary.right, Expr::Let(_)) =>
+                if !matches!(*binary.left, Expr::Let(_))
+                    && !matches!(*binary.right, Expr::Let(_)) =>
             {
                 self.take(Genre::BinaryOperator, binary.op.span())
             }
