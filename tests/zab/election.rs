@@ -237,6 +237,40 @@ fn an_outcome_from_outside_counts_only_if_elections_are_held_outside() {
 }
 
 #[test]
+fn where_elections_are_held_outside_even_a_standalone_server_waits_for_the_outcome() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(1, 0)
+    });
+    cluster.start(s(1));
+    assert!(!cluster.fire(s(1), Timer::Finalize).changed);
+    assert!(!cluster.state(s(1)).is_leading());
+    cluster.input(s(1), Msg::Elected(s(1)));
+    assert!(cluster.state(s(1)).is_leading());
+}
+
+#[test]
+fn without_a_quorum_for_its_vote_a_server_waits_longer() {
+    let mut cluster = Cluster::new(config(5, 0));
+    cluster.start(s(1));
+    notify(&mut cluster, 5, 1, 1, vote_for(5));
+    assert!(!cluster.fire(s(1), Timer::Finalize).changed, "two of five");
+    notify(&mut cluster, 2, 1, 1, vote_for(5));
+    assert!(cluster.fire(s(1), Timer::Finalize).changed);
+    assert_eq!(cluster.state(s(1)).following(), Some(s(5)));
+}
+
+#[test]
+fn an_observer_does_not_lead_whoever_says_to_follow_it() {
+    let mut cluster = Cluster::new(config(3, 1));
+    cluster.start(s(4));
+    for voter in 1..=3 {
+        notify(&mut cluster, voter, 4, 1, Stance::Following(s(4)));
+    }
+    assert!(!cluster.state(s(4)).is_leading());
+}
+
+#[test]
 fn an_outcome_from_outside_names_a_voter_and_reaches_a_server_that_is_looking() {
     let mut cluster = Cluster::new(Config {
         elections: Elections::External,
