@@ -275,13 +275,13 @@ impl<P: Payload> Zab<P> {
         }
         let epoch = *epoch;
         let reports = std::mem::take(reports);
-        let own = self.rank(s.recency());
+        let own = s.recency();
         let best = reports
             .iter()
             .filter(|(peer, _)| self.config.voters.contains(**peer))
             .map(|(_, report)| report)
-            .max_by_key(|report| self.rank(report.recency()))
-            .filter(|report| self.rank(report.recency()) > own);
+            .max_by_key(|report| report.recency())
+            .filter(|report| report.recency() > own);
         if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
             let newer = best.newer.as_ref();
             let adopted = newer
@@ -293,16 +293,6 @@ impl<P: Payload> Zab<P> {
             self.replace_history(s, epoch, history, o);
         }
         self.begin_synchronization(me, s, epoch, &reports, o);
-    }
-
-    fn rank(&self, recency: Recency) -> Recency {
-        match self.config.variant {
-            Variant::ZxidOnly => Recency {
-                current_epoch: Epoch(0),
-                ..recency
-            },
-            _ => recency,
-        }
     }
 }
 

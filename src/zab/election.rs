@@ -40,10 +40,14 @@ impl Vote {
     }
 
     fn beats(&self, other: &Self, variant: Variant) -> bool {
-        if variant == Variant::ZxidOnly {
-            return (self.last_zxid, self.leader) > (other.last_zxid, other.leader);
-        }
-        self.order(other) == Ordering::Greater
+        let as_seen = |vote: &Self| match variant {
+            Variant::ZxidOnly => Self {
+                current_epoch: Epoch(0),
+                ..*vote
+            },
+            _ => *vote,
+        };
+        as_seen(self).order(&as_seen(other)) == Ordering::Greater
     }
 }
 

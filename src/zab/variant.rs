@@ -41,7 +41,7 @@ pub enum Variant {
     StaleEpochAccepted,
     /// The leader serves before a quorum is synchronized with it.
     ServeBeforeQuorum,
-    /// The most recent history is the one with the highest zxid, whatever the current epoch.
+    /// Votes are compared by the zxid alone, whatever the current epoch.
     ZxidOnly,
     /// The leader keeps its own history although a follower's is more recent.
     KeepOwnHistory,
