@@ -5,8 +5,8 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
 
-use keepright::zab::invariants;
 use keepright::zab::{Entry, Payload};
+use keepright::zab::{Variant, invariants};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,21 +111,10 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The variants of the protocol but the faithful one, in snake case, as the source lists them.
+/// The variants of the protocol but the faithful one, in snake case.
 fn variants() -> BTreeSet<String> {
-    let source = read("src/zab/variant.rs");
-    let (_, body) = source
-        .split_once("pub enum Variant {")
-        .expect("the enum Variant");
-    let (body, _) = body.split_once("\n}").expect("the end of the enum");
-    let names = body
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(','));
-    let names = names.filter(|name| name.chars().all(char::is_alphanumeric));
-    names
-        .filter(|name| *name != "Faithful")
-        .map(snake_case)
-        .collect()
+    let wrong = Variant::ALL.iter().filter(|v| **v != Variant::Faithful);
+    wrong.map(|v| snake_case(&format!("{v:?}"))).collect()
 }
 
 /// Everything between backquotes.
