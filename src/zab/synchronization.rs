@@ -56,8 +56,8 @@ impl<P: Payload> Zab<P> {
         };
         let history = &s.storage.history;
         let mut end = initial;
-        if last > initial && history.contains(last) {
-            end = last; // An earlier snapshot of this epoch has brought it there.
+        if history.contains(last) {
+            end = initial.max(last); // An earlier snapshot of this epoch may have brought it there.
         }
         if let Some(mut step) = history.difference(last, initial) {
             match &mut step {
