@@ -56,8 +56,8 @@ impl<P: Payload> Zab<P> {
         };
         let history = &s.storage.history;
         let mut end = initial;
-        if last > initial && self.holds(history, last) {
-            end = last; // An earlier snapshot of this epoch has brought it there.
+        if self.holds(history, last) {
+            end = initial.max(last); // An earlier snapshot of this epoch may have brought it there.
         }
         if let Some(mut step) = self.step_towards(history, leader.had, last, initial) {
             match &mut step {

@@ -2,8 +2,11 @@
 
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
+use im::Vector;
 use keepright::types::{Epoch, Zxid};
-use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage, Timer};
+use keepright::zab::{
+    Config, Difference, Elections, Entry, Message, Msg, Snapshot, Storage, Timer,
+};
 
 /// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
 fn with_writes(config: Config, count: u32) -> Sim {
@@ -313,9 +316,11 @@ fn a_learner_says_what_the_leader_lacks_if_its_own_history_is_the_more_recent() 
 #[test]
 fn the_accepted_epoch_is_durable_before_ack_epoch() {
     let mut cluster = follower();
+    assert_eq!(cluster.state(s(1)).pending_saves(), 0);
     let effects = from_leader(&mut cluster, new_epoch());
     assert_eq!(effects.saved[0].accepted_epoch, Epoch(2));
     assert_eq!(effects.sent, []);
+    assert_eq!(cluster.state(s(1)).pending_saves(), 1);
     let again = from_leader(&mut cluster, new_epoch());
     assert_eq!(
         (again.saved.len(), again.sent.len()),
@@ -458,6 +463,86 @@ fn a_follower_that_restarts_after_its_promise_does_not_depose_the_leader() {
     );
     say(&mut cluster, 2, ack(true));
     assert_eq!(cluster.state(s(5)).recency().current_epoch, Epoch(1));
+}
+
+#[test]
+fn the_limit_for_discovery_and_synchronization_ends_with_them() {
+    let mut cluster = follower();
+    from_leader(&mut cluster, new_epoch());
+    from_leader(&mut cluster, sync());
+    from_leader(&mut cluster, new_leader());
+    cluster.flush(s(1), 3);
+    let leaders_disk = &mut cluster.nodes.get_mut(&s(2)).expect("it is there").disk;
+    leaders_disk.history.append(z(1, 1), 7);
+    let commit = Message::Commit {
+        epoch: Epoch(2),
+        zxid: z(1, 1),
+    };
+    let ended = |effects: &Effects| effects.timers.contains(&(Timer::Establish, None));
+    let first = from_leader(&mut cluster, commit.clone());
+    assert!(first.changed && ended(&first));
+    let again = from_leader(&mut cluster, commit);
+    assert!(!again.changed && !ended(&again), "known");
+
+    let mut alone = Cluster::new(config(1, 0));
+    alone.start(s(1));
+    alone.flush(s(1), 1);
+    assert!(ended(&alone.flush(s(1), 1)), "established");
+    alone.input(s(1), Msg::Propose(1));
+    let effects = alone.flush(s(1), 1);
+    assert!(effects.changed && !ended(&effects));
+}
+
+#[test]
+fn a_snapshot_is_taken_over_if_it_is_newer_and_committed() {
+    let mut sim = with_writes(config(3, 0), 3);
+    let snapshot = |zxid| {
+        Msg::Snapshot(Snapshot {
+            zxid,
+            state: Vector::new(),
+        })
+    };
+    sim.cluster.snapshot(s(1));
+    for known in [Zxid::ZERO, z(1, 2), z(1, 3)] {
+        let effects = sim.cluster.input(s(1), snapshot(known));
+        assert!(effects.saved.is_empty(), "{known}");
+    }
+    sim.input(s(3), Msg::Propose(4));
+    let effects = sim.cluster.input(s(3), snapshot(z(1, 4)));
+    assert!(effects.saved.is_empty(), "not committed");
+}
+
+#[test]
+fn a_leader_repeats_its_epoch_to_those_who_have_not_answered() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(5, 0)
+    });
+    cluster.start(s(5));
+    cluster.input(s(5), Msg::Elected(s(5)));
+    let say = |cluster: &mut Cluster, from: u8, message| {
+        cluster.deliver(&Envelope {
+            src: s(from),
+            dst: s(5),
+            message,
+        })
+    };
+    for id in 1..=2 {
+        let accepted_epoch = Epoch(0);
+        say(&mut cluster, id, Message::FollowerInfo { accepted_epoch });
+    }
+    cluster.flush(s(5), 1);
+    let ack = Message::AckEpoch {
+        epoch: Epoch(1),
+        current_epoch: Epoch(0),
+        last_zxid: Zxid::ZERO,
+        promise: true,
+        newer: None,
+    };
+    say(&mut cluster, 1, ack);
+    let sent = cluster.fire(s(5), Timer::Heartbeat).sent;
+    let to: Vec<_> = sent.iter().map(|envelope| envelope.dst).collect();
+    assert_eq!(to, [s(2)]);
 }
 
 #[test]

@@ -170,7 +170,10 @@ impl Tree {
             let Ok(event) = serde_json::from_str::<Event>(line) else {
                 continue;
             };
-            if let (Some(target), Some(executable)) = (event.target, event.executable) {
+            let of_tests = event.profile.is_some_and(|profile| profile.test);
+            if let (true, Some(target), Some(executable)) =
+                (of_tests, event.target, event.executable)
+            {
                 self.programs.insert(target.name, executable);
             }
             let Some(message) = event
@@ -209,6 +212,12 @@ struct Event {
     message: Option<Message>,
     target: Option<Target>,
     executable: Option<PathBuf>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 #[derive(Deserialize)]
