@@ -5,10 +5,11 @@
 //! take the transaction of another connection for an answer.
 
 use super::connection::{Pending, Stage, Waiting};
+use super::variant::Variant;
 use super::{ClientOutput, Env, Rank, Service, answer, session};
 use crate::proto::Reply;
 use crate::types::Zxid;
-use crate::znode::{Applied, ErrorCode, Outcome, Txn, TxnBody};
+use crate::znode::{Applied, ErrorCode, Outcome, TreeEvent, Txn, TxnBody};
 use stateright::actor::Id;
 
 impl Service {
@@ -24,13 +25,26 @@ impl Service {
         );
         let Applied { outcome, events } = self.tree.apply(zxid, txn);
         self.applied = zxid;
-        for event in &events {
+        if env.config.variant == Variant::AnswerBeforeEvents {
+            self.answer(env, zxid, txn, outcome);
+            return self.fire(env, zxid, &events);
+        }
+        self.fire(env, zxid, &events);
+        self.follow_session(env, txn);
+        self.answer(env, zxid, txn, outcome);
+    }
+
+    /// Tells those who watch for these changes.
+    fn fire(&mut self, env: &mut Env, zxid: Zxid, events: &[TreeEvent]) {
+        let kept = (env.config.variant == Variant::WatchKept).then(|| self.watches.clone());
+        for event in events {
             for (connection, event) in self.watches.on_event(event, zxid) {
                 env.tell_client(connection, ClientOutput::Event(event));
             }
         }
-        self.follow_session(env, txn);
-        self.answer(env, zxid, txn, outcome);
+        if let Some(watches) = kept {
+            self.watches = watches;
+        }
     }
 
     /// The leader watches over the time of every session.
@@ -91,7 +105,7 @@ impl Service {
     }
 
     /// If the first request that waits is that of the transaction, answers it and the reads behind it.
-    fn answer_first(
+    pub(super) fn answer_first(
         &mut self,
         env: &mut Env,
         id: Id,

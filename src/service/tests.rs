@@ -85,10 +85,10 @@ impl Bench {
 
     /// Proposes and applies.
     fn order(&mut self) {
-        let leader = &mut self.servers.get_mut(&LEADER).unwrap().1;
+        let (config, leader) = self.servers.get_mut(&LEADER).unwrap();
         loop {
             let zxid = Zxid::new(Epoch(1), self.log.len() as u32 + 1);
-            match leader.next_proposal(zxid) {
+            match leader.next_proposal(config, zxid) {
                 Some(txn) => self.log.push((zxid, txn)),
                 None => break,
             }
