@@ -15,6 +15,8 @@ mod memo;
 mod mutants;
 mod report;
 mod run;
+#[allow(dead_code)]
+mod service;
 mod steps;
 mod svg;
 mod symmetry;

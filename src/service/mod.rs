@@ -194,6 +194,16 @@ impl Service {
         })
     }
 
+    /// The stream in which this server's writes reach the leader; `None` while clients are not served.
+    pub fn stream(&self) -> Option<StreamId> {
+        self.period.as_ref().map(|period| period.stream)
+    }
+
+    /// Whether a client connection is open here.
+    pub fn has_connection(&self, id: Id) -> bool {
+        self.connections.contains_key(&id)
+    }
+
     /// The last transaction that was proposed, if this is the leader's service.
     pub fn proposed(&self) -> Option<Zxid> {
         match &self.period.as_ref()?.rank {

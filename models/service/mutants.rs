@@ -1,0 +1,1 @@
+//! Broken variants of the service, and the invariant that each must break.
