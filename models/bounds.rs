@@ -6,11 +6,11 @@ use std::fmt;
 /// The bounds of a model. Every budget is a total for the whole run of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
 pub struct Bounds {
-    /// Servers with a vote
-    #[arg(long, default_value_t = 3)]
+    /// Servers with a vote, 1 to 6
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=6))]
     pub servers: u8,
-    /// Servers without a vote
-    #[arg(long, default_value_t = 0)]
+    /// Servers without a vote, at most 2
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub observers: u8,
     /// Transactions that clients ask for
     #[arg(long, default_value_t = 2)]
@@ -21,6 +21,18 @@ pub struct Bounds {
     /// How often a server crashes; each may restart
     #[arg(long, default_value_t = 0)]
     pub crashes: u8,
+    /// How often all servers crash at once
+    #[arg(long, default_value_t = 0)]
+    pub outages: u8,
+    /// How often a disk fails a save, so that the server stops (with pending saves)
+    #[arg(long, default_value_t = 0)]
+    pub disk_errors: u8,
+    /// How often the disk of an observer is replaced by an empty one
+    #[arg(long, default_value_t = 0)]
+    pub wipes: u8,
+    /// How often a leader hears no more from one server, and goes on with the others
+    #[arg(long, default_value_t = 0)]
+    pub cuts: u8,
     /// How often a server's service takes a snapshot and older transactions are dropped
     #[arg(long, default_value_t = 0)]
     pub snapshots: u8,
@@ -42,6 +54,10 @@ impl Bounds {
             writes,
             timeouts,
             crashes,
+            outages: 0,
+            disk_errors: 0,
+            wipes: 0,
+            cuts: 0,
             snapshots: 0,
             pending_saves: false,
             max_counter: u32::MAX,
@@ -58,6 +74,90 @@ impl Bounds {
 }
 
 impl Bounds {
+    /// The bounds that are mostly 0, by name, where they are not.
+    fn more(&self) -> impl Iterator<Item = (&'static str, u8)> {
+        [
+            ("observers", self.observers),
+            ("outages", self.outages),
+            ("disk errors", self.disk_errors),
+            ("wipes", self.wipes),
+            ("cuts", self.cuts),
+            ("snapshots", self.snapshots),
+        ]
+        .into_iter()
+        .filter(|(_, value)| *value > 0)
+    }
+
+    /// Whether every run within `other` is a run within these bounds.
+    #[cfg(test)]
+    pub fn covers(&self, other: &Self) -> bool {
+        let budgets = |b: &Self| {
+            let Self {
+                servers: _,
+                observers,
+                writes,
+                timeouts,
+                crashes,
+                outages,
+                disk_errors,
+                wipes,
+                cuts,
+                snapshots,
+                pending_saves,
+                max_counter: _,
+            } = *b;
+            // A save that is flushed in the next step is one that was durable at once.
+            [
+                observers,
+                writes,
+                timeouts,
+                crashes,
+                outages,
+                disk_errors,
+                wipes,
+                cuts,
+                snapshots,
+                u8::from(pending_saves),
+            ]
+        };
+        let (ours, theirs) = (budgets(self), budgets(other));
+        let enough = ours
+            .iter()
+            .zip(&theirs)
+            .all(|(ours, theirs)| ours >= theirs);
+        enough && (self.servers, self.max_counter) == (other.servers, other.max_counter)
+    }
+
+    /// These bounds with one budget less, each in turn: the next smaller ones.
+    pub fn smaller(&self) -> Vec<Self> {
+        let mut all = Vec::new();
+        let fields: [fn(&mut Self) -> &mut u8; 9] = [
+            |b| &mut b.observers,
+            |b| &mut b.writes,
+            |b| &mut b.timeouts,
+            |b| &mut b.crashes,
+            |b| &mut b.outages,
+            |b| &mut b.disk_errors,
+            |b| &mut b.wipes,
+            |b| &mut b.cuts,
+            |b| &mut b.snapshots,
+        ];
+        for field in fields {
+            let mut smaller = *self;
+            if *field(&mut smaller) > 0 {
+                *field(&mut smaller) -= 1;
+                all.push(smaller);
+            }
+        }
+        if self.pending_saves {
+            all.push(Self {
+                pending_saves: false,
+                ..*self
+            });
+        }
+        all
+    }
+
     /// The bounds as options of the command line.
     pub fn flags(&self) -> String {
         let Self {
@@ -70,12 +170,8 @@ impl Bounds {
         let mut flags = format!(
             "--servers {servers} --writes {writes} --timeouts {timeouts} --crashes {crashes}"
         );
-        let more = [
-            ("--observers", self.observers),
-            ("--snapshots", self.snapshots),
-        ];
-        for (flag, value) in more.into_iter().filter(|(_, value)| *value > 0) {
-            flags.push_str(&format!(" {flag} {value}"));
+        for (name, value) in self.more() {
+            flags.push_str(&format!(" --{} {value}", name.replace(' ', "-")));
         }
         if self.max_counter != u32::MAX {
             flags.push_str(&format!(" --max-counter {}", self.max_counter));
@@ -97,11 +193,8 @@ impl fmt::Display for Bounds {
             ..
         } = self;
         write!(f, "({servers},{writes},{timeouts},{crashes})")?;
-        if self.observers > 0 {
-            write!(f, " observers {}", self.observers)?;
-        }
-        if self.snapshots > 0 {
-            write!(f, " snapshots {}", self.snapshots)?;
+        for (name, value) in self.more() {
+            write!(f, " {name} {value}")?;
         }
         if self.max_counter != u32::MAX {
             write!(f, " counter {}", self.max_counter)?;

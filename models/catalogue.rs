@@ -84,8 +84,26 @@ pub const ALL: &[Spec] = &[
             },
             Bounds {
                 observers: 1,
+                wipes: 1,
                 ..Bounds::new(3, 1, 1, 0)
             },
+            Bounds {
+                cuts: 1,
+                ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                outages: 1,
+                ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+            },
+            Bounds {
+                disk_errors: 1,
+                ..Bounds::new(3, 1, 1, 0).with_pending_saves()
+            },
+            Bounds::new(3, 2, 2, 0),
+            Bounds::new(3, 3, 1, 0),
+            Bounds::new(4, 1, 1, 0),
+            Bounds::new(5, 1, 0, 0),
+            Bounds::new(5, 0, 1, 0),
         ],
         invariants: &[OF_ZAB],
     },

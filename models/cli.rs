@@ -3,8 +3,9 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::Limits;
-use crate::{explore, mutants, report, run};
+use crate::{bugs, explore, mutants, record, report, run};
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Model-check keepright's replication protocol: the actors that the server runs, in a world with
@@ -19,6 +20,7 @@ use std::time::Duration;
   check run zab --writes 2 --timeouts 2       one model, other bounds
   check run zab --crashes 1 --pending-saves   saves that a crash may lose
   check mutants                               break the protocol; every break must be noticed
+  check bugs                                  the bugs of the past, found again
   check explore zab                           walk through the states in a browser
   check explore zab --mutant no_trunc         the same, with a counterexample to find"
 )]
@@ -27,6 +29,9 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     how: How,
+    /// Write what was explored to this file, if everything passes (without a command)
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 /// How much to explore, and with how many threads.
@@ -58,6 +63,17 @@ enum Command {
     Mutants {
         /// Only the mutant with this name, with its counterexample step by step
         name: Option<String>,
+        /// Explore the next smaller bounds too: nothing must be found there
+        #[arg(long)]
+        smallest: bool,
+    },
+    /// Bring back the bugs that implementations of Zab once had: each must break its invariant
+    Bugs {
+        /// Only the bug with this name, with its counterexample step by step
+        name: Option<String>,
+        /// Explore the next smaller bounds too: nothing must be found there
+        #[arg(long)]
+        smallest: bool,
     },
     /// Open the stateright explorer on a model
     Explore {
@@ -66,7 +82,7 @@ enum Command {
         /// The port on localhost
         #[arg(long, default_value_t = 3000)]
         port: u16,
-        /// A mutant of this model instead of the protocol as it should be
+        /// A mutant or a bug of this model instead of the protocol as it should be
         #[arg(long)]
         mutant: Option<String>,
         #[command(flatten)]
@@ -91,12 +107,21 @@ impl Cli {
     /// Does what the command line asks for. `Ok(false)` if a check has failed.
     pub fn run(self) -> Result<bool, String> {
         let limits = self.how.limits();
+        if self.record.is_some() && self.command.is_some() {
+            return Err("--record goes without a command: it is about every model".to_owned());
+        }
         match self.command {
-            None
-            | Some(Command::Run {
+            None => {
+                let runs = run::run_all(&runs_of_all(), limits);
+                if let (Some(file), Some(runs)) = (&self.record, &runs) {
+                    record::write(file, runs)?;
+                }
+                Ok(runs.is_some())
+            }
+            Some(Command::Run {
                 model: None,
                 bounds: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits)),
+            }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
             Some(Command::Run {
                 model: None,
                 bounds: Some(_),
@@ -109,13 +134,18 @@ impl Cli {
                 bounds,
             }) => {
                 let spec = find(&name)?;
-                Ok(run::run_all(&runs_of(spec, bounds), limits))
+                Ok(run::run_all(&runs_of(spec, bounds), limits).is_some())
             }
             Some(Command::List) => {
                 print!("{}", report::list());
                 Ok(true)
             }
-            Some(Command::Mutants { name }) => run::run_mutants(name.as_deref(), limits),
+            Some(Command::Mutants { name, smallest }) => {
+                run::run_mutants(name.as_deref(), smallest, limits)
+            }
+            Some(Command::Bugs { name, smallest }) => {
+                run::run_bugs(name.as_deref(), smallest, limits)
+            }
             Some(Command::Explore {
                 model,
                 port,
@@ -139,15 +169,19 @@ fn environment_to_explore(
     let Some(name) = mutant else {
         return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
     };
-    let of_model: Vec<_> = mutants::ALL.iter().filter(|m| m.model == model).collect();
-    let mutant = of_model.iter().find(|m| m.name == name).ok_or_else(|| {
-        let names: Vec<_> = of_model.iter().map(|m| m.name).collect();
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let of_model: Vec<_> = mutants
+        .chain(bugs::found())
+        .filter(|(_, trial)| trial.model == model)
+        .collect();
+    let (_, trial) = of_model.iter().find(|(n, _)| *n == name).ok_or_else(|| {
+        let names: Vec<_> = of_model.iter().map(|(name, _)| *name).collect();
         format!(
             "no mutant {name} of {model}; there are {}",
             names.join(", ")
         )
     })?;
-    Ok(mutant.environment())
+    Ok(trial.environment())
 }
 
 fn find(name: &str) -> Result<&'static Spec, String> {

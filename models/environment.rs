@@ -5,6 +5,7 @@
 
 use crate::bounds::Bounds;
 use crate::explain;
+use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
@@ -35,8 +36,16 @@ pub enum Action {
     Write(ServerId),
     /// A server hears from nobody for so long that it goes LOOKING.
     Timeout(ServerId),
-    /// A server dies. Of its pending saves the oldest `kept` turn out to be durable.
-    Crash { server: ServerId, kept: u8 },
+    /// A leader hears from one server no more, and gives it up.
+    Silence { server: ServerId, peer: ServerId },
+    /// A server dies.
+    Crash { server: ServerId, left: Left },
+    /// All servers die at once: the power fails.
+    Outage(Remains),
+    /// The disk of a server cannot carry out its oldest pending save, and the server stops.
+    DiskError { server: ServerId, torn: u8 },
+    /// A server without a vote dies and its disk is replaced by an empty one.
+    Wipe(ServerId),
     /// A server that was down starts, with what its disk has.
     Restart(ServerId),
     /// The service of a server takes a snapshot, and older transactions are dropped.
@@ -177,7 +186,11 @@ impl Environment {
             Action::Finalize(server) => (server, 3),
             Action::Write(server) => (server, 4 | u64::from(world.budget.writes) << 8),
             Action::Timeout(server) => (server, 5),
-            Action::Crash { server, kept } => (server, 6 | u64::from(kept) << 8),
+            Action::Silence { server, peer } => (server, 8 | u64::from(peer.0) << 8),
+            Action::Crash { server, left } => (server, 6 | left.code() << 8),
+            Action::DiskError { server, torn } => (server, 10 | u64::from(torn) << 8),
+            Action::Wipe(server) => (server, 11),
+            Action::Outage(_) => unreachable!("an outage is a crash of each server"),
             Action::Restart(server) => (server, 7),
             Action::Snapshot(server) => (server, 0),
             Action::Heartbeat(server) => (server, 9),
@@ -278,6 +291,10 @@ impl Environment {
     }
 
     fn is_obsolete(&self, world: &World, envelope: &Envelope) -> bool {
+        let may_forget = |id| faults::may_forget(&self.zab, id);
+        if world.budget.wipes > 0 && (may_forget(envelope.src) || may_forget(envelope.dst)) {
+            return false; // The argument is about what is durable.
+        }
         let peer = |id| {
             let process = world.server(id).get();
             Peer {
@@ -286,8 +303,12 @@ impl Environment {
                 state: process.state.as_ref(),
             }
         };
-        self.zab
-            .is_obsolete(peer(envelope.src), peer(envelope.dst), &envelope.message)
+        self.zab.is_obsolete(
+            peer(envelope.src),
+            peer(envelope.dst),
+            &envelope.message,
+            world.budget.snapshots > 0,
+        )
     }
 
     /// What a server whose state is `state` can do by itself.
@@ -320,6 +341,12 @@ impl Environment {
                 }
             }
         }
+        if world.budget.cuts > 0
+            && let Role::Leading(leader) = state.role()
+        {
+            let cut = |peer| Action::Silence { server, peer };
+            actions.extend(leader.active.iter().map(cut));
+        }
         if world.budget.writes > 0 && state.next_zxid().is_some() {
             actions.push(Action::Write(server));
         }
@@ -327,11 +354,7 @@ impl Environment {
         {
             actions.push(Action::Snapshot(server));
         }
-        if world.budget.crashes > 0 {
-            for kept in 0..=world.server(server).unsaved.len() as u8 {
-                actions.push(Action::Crash { server, kept });
-            }
-        }
+        faults::of_server(self, world, server, actions);
         if self.setting.heartbeats {
             actions.push(Action::Heartbeat(server));
         }
@@ -383,14 +406,25 @@ impl Model for Environment {
                 None => actions.push(Action::Restart(server)),
             }
         }
+        faults::of_everybody(world, actions);
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut next = self.conclude(world, self.step_of(world, action)?);
+        let mut next = match action {
+            Action::Outage(remains) => remains.crashes().fold(world.clone(), |world, crash| {
+                let step = self.step_of(&world, crash);
+                self.conclude(&world, step.expect("who is up can crash"))
+            }),
+            action => self.conclude(world, self.step_of(world, action)?),
+        };
         match action {
             Action::Write(_) => next.budget.writes -= 1,
             Action::Timeout(_) => next.budget.timeouts -= 1,
+            Action::Silence { .. } => next.budget.cuts -= 1,
             Action::Crash { .. } => next.budget.crashes -= 1,
+            Action::Outage(_) => next.budget.outages -= 1,
+            Action::DiskError { .. } => next.budget.disk_errors -= 1,
+            Action::Wipe(_) => next.budget.wipes -= 1,
             Action::Snapshot(_) => next.budget.snapshots -= 1,
             Action::Deliver(_)
             | Action::Flush(_)

@@ -1,6 +1,7 @@
 //! States and steps in words: names of servers and zxids, a line a server.
 
 use crate::environment::{Action, Environment};
+use crate::faults::Left;
 use crate::world::{Envelope, Process, World};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::invariants::delivered;
@@ -29,14 +30,49 @@ pub fn sentence(action: &Action) -> String {
         Action::Finalize(server) => format!("server {server} has waited for better votes"),
         Action::Write(server) => format!("a client asks leader {server} for a write"),
         Action::Timeout(server) => format!("server {server} hears from nobody for too long"),
-        Action::Crash { server, kept: 0 } => format!("server {server} crashes"),
-        Action::Crash { server, kept } => {
-            format!("server {server} crashes; {kept} of its pending saves turn out to be durable")
+        Action::Silence { server, peer } => {
+            format!("server {server} hears from server {peer} no more")
+        }
+        Action::Crash { server, left } => {
+            format!("server {server} crashes{}", describe_left(*left))
+        }
+        Action::Outage(remains) => {
+            let left: Vec<_> = remains
+                .of_servers()
+                .filter(|(_, left)| *left != Left::default())
+                .map(|(server, left)| format!("; server {server}{}", describe_left(left)))
+                .collect();
+            format!("all servers crash at once{}", left.concat())
+        }
+        Action::DiskError { server, torn } => {
+            let left = Left {
+                kept: 0,
+                torn: *torn,
+            };
+            format!(
+                "a pending save of server {server} fails on its disk{}",
+                describe_left(left)
+            )
+        }
+        Action::Wipe(server) => {
+            format!("server {server} crashes, and its disk is replaced by an empty one")
         }
         Action::Restart(server) => format!("server {server} starts"),
         Action::Snapshot(server) => format!("server {server} takes a snapshot"),
         Action::Heartbeat(server) => format!("server {server} repeats its last word"),
     }
+}
+
+fn describe_left(left: Left) -> String {
+    let Left { kept, torn } = left;
+    let mut words = match kept {
+        0 => String::new(),
+        kept => format!("; {kept} of its pending saves turn out to be durable"),
+    };
+    if torn > 0 {
+        words.push_str("; the next save is found written in part");
+    }
+    words
 }
 
 /// A message, as ZooKeeper's people would name it.

@@ -12,8 +12,8 @@ use std::cell::Cell;
 /// Which invariants hold, and which witnesses are found: a bit for each.
 #[derive(Clone, Copy)]
 pub struct Verdict {
-    holds: u16,
-    witnessed: u16,
+    holds: u32,
+    witnessed: u32,
 }
 
 impl Environment {
@@ -62,8 +62,8 @@ impl Environment {
                 witnessed: 0,
             };
             for (i, invariant) in self.invariants.iter().enumerate() {
-                verdict.holds |= u16::from((invariant.holds)(ensemble)) << i;
-                verdict.witnessed |= u16::from((invariant.witness)(ensemble)) << i;
+                verdict.holds |= u32::from((invariant.holds)(ensemble)) << i;
+                verdict.witnessed |= u32::from((invariant.witness)(ensemble)) << i;
             }
             verdict
         })
@@ -88,7 +88,7 @@ thread_local! {
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
 /// number of the invariant is part of its type.
-const MOST: usize = 16;
+const MOST: usize = 24;
 
 pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
     fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
@@ -101,9 +101,9 @@ pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Prop
         ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
     }
     let holds: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
     let witness: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
     let always = invariants
         .iter()
         .enumerate()

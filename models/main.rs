@@ -3,16 +3,19 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program with threads and clocks of its own.
 
 mod bounds;
+mod bugs;
 mod catalogue;
 mod cli;
 mod engine;
 mod environment;
 mod explain;
 mod explore;
+mod faults;
 mod intern;
 mod judge;
 mod memo;
 mod mutants;
+mod record;
 mod report;
 mod run;
 #[allow(dead_code)]
@@ -22,6 +25,7 @@ mod svg;
 mod symmetry;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod world;
 
 use clap::Parser;

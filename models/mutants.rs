@@ -4,19 +4,13 @@
 //! invariant is seen to fail, in the smallest bounds that show it.
 
 use crate::bounds::Bounds;
-use crate::catalogue;
-use crate::environment::Environment;
+use crate::trial::Trial;
 use keepright::zab::Variant;
 
 /// A variant, and where it is caught.
 pub struct Mutant {
     pub name: &'static str,
-    pub variant: Variant,
-    /// The model, by name.
-    pub model: &'static str,
-    pub bounds: Bounds,
-    /// The invariant that must fall.
-    pub invariant: &'static str,
+    pub trial: Trial,
 }
 
 const fn mutant(
@@ -26,13 +20,13 @@ const fn mutant(
     bounds: Bounds,
     invariant: &'static str,
 ) -> Mutant {
-    Mutant {
-        name,
+    let trial = Trial {
         variant,
         model,
         bounds,
         invariant,
-    }
+    };
+    Mutant { name, trial }
 }
 
 /// Every mutant; each invariant stands in at least one row.
@@ -83,14 +77,14 @@ pub const ALL: &[Mutant] = &[
         "ack_before_saved",
         Variant::AckBeforeSaved,
         "zab",
-        Bounds::new(3, 1, 0, 0).with_pending_saves(),
+        Bounds::new(3, 0, 0, 0).with_pending_saves(),
         "durable_before_said",
     ),
     mutant(
         "ack_before_saved",
         Variant::AckBeforeSaved,
         "zab",
-        Bounds::new(3, 1, 1, 1).with_pending_saves(),
+        Bounds::new(3, 1, 0, 0).with_pending_saves(),
         "committed_survives",
     ),
     mutant(
@@ -132,7 +126,7 @@ pub const ALL: &[Mutant] = &[
         "keep_own_history",
         Variant::KeepOwnHistory,
         "zab",
-        Bounds::new(3, 2, 1, 0),
+        Bounds::new(3, 1, 1, 0),
         "committed_survives",
     ),
     mutant(
@@ -184,18 +178,34 @@ pub const ALL: &[Mutant] = &[
         Bounds::new(3, 0, 0, 0),
         "epochs_ordered",
     ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+        },
+        "committed_survives",
+    ),
+    mutant(
+        "disk_error_ignored",
+        Variant::DiskErrorIgnored,
+        "zab",
+        Bounds {
+            disk_errors: 1,
+            ..Bounds::new(3, 0, 0, 0).with_pending_saves()
+        },
+        "durable_before_said",
+    ),
+    mutant(
+        "voter_forgets",
+        Variant::VoterForgets,
+        "zab",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 0, 0)
+        },
+        "committed_survives",
+    ),
 ];
-
-impl Mutant {
-    /// The model of this mutant, which checks the one invariant that must fall.
-    pub fn environment(&self) -> Environment {
-        let spec = catalogue::find(self.model).expect("a mutant names a model of the catalogue");
-        Environment::new(
-            spec.setting,
-            self.bounds,
-            self.variant,
-            &[self.invariant],
-            false,
-        )
-    }
-}

@@ -1,5 +1,6 @@
 //! What `check` prints: a line while it works, tables at the end.
 
+use crate::bugs::{self, Bug, Fate, Published};
 use crate::catalogue;
 use crate::engine::{End, Outcome, Progress, collision_probability};
 use crate::environment::Environment;
@@ -242,8 +243,8 @@ pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
         let caught = outcome.discoveries.first();
         table.add_row([
             mutant.name.to_owned(),
-            format!("{} {}", mutant.model, mutant.bounds),
-            mutant.invariant.to_owned(),
+            mutant.trial.place(),
+            mutant.trial.invariant.to_owned(),
             caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
             grouped(caught.map_or(outcome.distinct, |d| d.states)),
             seconds(outcome.elapsed),
@@ -253,6 +254,67 @@ pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
     format!(
         "\n{table}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found"
     )
+}
+
+/// A row for each bug, beside the figures of those who found it before.
+pub fn bugs(rows: &[(&Bug, Option<Outcome>)]) -> String {
+    let mut table = table_of(&[
+        "bug",
+        "model and bounds",
+        "invariant",
+        "depth",
+        "states",
+        "time",
+        "published",
+    ]);
+    for (bug, outcome) in rows {
+        let published = bug.published.as_ref().map_or(String::new(), published);
+        let (Fate::Found(trial), Some(outcome)) = (&bug.fate, outcome) else {
+            let unit = String::new;
+            let fate = "cannot happen".to_owned();
+            table.add_row([
+                bug.name.to_owned(),
+                fate,
+                unit(),
+                unit(),
+                unit(),
+                unit(),
+                published,
+            ]);
+            continue;
+        };
+        let caught = outcome.discoveries.first();
+        table.add_row([
+            bug.name.to_owned(),
+            trial.place(),
+            trial.invariant.to_owned(),
+            caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
+            grouped(caught.map_or(outcome.distinct, |d| d.states)),
+            seconds(outcome.elapsed),
+            published,
+        ]);
+    }
+    align_right(&mut table, 3..6);
+    let titles: Vec<_> = rows
+        .iter()
+        .map(|(bug, _)| match &bug.fate {
+            Fate::Found(_) => format!("{}: {}", bug.name, bug.title),
+            Fate::CannotHappen(why) => format!("{}: {}; cannot happen: {why}", bug.name, bug.title),
+        })
+        .collect();
+    format!(
+        "\n{table}\n\n{}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found; \
+         published: the same\nof the model checker that found it in a specification of ZooKeeper (TLC, 16 workers)",
+        titles.join("\n")
+    )
+}
+
+fn published(figures: &Published) -> String {
+    let Published { depth, states, .. } = figures;
+    let time = figures
+        .seconds
+        .map_or(String::new(), |s| format!(", {s} s"));
+    format!("{depth}, {}{time}", grouped(*states))
 }
 
 /// What there is to check.
@@ -265,11 +327,12 @@ pub fn list() -> String {
         let _ = writeln!(text, "  invariants: {}\n", spec.invariants().join(", "));
     }
     let names: BTreeSet<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-    let _ = writeln!(
-        text,
-        "mutants: {}",
-        names.into_iter().collect::<Vec<_>>().join(", ")
-    );
+    let names: Vec<_> = names.into_iter().collect();
+    let _ = writeln!(text, "mutants: {}\n", names.join(", "));
+    let _ = writeln!(text, "bugs:");
+    for bug in bugs::ALL {
+        let _ = writeln!(text, "  {}: {}", bug.name, bug.title);
+    }
     text
 }
 
@@ -286,10 +349,13 @@ pub fn heading(environment: &Environment) -> String {
 pub fn explore_command(environment: &Environment) -> String {
     let name = environment.setting.name;
     let variant = environment.zab.config.variant;
-    let mutant = mutants::ALL.iter().find(|mutant| mutant.variant == variant);
-    let what = mutant.map_or_else(
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let broken = mutants
+        .chain(bugs::found())
+        .find(|(_, trial)| trial.variant == variant && trial.model == name);
+    let what = broken.map_or_else(
         || environment.bounds.flags(),
-        |mutant| format!("--mutant {}", mutant.name),
+        |(name, _)| format!("--mutant {name}"),
     );
     format!("cargo run --release --bin check -- explore {name} {what}")
 }

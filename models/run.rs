@@ -1,9 +1,11 @@
 //! Runs models and shows how they get on.
 
 use crate::bounds::Bounds;
+use crate::bugs::{self, Fate};
 use crate::catalogue::Spec;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
 use crate::environment::Environment;
+use crate::trial::Trial;
 use crate::{explain, mutants, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -43,9 +45,9 @@ impl Run {
     }
 }
 
-/// Explores each model within its bounds and prints the report. `true` if everything was explored,
+/// Explores each model within its bounds and prints the report. The runs, if everything was explored,
 /// everything holds and every witness was found.
-pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
+pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<Run>> {
     let mut done: Vec<Run> = Vec::new();
     for (spec, bounds) in runs {
         let environment = spec.faithful(*bounds);
@@ -71,11 +73,11 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> bool {
     }
     let passed = report::passed(&done) && done.len() == runs.len();
     println!("{}", report::conclusion(&done, runs.len()));
-    passed
+    passed.then_some(done)
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
-pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
+pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
     let chosen: Vec<_> = mutants::ALL
         .iter()
         .filter(|m| name.is_none_or(|name| m.name == name))
@@ -87,15 +89,10 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
     }
     let mut rows = Vec::new();
     for mutant in chosen {
-        let environment = mutant.environment();
-        let title = format!("{} in {} {}", mutant.name, mutant.model, mutant.bounds);
-        let outcome = explore(&title, &environment, limits);
-        if name.is_some()
-            && let Some(discovery) = outcome.discoveries.first()
-        {
-            print_steps(&environment, &outcome, discovery);
-        }
-        rows.push((mutant, outcome));
+        rows.push((
+            mutant,
+            try_out(mutant.name, &mutant.trial, limits, name.is_some()),
+        ));
         if interrupted() {
             break;
         }
@@ -111,7 +108,104 @@ pub fn run_mutants(name: Option<&str>, limits: Limits) -> Result<bool, String> {
         rows.len(),
         distinct(&names)
     );
-    Ok(caught == rows.len())
+    let trials = rows.iter().map(|(mutant, _)| (mutant.name, &mutant.trial));
+    Ok(caught == rows.len() && (!smallest || are_smallest(trials, limits)))
+}
+
+/// Explores the bugs of the past, prints which invariant caught each, and explores the protocol as it
+/// should be within the same bounds. `Ok(true)` if all were caught and the protocol passes.
+pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
+    let chosen: Vec<_> = bugs::ALL
+        .iter()
+        .filter(|bug| name.is_none_or(|name| bug.name == name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<_> = bugs::ALL.iter().map(|bug| bug.name).collect();
+        return Err(format!("no such bug; there are {}", names.join(", ")));
+    }
+    let mut rows = Vec::new();
+    let mut places: Vec<Trial> = Vec::new();
+    for bug in chosen {
+        let outcome = match &bug.fate {
+            Fate::Found(trial) => {
+                if places.iter().all(|known| known.place() != trial.place()) {
+                    places.push(*trial);
+                }
+                Some(try_out(bug.name, trial, limits, name.is_some()))
+            }
+            Fate::CannotHappen(_) => None,
+        };
+        rows.push((bug, outcome));
+        if interrupted() {
+            break;
+        }
+    }
+    println!("{}", report::bugs(&rows));
+    let found = |outcome: &Outcome| outcome.end == End::Violation;
+    let tried = rows.iter().filter_map(|(_, outcome)| outcome.as_ref());
+    let (caught, tried) = (tried.clone().filter(|o| found(o)).count(), tried.count());
+    println!(
+        "\n{caught} of {tried} bugs found, {} cannot happen",
+        rows.len() - tried
+    );
+    let mut passed = 0;
+    for place in &places {
+        let title = format!("faithful in {}", place.place());
+        let outcome = explore(&title, &place.faithful(), limits);
+        if outcome.end == End::Complete {
+            passed += 1;
+        } else {
+            println!(
+                "The protocol as it should be does not pass {}",
+                place.place()
+            );
+        }
+        if interrupted() {
+            break;
+        }
+    }
+    println!(
+        "The protocol as it should be passes {passed} of {} bounds in which they were found",
+        places.len()
+    );
+    let trials = rows
+        .iter()
+        .filter_map(|(bug, _)| Some((bug.name, bug.trial()?)));
+    let smallest = !smallest || are_smallest(trials, limits);
+    Ok(caught == tried && passed == places.len() && smallest)
+}
+
+/// Whether nothing is found within the next smaller bounds of each trial. Says where something is.
+fn are_smallest<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>, limits: Limits) -> bool {
+    let mut explored = 0;
+    let mut too_large = 0;
+    for (name, trial) in trials {
+        for smaller in trial.smaller() {
+            let outcome = try_out(name, &smaller, limits, false);
+            explored += 1;
+            if outcome.end != End::Complete {
+                too_large += 1;
+                let invariant = trial.invariant;
+                println!("{name}: {invariant} falls in {} as well", smaller.place());
+            }
+            if interrupted() {
+                return false;
+            }
+        }
+    }
+    println!("{explored} smaller bounds explored: {too_large} of them would do");
+    too_large == 0
+}
+
+/// Explores a broken variant, and prints its counterexample if that is wanted.
+fn try_out(name: &str, trial: &Trial, limits: Limits, steps: bool) -> Outcome {
+    let environment = trial.environment();
+    let title = format!("{name} in {}", trial.place());
+    let outcome = explore(&title, &environment, limits);
+    if steps && let Some(discovery) = outcome.discoveries.first() {
+        print_steps(&environment, &outcome, discovery);
+    }
+    outcome
 }
 
 fn distinct(names: &[&str]) -> usize {

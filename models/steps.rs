@@ -3,11 +3,12 @@
 //! What it must never do: let a server see more than its own state, its disk and the action.
 
 use crate::environment::{Action, Environment};
+use crate::faults::{self, Left};
 use crate::intern::Interned;
 use crate::world::{Envelope, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
-use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Zab};
+use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab};
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
 use std::borrow::Cow;
@@ -140,12 +141,7 @@ impl Environment {
             Action::Flush(server) => {
                 let mut process = world.server(server).get().clone();
                 process.disk = process.unsaved.remove(0);
-                local(
-                    server,
-                    self.step(server, &process, |zab, id, state, out| {
-                        zab.on_msg(id, state, id, Msg::Saved(1), out);
-                    }),
-                )
+                local(server, self.saved(server, &process))
             }
             Action::Elect { server, leader } => self.input(world, server, Msg::Elected(leader)),
             Action::Write(server) => {
@@ -167,30 +163,36 @@ impl Environment {
                 let timers = silence(world.server(server).get().state.as_ref()?);
                 self.timer(world, server, &timers)
             }
-            Action::Crash { server, kept } => {
-                let Process { disk, unsaved, .. } = world.server(server).get();
-                let disk = match kept {
-                    0 => disk.clone(),
-                    kept => unsaved[usize::from(kept) - 1].clone(),
-                };
-                let process = Process {
-                    disk,
-                    unsaved: Vec::new(),
-                    state: None,
-                };
-                local(
-                    server,
-                    Some(Step {
-                        process,
-                        sent: SmallVec::new(),
-                        said_too_early: false,
-                    }),
-                )
+            Action::Silence { server, peer } => self.timer(world, server, &[Timer::Peer(peer)]),
+            Action::Crash { server, left } => {
+                let disk = faults::disk_after(world.server(server).get(), left);
+                local(server, Some(faults::down(disk)))
             }
+            Action::DiskError { server, .. }
+                if self.zab.config.variant == Variant::DiskErrorIgnored =>
+            {
+                let mut process = world.server(server).get().clone();
+                process.unsaved.remove(0);
+                local(server, self.saved(server, &process))
+            }
+            Action::DiskError { server, torn } => {
+                let left = Left { kept: 0, torn };
+                let disk = faults::disk_after(world.server(server).get(), left);
+                local(server, Some(faults::down(disk)))
+            }
+            Action::Wipe(server) => local(server, Some(faults::down(Storage::default()))),
+            Action::Outage(_) => unreachable!("an outage is a crash of each server"),
             Action::Restart(server) => {
                 local(server, Some(self.start(server, &world.server(server).disk)))
             }
         }
+    }
+
+    /// The server is told that its oldest pending save is durable.
+    fn saved(&self, server: ServerId, process: &Process) -> Option<Step> {
+        self.step(server, process, |zab, id, state, out| {
+            zab.on_msg(id, state, id, Msg::Saved(1), out);
+        })
     }
 
     fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {

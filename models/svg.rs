@@ -82,10 +82,14 @@ fn draw_step(
         | Action::Finalize(server)
         | Action::Write(server)
         | Action::Timeout(server)
+        | Action::Silence { server, .. }
         | Action::Crash { server, .. }
+        | Action::DiskError { server, .. }
+        | Action::Wipe(server)
         | Action::Restart(server)
         | Action::Snapshot(server)
         | Action::Heartbeat(server) => (*server, sentence(action)),
+        Action::Outage(_) => (ServerId(1), sentence(action)),
     };
     let x = column(server);
     let _ = write!(

@@ -4,7 +4,8 @@ use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::engine::{self, End, Limits, Outcome, Progress};
 use crate::environment::{Environment, Setting};
-use crate::mutants;
+use crate::trial::Trial;
+use crate::{bugs, mutants};
 use keepright::zab::Variant;
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -87,6 +88,39 @@ fn the_numbers_of_states_are_as_recorded() {
         (Bounds::new(3, 1, 1, 0), 6_604, 32),
         (Bounds::new(3, 1, 0, 1), 6_773, 33),
         (Bounds::new(3, 1, 0, 0).with_pending_saves(), 461, 30),
+        (
+            Bounds {
+                outages: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            48_238,
+            38,
+        ),
+        (
+            Bounds {
+                disk_errors: 1,
+                ..Bounds::new(3, 1, 0, 0).with_pending_saves()
+            },
+            15_957,
+            49,
+        ),
+        (
+            Bounds {
+                cuts: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            1_525,
+            28,
+        ),
+        (
+            Bounds {
+                observers: 1,
+                wipes: 1,
+                ..Bounds::new(3, 1, 0, 0)
+            },
+            15_811,
+            35,
+        ),
     ];
     for (bounds, distinct, depth) in recorded {
         let outcome = explore(&zab().faithful(bounds), 2);
@@ -123,8 +157,12 @@ fn renaming_servers_changes_no_verdict_and_no_depth() {
 
 #[test]
 fn renaming_servers_hides_no_mutant() {
-    for mutant in mutants::ALL.iter().filter(|mutant| mutant.model == "zab") {
-        if mutant.bounds.timeouts > 1 || mutant.bounds.crashes > 0 {
+    for mutant in mutants::ALL
+        .iter()
+        .filter(|mutant| mutant.trial.model == "zab")
+    {
+        let trial = &mutant.trial;
+        if trial.bounds.timeouts > 1 || trial.bounds.crashes > 0 {
             continue; // Too many states without the reduction.
         }
         let explore_with = |symmetry| {
@@ -132,9 +170,9 @@ fn renaming_servers_hides_no_mutant() {
                 symmetry,
                 ..zab().setting
             };
-            let ids = &[mutant.invariant];
+            let ids = &[trial.invariant];
             explore(
-                &Environment::new(setting, mutant.bounds, mutant.variant, ids, false),
+                &Environment::new(setting, trial.bounds, trial.variant, ids, false),
                 2,
             )
         };
@@ -143,7 +181,7 @@ fn renaming_servers_hides_no_mutant() {
         assert_eq!(
             reduced.depth, full.depth,
             "{}: {}",
-            mutant.name, mutant.invariant
+            mutant.name, trial.invariant
         );
     }
 }
@@ -158,25 +196,19 @@ fn heartbeats_reach_no_state_that_is_not_reached_without() {
 }
 
 #[test]
-fn every_mutant_is_caught_by_its_invariant_and_the_protocol_is_not() {
-    for mutant in mutants::ALL {
-        let outcome = explore(&mutant.environment(), 2);
+fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let caught = explore(&trial.environment(), 2);
         assert_eq!(
-            outcome.end,
+            caught.end,
             End::Violation,
-            "{} survives {}",
-            mutant.name,
-            mutant.invariant
+            "{name} survives {}",
+            trial.invariant
         );
-        let spec = catalogue::find(mutant.model).expect("a mutant names a model");
-        let faithful = explore(&spec.faithful(mutant.bounds), 2);
-        assert_eq!(
-            faithful.end,
-            End::Complete,
-            "{} {}",
-            mutant.model,
-            mutant.bounds
-        );
+        let faithful = explore(&trial.faithful(), 2);
+        let Trial { model, bounds, .. } = trial;
+        assert_eq!(faithful.end, End::Complete, "{model} {bounds}");
     }
 }
 
@@ -184,8 +216,24 @@ fn every_mutant_is_caught_by_its_invariant_and_the_protocol_is_not() {
 fn every_invariant_has_a_mutant() {
     for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants()) {
         assert!(
-            mutants::ALL.iter().any(|m| m.invariant == invariant),
+            mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
             "none for {invariant}"
+        );
+    }
+}
+
+#[test]
+fn the_default_bounds_would_have_caught_every_mutant_and_every_bug() {
+    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    for (name, trial) in mutants.chain(bugs::found()) {
+        let spec = catalogue::find(trial.model).expect("a trial names a model");
+        assert!(
+            spec.bounds
+                .iter()
+                .any(|bounds| bounds.covers(&trial.bounds)),
+            "{name}: no default bounds of {} cover {}",
+            trial.model,
+            trial.bounds
         );
     }
 }
@@ -196,7 +244,7 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
         .iter()
         .find(|m| m.name == "keep_own_history")
         .expect("it is there");
-    let environment = mutant.environment();
+    let environment = mutant.trial.environment();
     let outcome = explore(&environment, 2);
     let trace = outcome.path(&environment, &outcome.discoveries[0]);
     assert_eq!(
@@ -205,7 +253,7 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
         "the path is a shortest one"
     );
     let (last, before) = trace.steps.split_last().expect("it takes steps");
-    assert!(environment.broken(&last.state).eq([mutant.invariant]));
+    assert!(environment.broken(&last.state).eq([mutant.trial.invariant]));
     assert!(
         before
             .iter()
@@ -229,4 +277,28 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
     let mut found: Vec<_> = outcome.discoveries.iter().map(|d| d.property).collect();
     found.sort();
     found
+}
+
+/// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue, and where
+/// that is quick against the models.
+#[test]
+fn the_record_is_of_the_default_bounds_and_its_small_counts_are_right() {
+    let record = include_str!("../spec/checked.txt");
+    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    for spec in catalogue::ALL {
+        for bounds in spec.bounds {
+            let row = rows.next().expect("a row for each of the default bounds");
+            let start = format!("{} | {bounds} | ", spec.setting.name);
+            let counts = row.strip_prefix(&start).unwrap_or_else(|| {
+                panic!("{row} is not of {start}: cargo run --release --bin check -- --record spec/checked.txt")
+            });
+            let distinct = counts.split(' ').next().and_then(|word| word.parse().ok());
+            if distinct.is_none_or(|distinct: usize| distinct < 100_000) {
+                let outcome = explore(&spec.faithful(*bounds), 2);
+                let found = format!("{} | {}", outcome.distinct, outcome.depth);
+                assert_eq!(found, counts, "{start}");
+            }
+        }
+    }
+    assert_eq!(rows.next(), None, "no row of other bounds");
 }

@@ -51,6 +51,10 @@ pub struct Budget {
     pub writes: u8,
     pub timeouts: u8,
     pub crashes: u8,
+    pub outages: u8,
+    pub disk_errors: u8,
+    pub wipes: u8,
+    pub cuts: u8,
     pub snapshots: u8,
 }
 
@@ -60,6 +64,10 @@ impl Budget {
             writes,
             timeouts,
             crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
             snapshots,
             ..
         } = *bounds;
@@ -67,6 +75,10 @@ impl Budget {
             writes,
             timeouts,
             crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
             snapshots,
         }
     }
@@ -126,14 +138,7 @@ impl World {
                     .fold(self.record.image(renaming), u64::wrapping_add)
             })
             .min();
-        let Budget {
-            writes,
-            timeouts,
-            crashes,
-            snapshots,
-        } = self.budget;
-        let budget = u32::from_le_bytes([writes, timeouts, crashes, snapshots]);
-        self.fingerprint = fingerprint(&(least, budget));
+        self.fingerprint = fingerprint(&(least, self.budget));
     }
 }
 

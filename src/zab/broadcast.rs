@@ -172,7 +172,8 @@ impl<P: Payload> Zab<P> {
         self.heard_from(peer, o);
         let known = acked.get(&peer).copied();
         if known.is_some_and(|known| known >= zxid) && leader.active.contains(peer) {
-            return;
+            // An old word, or that of a server whose disk was replaced: it lacks what comes next.
+            return self.send_entries(s, peer, epoch, zxid, 1, o);
         }
         let s = s.to_mut();
         let Role::Leading(leader) = &mut s.role else {

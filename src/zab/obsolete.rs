@@ -22,7 +22,15 @@ impl<P: Payload> Zab<P> {
     ///
     /// Epochs that are durable never go back, and within an epoch a durable history only grows.
     /// Everything below follows from these two.
-    pub fn is_obsolete(&self, from: Peer<'_, P>, to: Peer<'_, P>, message: &Message<P>) -> bool {
+    ///
+    /// `compacts` says whether a service may still take a snapshot and drop transactions before it.
+    pub fn is_obsolete(
+        &self,
+        from: Peer<'_, P>,
+        to: Peer<'_, P>,
+        message: &Message<P>,
+        compacts: bool,
+    ) -> bool {
         if !self.config.variant.keeps_epochs() {
             return false; // Nothing is certain where epochs go back.
         }
@@ -44,12 +52,19 @@ impl<P: Payload> Zab<P> {
             Message::Propose { epoch, entry, .. } | Message::Inform { epoch, entry, .. } => {
                 accepted > *epoch || (current >= *epoch && to.durable.last_zxid >= entry.zxid)
             }
-            // It may still remind a leader that gave its sender up, which concerns the timers alone.
+            // It may still remind a leader that gave its sender up. So may the sender's FollowerInfo.
             Message::Ack { epoch, zxid } => match stage(&to, *epoch) {
                 Term::Over => true,
                 Term::Possible => false,
                 Term::Now(Stage::Broadcast { acked, .. }) => {
-                    acked.get(&from.id).is_some_and(|known| known >= zxid)
+                    // It is answered with what comes next: proposals that were sent before, or a
+                    // snapshot if they are not kept any more.
+                    let snapshot_helps = to.state.is_some_and(|leader| {
+                        let history = &leader.storage().history;
+                        *zxid < history.start() && from.durable.last_zxid < history.snapshot().zxid
+                    });
+                    let known = acked.get(&from.id).is_some_and(|known| known >= zxid);
+                    known && !compacts && !snapshot_helps
                 }
                 Term::Now(Stage::Discovery { .. } | Stage::NewEpoch { .. }) => false,
             },

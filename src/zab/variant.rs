@@ -41,4 +41,8 @@ pub enum Variant {
     StaleProposalAccepted,
     /// The follower takes the current epoch for accepted without having accepted it.
     CurrentWithoutAccepted,
+    /// The runtime takes a save for durable although the disk has reported an error.
+    DiskErrorIgnored,
+    /// The disk of a server with a vote is replaced by an empty one.
+    VoterForgets,
 }

@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
 use keepright::types::{Epoch, Zxid};
-use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg};
+use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage};
 
 /// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
 fn with_writes(config: Config, count: u32) -> Sim {
@@ -380,4 +380,22 @@ fn a_follower_that_restarts_after_its_promise_does_not_depose_the_leader() {
     );
     say(&mut cluster, 2, ack(true));
     assert_eq!(cluster.state(s(5)).recency().current_epoch, Epoch(1));
+}
+
+#[test]
+fn a_server_whose_disk_is_replaced_gets_everything_from_the_leader_that_it_had() {
+    for (voters, observers, joiner) in [(3, 0, 1), (3, 1, 4)] {
+        let mut sim = with_writes(config(voters, observers), 5);
+        let leader = sim.leader().expect("it leads");
+        sim.crash(s(joiner), 0);
+        sim.cluster
+            .nodes
+            .get_mut(&s(joiner))
+            .expect("it is there")
+            .disk = Storage::default();
+        sim.start(s(joiner));
+        sim.until("all is delivered", Sim::converged);
+        assert_eq!(sim.cluster.delivered(s(joiner)), numbers(1..=5));
+        assert_eq!(sim.leader(), Some(leader), "no election was needed");
+    }
 }

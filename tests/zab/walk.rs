@@ -21,6 +21,8 @@ pub struct Walk {
     written: u32,
     /// Whether a save is durable at once.
     coarse: bool,
+    /// Whether services may still take snapshots.
+    pub compacts: bool,
 }
 
 /// Something that the walk does next.
@@ -74,6 +76,7 @@ impl Walk {
             ever_sent: HashSet::new(),
             written: 0,
             coarse: random.chance(50),
+            compacts: random.chance(50),
             random,
         };
         for id in walk.cluster.ids() {
@@ -114,7 +117,7 @@ impl Walk {
                     self.written += 1;
                     return Step::Input(id, Msg::Propose(self.written));
                 }
-                40..42 => return Step::Snapshot(id),
+                40..42 if self.compacts => return Step::Snapshot(id),
                 42.. => {
                     if let Some(envelope) = self.datagram(id) {
                         return Step::Deliver(envelope);
