@@ -66,13 +66,15 @@ impl Model {
         let (budget, log) = (&world.budget, &world.log);
         let up = |id| world.server(id).get().service.is_some();
         match *action {
-            Action::Connect { client, server } => {
-                let client = world.clients[client].get();
+            Action::Connect {
+                client: number,
+                server,
+            } => {
                 let serves = |server| {
                     let service = world.server(server).get().service.as_ref();
                     service.is_some_and(|service| service.stream().is_some())
                 };
-                may_connect(world, client) && serves(server)
+                self.may_connect(world, number) && serves(server)
             }
             Action::Send { client, .. } => {
                 let ops = self.ops(client).len();
@@ -94,9 +96,13 @@ impl Model {
                 let left = self.ops(client).len() - usize::from(world.clients[client].sent);
                 let connection = world.clients[client].get().connection.as_ref();
                 connection.is_some_and(|connection| {
-                    let room = if connection.opened { self.room(client, connection) } else { 0 };
+                    let room = if connection.opened {
+                        self.room(client, connection)
+                    } else {
+                        0
+                    };
                     let may_send = !connection.severed && usize::from(late) <= left && late <= room;
-                    budget.reconnects > 0 && (late == 0 || may_send)
+                    self.may_return(world, client) && (late == 0 || may_send)
                 })
             }
             Action::Deliver(envelope) => {
@@ -108,16 +114,15 @@ impl Model {
             Action::Commit(_) => {
                 let in_epoch = |id: &ServerId| world.server(*id).copy.epoch == log.epoch && up(*id);
                 let has_quorum = world.ids().filter(in_epoch).count() > world.servers.len() / 2;
-                has_quorum
-                    && log.leader.is_some_and(|leader| self.leads(world, leader))
+                has_quorum && log.leader.is_some_and(|leader| self.leads(world, leader))
             }
             Action::Tell { server, .. } => {
                 // A server without clients may wait: nobody sees it lag.
-                let is_seen = world.clients.iter().any(|client| {
+                let is_seen = world.clients.iter().enumerate().any(|(number, client)| {
                     let late = client.late.iter().any(|late| late.server == server);
                     match &client.get().connection {
                         Some(connection) => connection.server == server || late,
-                        None => may_connect(world, client.get()) || late,
+                        None => self.may_connect(world, number) || late,
                     }
                 });
                 is_seen
@@ -153,6 +158,18 @@ impl Model {
             }
             Action::Retransmit(server) => self.scenario().streams && up(server),
         }
+    }
+
+    /// Whether a client may connect once more.
+    fn may_return(&self, world: &World, client: usize) -> bool {
+        self.scenario().clients[client].returns && world.budget.reconnects > 0
+    }
+
+    /// Whether a client has no connection, but may open one.
+    fn may_connect(&self, world: &World, client: usize) -> bool {
+        let state = world.clients[client].get();
+        let may = state.connects == 0 || self.may_return(world, client);
+        state.connection.is_none() && !state.ended && may
     }
 
     /// How many requests more a client may have under way.
@@ -264,13 +281,11 @@ impl Model {
 
     /// Brings a state into the form that stands for all that nobody can tell from it.
     fn settle(&self, world: &mut World) {
-        if world.budget.reconnects == 0 {
-            // No connection will be cut, so it does not matter when a client reads: it is told the
+        for client in 0..world.clients.len() {
+            // Of a client that will not come back it does not matter when it reads: it is told the
             // same, and the sooner it knows the more is asked of what comes after.
-            for client in 0..world.clients.len() {
-                while has_mail(world.clients[client].get()) {
-                    self.hear(world, client);
-                }
+            while !self.may_return(world, client) && has_mail(world.clients[client].get()) {
+                self.hear(world, client);
             }
         }
         let mut network = std::mem::take(&mut world.network);
@@ -469,7 +484,12 @@ impl Model {
         });
         let requests = requests.collect();
         self.change(world, client, |client| {
-            if let Some(Connection { id, server, severed, .. }) = client.connection.take()
+            if let Some(Connection {
+                id,
+                server,
+                severed,
+                ..
+            }) = client.connection.take()
                 && !severed
             {
                 client.late.push(Late {
@@ -563,10 +583,4 @@ impl Model {
 fn has_mail(client: &Client) -> bool {
     let connection = client.connection.as_ref();
     connection.is_some_and(|connection| !connection.down.is_empty())
-}
-
-/// Whether a client has no connection, but may open one.
-fn may_connect(world: &World, client: &Client) -> bool {
-    let first = client.connects == 0;
-    client.connection.is_none() && !client.ended && (first || world.budget.reconnects > 0)
 }

@@ -49,11 +49,25 @@ impl fmt::Debug for Action {
             Self::Connect { client, server } => {
                 write!(f, "{} connects to server {server}", name(*client))
             }
-            Self::Send { client, server, number } => {
-                write!(f, "{} sends request {} to server {server}", name(*client), number + 1)
+            Self::Send {
+                client,
+                server,
+                number,
+            } => {
+                write!(
+                    f,
+                    "{} sends request {} to server {server}",
+                    name(*client),
+                    number + 1
+                )
             }
             Self::Hear { client, output } => {
-                write!(f, "{} reads {}", name(*client), describe_output(output.get()))
+                write!(
+                    f,
+                    "{} reads {}",
+                    name(*client),
+                    describe_output(output.get())
+                )
             }
             Self::Cut { client, late: 0 } => write!(f, "{} loses its connection", name(*client)),
             Self::Cut { client, late } => write!(
@@ -136,7 +150,9 @@ fn describe_output(output: &ClientOutput) -> String {
         ClientOutput::Connected(response) if response.timeout_ms == 0 => {
             "that its session is over".to_owned()
         }
-        ClientOutput::Connected(response) => format!("that its session {} is open", response.session),
+        ClientOutput::Connected(response) => {
+            format!("that its session {} is open", response.session)
+        }
         ClientOutput::Reply { reply, .. } => {
             let result = match &reply.result {
                 Ok(response) => describe_response(response),
@@ -186,13 +202,19 @@ fn describe_message(message: &PeerMsg) -> String {
         PeerMsg::Forward(forward) => {
             let writes = forward.writes.iter().map(|write| {
                 let Some(xid) = u32::try_from(write.cxid).ok() else {
-                    return format!("{:?}", write.write).chars().take_while(|c| *c != ' ').collect();
+                    return format!("{:?}", write.write)
+                        .chars()
+                        .take_while(|c| *c != ' ')
+                        .collect();
                 };
                 format!("request {xid} of {}", write.session)
             });
             let writes: Vec<_> = writes.collect();
             let (term, first) = (forward.stream.term, forward.first);
-            format!("Forward(stream {term}, from {first}: {})", writes.join(", "))
+            format!(
+                "Forward(stream {term}, from {first}: {})",
+                writes.join(", ")
+            )
         }
         PeerMsg::Accepted { stream, through } => {
             format!("Accepted(stream {}, through {through})", stream.term)
@@ -249,7 +271,11 @@ fn client_line(number: usize, client: &Client) -> String {
         None if client.ended => line.push_str("its session is over"),
         None => line.push_str("no connection"),
         Some(connection) => {
-            let opened = if connection.opened { "at" } else { "is being opened at" };
+            let opened = if connection.opened {
+                "at"
+            } else {
+                "is being opened at"
+            };
             let _ = write!(line, "{opened} server {}", connection.server);
             for waiting in &connection.waiting {
                 let _ = match waiting {

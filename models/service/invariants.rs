@@ -161,10 +161,13 @@ fn in_order(_: &Model, world: &World) -> bool {
             let cxid = entry.txn.cxid;
             let follows = cxid > last;
             last = cxid;
-            let fits = client.ghost.read.is_none_or(|(xid, seen)| match cxid < xid {
-                true => entry.zxid <= seen,
-                false => entry.zxid > seen,
-            });
+            let fits = client
+                .ghost
+                .read
+                .is_none_or(|(xid, seen)| match cxid < xid {
+                    true => entry.zxid <= seen,
+                    false => entry.zxid > seen,
+                });
             follows && fits
         })
     })

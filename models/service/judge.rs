@@ -78,7 +78,10 @@ fn all_properties() -> Vec<(Property<Model>, Property<Model>)> {
     let all = invariants::ALL.iter().enumerate();
     all.map(|(i, invariant)| {
         let always = Property::always(invariant.id, holds[i]);
-        (always, Property::sometimes(invariant.witness_id, witness[i]))
+        (
+            always,
+            Property::sometimes(invariant.witness_id, witness[i]),
+        )
     })
     .collect()
 }

@@ -26,8 +26,8 @@ use crate::memo::Memo;
 use crate::symmetry::Images;
 use bounds::Bounds;
 use im::Vector;
-use keepright::service::variant::Variant;
 use keepright::service::ClientOutput;
+use keepright::service::variant::Variant;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::Entry;
 use keepright::znode::{Data, SessionId, Txn, TxnBody, acl};
@@ -151,12 +151,7 @@ const FIRST_LEADER: ServerId = ServerId(1);
 impl Model {
     /// The model within `bounds`, of a variant of the service, checking the invariants with these ids
     /// and, if `witnesses` is set, looking for their witnesses.
-    pub fn new(
-        bounds: Bounds,
-        variant: Variant,
-        ids: &[&'static str],
-        witnesses: bool,
-    ) -> Self {
+    pub fn new(bounds: Bounds, variant: Variant, ids: &[&'static str], witnesses: bool) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let records = Kept::default();
         let logs = Kept::default();
@@ -178,7 +173,7 @@ impl Model {
         let mut model = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             bounds,
-            variant,
+            variant: Variant::Faithful,
             ids: ids.to_vec(),
             witnesses,
             first,
@@ -192,7 +187,10 @@ impl Model {
             pasts: Memo::default(),
             verdicts: Memo::default(),
         };
+        // The scenario begins when all is well: only then does the variant do its harm.
         model.first = model.beginning();
+        model.variant = variant;
+        model.steps = Memo::default();
         model
     }
 
@@ -256,7 +254,9 @@ impl Model {
             ..self.first.clone()
         };
         for client in 0..self.bounds.clients() {
-            let server = self.scenario().clients[client].server.min(self.bounds.servers);
+            let server = self.scenario().clients[client]
+                .server
+                .min(self.bounds.servers);
             let server = ServerId(server);
             world = self.act(&world, Action::Connect { client, server });
             while let Some(next) = self.quiet_step(&world) {

@@ -109,18 +109,19 @@ impl Record {
         sent.sort_by_key(|(slot, request)| (request.after.count_ones(), *slot));
         let mut tester = LinearizabilityTester::new(Space::new(scenario.znodes));
         let mut returned = 0u32;
-        let answer = |tester: &mut LinearizabilityTester<usize, Space>, mask: u32, done: &mut u32| {
-            for (slot, request) in &sent {
-                let bit = 1 << slot;
-                if let Some(ret) = &request.ret
-                    && mask & !*done & bit != 0
-                {
-                    *done |= bit;
-                    let told = tester.on_return(*slot, ret.clone());
-                    assert!(told.is_ok(), "a request returns once, after it was sent");
+        let answer =
+            |tester: &mut LinearizabilityTester<usize, Space>, mask: u32, done: &mut u32| {
+                for (slot, request) in &sent {
+                    let bit = 1 << slot;
+                    if let Some(ret) = &request.ret
+                        && mask & !*done & bit != 0
+                    {
+                        *done |= bit;
+                        let told = tester.on_return(*slot, ret.clone());
+                        assert!(told.is_ok(), "a request returns once, after it was sent");
+                    }
                 }
-            }
-        };
+            };
         for (slot, request) in &sent {
             answer(&mut tester, request.after, &mut returned);
             let told = tester.on_invoke(*slot, step(scenario, *slot));

@@ -80,6 +80,8 @@ pub struct Script {
     pub ops: &'static [Op],
     /// How many requests it has under way at most.
     pub window: u8,
+    /// Whether it comes back when its connection is lost. The others stay away.
+    pub returns: bool,
 }
 
 /// Some clients with their scripts, and the znodes that are there.
@@ -109,6 +111,15 @@ const fn script(server: u8, window: u8, ops: &'static [Op]) -> Script {
         server,
         ops,
         window,
+        returns: true,
+    }
+}
+
+/// A client that does not come back when its connection is lost.
+const fn steady(server: u8, window: u8, ops: &'static [Op]) -> Script {
+    Script {
+        returns: false,
+        ..script(server, window, ops)
     }
 }
 
@@ -134,7 +145,7 @@ pub const ALL: &[Scenario] = &[
         about: "writes and reads of one znode, several under way at a time",
         clients: &[
             script(2, 2, &[Set("/a", -1), Get("/a", false)]),
-            script(3, 2, &[Set("/a", -1), Sync("/a"), Get("/a", false)]),
+            steady(3, 2, &[Set("/a", -1), Sync("/a"), Get("/a", false)]),
         ],
         ..EMPTY
     },
@@ -143,7 +154,7 @@ pub const ALL: &[Scenario] = &[
         about: "two clients set with the same expected version; one deletes",
         clients: &[
             script(1, 1, &[Set("/a", 0), Delete("/a", 1)]),
-            script(2, 1, &[Set("/a", 0), Set("/a", 1)]),
+            steady(2, 1, &[Set("/a", 0), Set("/a", 1)]),
         ],
         ..EMPTY
     },
@@ -153,11 +164,7 @@ pub const ALL: &[Scenario] = &[
         clients: &[script(
             2,
             2,
-            &[
-                Delete("/a", -1),
-                Get("/a", false),
-                Create("/a", PERSISTENT),
-            ],
+            &[Delete("/a", -1), Get("/a", false), Create("/a", PERSISTENT)],
         )],
         ..EMPTY
     },
@@ -177,7 +184,7 @@ pub const ALL: &[Scenario] = &[
         about: "one client watches a znode that another one changes",
         clients: &[
             script(2, 1, &[Get("/a", true), Get("/a", false)]),
-            script(3, 2, &[Set("/a", -1), Delete("/a", -1)]),
+            steady(3, 2, &[Set("/a", -1), Delete("/a", -1)]),
         ],
         ..EMPTY
     },
@@ -186,7 +193,15 @@ pub const ALL: &[Scenario] = &[
         about: "one client waits for a znode and for the children of another one",
         clients: &[
             script(2, 2, &[Exists("/a/b", true), Children("/a", true)]),
-            script(1, 2, &[Create("/a/b", PERSISTENT), Delete("/a/b", -1)]),
+            steady(
+                1,
+                2,
+                &[
+                    Children("/a", true),
+                    Create("/a/b", PERSISTENT),
+                    Delete("/a/b", -1),
+                ],
+            ),
         ],
         ..EMPTY
     },
@@ -195,7 +210,7 @@ pub const ALL: &[Scenario] = &[
         about: "a client whose session ends while it makes ephemerals, and one that looks for them",
         clients: &[
             script(2, 2, &[Create("/a/e", EPHEMERAL), Create("/f", EPHEMERAL)]),
-            script(3, 1, &[Exists("/f", false), Children("/a", false)]),
+            steady(3, 1, &[Exists("/f", false), Children("/a", false)]),
         ],
         ..EMPTY
     },
@@ -212,7 +227,7 @@ pub const ALL: &[Scenario] = &[
                     Close,
                 ],
             ),
-            script(
+            steady(
                 3,
                 1,
                 &[
@@ -236,7 +251,7 @@ pub const ALL: &[Scenario] = &[
                     Create("/a/n-", SEQUENTIAL),
                 ],
             ),
-            script(1, 1, &[Create("/a/n-", SEQUENTIAL)]),
+            steady(1, 1, &[Create("/a/n-", SEQUENTIAL)]),
         ],
         ..EMPTY
     },
@@ -256,7 +271,7 @@ pub const ALL: &[Scenario] = &[
                     Exists("/p", false),
                 ],
             ),
-            script(
+            steady(
                 3,
                 1,
                 &[
