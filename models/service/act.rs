@@ -407,7 +407,7 @@ impl Model {
         let input = ClientInput::Connect {
             request,
             from: ADDRESS,
-            now_ms: 0,
+            now_ms: now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));
         if sets_watches {
@@ -419,7 +419,7 @@ impl Model {
         let input = ClientInput::Request {
             xid,
             request,
-            now_ms: 0,
+            now_ms: now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));
     }
@@ -577,6 +577,11 @@ impl Model {
             world.record = self.records.keep(record);
         }
     }
+}
+
+/// The time at a server. It stands still but for restarts, so that it multiplies no states.
+fn now_ms(world: &World, server: ServerId) -> i64 {
+    world.server(server).incarnation as i64
 }
 
 /// Whether something that its server has sent waits for a client to read it.

@@ -68,6 +68,7 @@ impl Service {
         let ticket = self.next_ticket(config.sid);
         let stage = Stage::Opening {
             ticket,
+            asked_ms: self.clock_ms,
             tell_read_only,
         };
         self.openings.insert(ticket, id);
@@ -259,6 +260,7 @@ impl Service {
         let Stage::Opening {
             ticket,
             tell_read_only,
+            ..
         } = connection.stage
         else {
             return;

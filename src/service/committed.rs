@@ -101,7 +101,12 @@ impl Service {
     fn opening_of(&self, txn: &Txn) -> Option<Id> {
         let id = *self.openings.get(&txn.cxid)?;
         let connection = self.connections.get(&id)?;
-        (connection.session == txn.session && connection.stage != Stage::Open).then_some(id)
+        match connection.stage {
+            Stage::Opening { asked_ms, .. } => {
+                (connection.session == txn.session && asked_ms == txn.time).then_some(id)
+            }
+            Stage::Open => None,
+        }
     }
 
     /// If the first request that waits is that of the transaction, answers it and the reads behind it.

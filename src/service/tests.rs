@@ -354,6 +354,34 @@ fn a_server_that_does_not_serve_sends_clients_away_and_closes_its_connections() 
     assert!(bench.service(2).watches.is_empty());
 }
 
+/// Found by `check run service --scenario moves --crashes 1 --reconnects 1`: the transaction that had
+/// opened the session bore the number under which the restarted server waited for the resumption, so the
+/// session was open before what it had asked for elsewhere was applied, and could read the past.
+#[test]
+fn a_transaction_from_before_a_restart_opens_no_session() {
+    let mut bench = Bench::new(2);
+    let client = bench.connect(2, 1);
+    bench.now_ms += 1;
+    let (config, service) = bench.servers.get_mut(&2).unwrap();
+    config.incarnation += 1;
+    *service = Service::new(Tree::default(), Zxid::ZERO);
+    service.begin_following(&mut Env::new(config), ServerId(LEADER), Epoch(1));
+    let again = bench.greet(2, 2, client.resumption());
+    let (zxid, opening) = bench.log[0].clone();
+    bench.at(2, |service, env| service.apply(env, zxid, &opening));
+    assert_eq!(
+        bench.hear(again),
+        [],
+        "its own transaction is still to come"
+    );
+    bench.settle();
+    let told = bench.hear(again);
+    assert!(
+        matches!(&told[..], [ClientOutput::Connected(_)]),
+        "{told:?}"
+    );
+}
+
 #[test]
 fn a_session_resumes_at_another_server_and_leaves_its_old_connection() {
     let mut bench = Bench::new(3);
