@@ -118,7 +118,8 @@ impl Visited {
 /// No state has this hash: the parent of an initial state.
 const NO_PARENT: u64 = 0;
 
-fn fingerprint<S: Hash>(state: &S) -> u64 {
+/// The hash by which the search tells states apart.
+pub fn fingerprint<S: Hash>(state: &S) -> u64 {
     crate::intern::fingerprint(state).max(NO_PARENT + 1)
 }
 
@@ -132,13 +133,30 @@ struct Search<'a, M: Model> {
     progress: &'a Progress,
     limits: Limits,
     started: Instant,
+    /// Called with each state that is visited, and its depth.
+    look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
 /// States that a thread takes at a time.
 const CHUNK: usize = 256;
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
+#[cfg(test)]
 pub fn search<M>(model: &M, limits: Limits, progress: &Progress) -> Outcome
+where
+    M: Model + Sync,
+    M::State: Hash + Send + Sync,
+{
+    search_and_look(model, limits, progress, &|_, _| {})
+}
+
+/// The same, and calls `look` with each state that it visits and the depth of the state.
+pub fn search_and_look<M>(
+    model: &M,
+    limits: Limits,
+    progress: &Progress,
+    look: &(dyn Fn(&M::State, usize) + Sync),
+) -> Outcome
 where
     M: Model + Sync,
     M::State: Hash + Send + Sync,
@@ -153,6 +171,7 @@ where
         progress,
         limits,
         started: Instant::now(),
+        look,
     };
     let mut level: Vec<M::State> = Vec::new();
     for state in model.init_states() {
@@ -248,6 +267,7 @@ where
         next: &mut Vec<M::State>,
     ) {
         let parent = fingerprint(state);
+        (self.look)(state, depth);
         for (property, found) in self.properties.iter().zip(&self.found) {
             if !found.load(Relaxed) {
                 let holds = (property.condition)(self.model, state);
@@ -321,7 +341,16 @@ impl Outcome {
         M: Model,
         M::State: Hash,
     {
-        let mut hashes = vec![discovery.fingerprint];
+        self.path_to(model, discovery.fingerprint)
+    }
+
+    /// The steps to the visited state with this hash (see [`fingerprint`]).
+    pub fn path_to<M>(&self, model: &M, fingerprint_of_last: u64) -> Trace<M>
+    where
+        M: Model,
+        M::State: Hash,
+    {
+        let mut hashes = vec![fingerprint_of_last];
         while let Some(parent) = self
             .visited
             .parent(hashes[hashes.len() - 1])

@@ -4,19 +4,24 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
+use crate::checked::{Checked, Named};
+use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
+use crate::schedule;
 use crate::steps::{LocalStep, Step};
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Process, World, Writes};
+use crate::{bugs, mutants};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Config, Elections, Message, Role, State, Storage, Variant, Zab};
+use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, State, Storage};
+use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +92,7 @@ pub struct Environment {
     pub records: Interner<Record<u8>>,
     pub steps: Memo<Option<&'static LocalStep>>,
     pub verdicts: Memo<Verdict>,
+    pub convergence: convergence::Tables,
 }
 
 impl Environment {
@@ -109,18 +115,24 @@ impl Environment {
             retain: 0,
             elections: setting.elections,
             variant,
+            heartbeat: schedule::HEARTBEAT,
+            finalize_wait: schedule::FINALIZE,
+            peer_timeout: schedule::PEER,
+            establish_timeout: schedule::ESTABLISH,
             ..Config::new(voters)
         });
         let invariants: Vec<_> = invariants::all()
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let mut properties = properties(&invariants, witnesses);
+        let more = convergence::properties(ids);
         assert_eq!(
-            invariants.len(),
+            invariants.len() + more.len(),
             ids.len(),
             "an unknown invariant among {ids:?}"
         );
-        let properties = properties(&invariants, witnesses);
+        properties.extend(more);
         let size = bounds.servers + bounds.observers;
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
@@ -145,10 +157,11 @@ impl Environment {
             records: Interner::default(),
             steps: Memo::default(),
             verdicts: Memo::default(),
+            convergence: convergence::Tables::default(),
         }
     }
 
-    fn size(&self) -> u8 {
+    pub fn size(&self) -> u8 {
         self.bounds.servers + self.bounds.observers
     }
 
@@ -173,8 +186,31 @@ impl Environment {
                 world = self.conclude(&world, &step);
             }
         }
+        for stray in self.intern_envelopes(self.strays()) {
+            world.send(stray);
+        }
         world.seal(&self.renamings);
         world
+    }
+
+    /// Votes for nobody of the ensemble, in the first round: the last to the first server, and so on.
+    fn strays(&self) -> SmallVec<[Envelope; 8]> {
+        let stray = |i| {
+            let vote = Vote {
+                leader: ServerId(u8::MAX),
+                current_epoch: Epoch(0),
+                last_zxid: Zxid::ZERO,
+            };
+            let stance = Stance::Looking(vote);
+            Envelope {
+                src: ServerId(self.bounds.servers - i),
+                dst: ServerId(1 + i),
+                message: Message::Notification(Notification { round: 1, stance }),
+            }
+        };
+        (0..self.bounds.strays.min(self.bounds.servers / 2))
+            .map(stray)
+            .collect()
     }
 
     /// The step of the server that an action concerns, from the table if it was taken before.
@@ -204,12 +240,15 @@ impl Environment {
             })
     }
 
-    fn intern_process(&self, process: Process) -> Interned<Process> {
+    pub fn intern_process(&self, process: Process) -> Interned<Process> {
         self.processes
             .intern(process, |process| self.renamings.images(process))
     }
 
-    fn intern_envelopes(&self, sent: SmallVec<[Envelope; 8]>) -> SmallVec<[Interned<Envelope>; 4]> {
+    pub fn intern_envelopes(
+        &self,
+        sent: SmallVec<[Envelope; 8]>,
+    ) -> SmallVec<[Interned<Envelope>; 4]> {
         let images = |envelope: &Envelope| self.renamings.images(envelope);
         sent.into_iter()
             .map(|envelope| self.envelopes.intern(envelope, images))
@@ -361,13 +400,15 @@ impl Environment {
     }
 }
 
-/// The first server has the latest epoch, the second the highest counter, the others nothing: only
-/// one that compares the epochs first will elect the first server.
+/// The first server has the latest epoch, the second the highest counter, the third the history of the
+/// first in an earlier epoch, and the others nothing: only one that compares the epochs first will elect the
+/// first server, and only one that compares ids last.
 fn unequal_disk(id: u8) -> Storage<Writes> {
     let mut disk = Storage::default();
     let (epoch, last) = match id {
         1 => (Epoch(2), 1),
         2 => (Epoch(1), 2),
+        3 => (Epoch(1), 1),
         _ => return disk,
     };
     disk.accepted_epoch = epoch;
@@ -455,5 +496,51 @@ impl Model for Environment {
 
     fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
         Some(crate::svg::sequence_diagram(self, &path.into_vec()))
+    }
+}
+
+impl Checked for Environment {
+    fn name(&self) -> &'static str {
+        self.setting.name
+    }
+
+    fn bounds(&self) -> String {
+        self.bounds.to_string()
+    }
+
+    fn flags(&self) -> String {
+        let (name, variant) = (self.setting.name, self.zab.config.variant);
+        let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+        let broken = mutants
+            .chain(bugs::found())
+            .find(|(_, trial)| trial.variant == variant && trial.model == name);
+        broken.map_or_else(
+            || self.bounds.flags(),
+            |(name, _)| format!("--mutant {name}"),
+        )
+    }
+
+    fn mutant(&self) -> Option<String> {
+        let variant = self.zab.config.variant;
+        (variant != Variant::Faithful).then(|| format!("{variant:?}"))
+    }
+
+    fn invariants(&self) -> Vec<Named> {
+        let named = |invariant: &Invariant<Writes>| Named {
+            id: invariant.id,
+            witness_id: invariant.witness_id,
+        };
+        self.invariants.iter().map(named).collect()
+    }
+
+    fn outcome(&self, before: &World, after: &World) -> String {
+        explain::outcome(self, before, after)
+    }
+
+    fn aftermath(&self, last: &World, property: &str) -> String {
+        match convergence::IDS.contains(&property) {
+            true => Self::aftermath(self, last, property),
+            false => String::new(),
+        }
     }
 }

@@ -8,7 +8,6 @@ use crate::steps::Step;
 use crate::world::{Process, World, Writes};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::{History, Storage, Variant, Zab};
-use smallvec::SmallVec;
 
 /// What a crash leaves of the pending saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,15 +139,11 @@ pub fn disk_after(process: &Process, left: Left) -> Storage<Writes> {
 
 /// The step of a server that stops, with this on its disk.
 pub fn down(disk: Storage<Writes>) -> Step {
-    Step {
-        process: Process {
-            disk,
-            unsaved: Vec::new(),
-            state: None,
-        },
-        sent: SmallVec::new(),
-        said_too_early: false,
-    }
+    Step::of(Process {
+        disk,
+        unsaved: Vec::new(),
+        state: None,
+    })
 }
 
 /// The disk when `kept` of the pending saves are durable.

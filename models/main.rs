@@ -5,7 +5,10 @@
 mod bounds;
 mod bugs;
 mod catalogue;
+mod checked;
 mod cli;
+mod converge;
+mod convergence;
 mod engine;
 mod environment;
 mod explain;
@@ -18,7 +21,7 @@ mod mutants;
 mod record;
 mod report;
 mod run;
-#[allow(dead_code)]
+mod schedule;
 mod service;
 mod steps;
 mod svg;

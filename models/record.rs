@@ -23,7 +23,7 @@ fn text(runs: &[Run], date: &str) -> String {
          # model | bounds: (servers, writes, timeouts, crashes) and others | distinct states | depth\n"
     );
     for run in runs {
-        let (name, bounds, outcome) = (run.spec.setting.name, run.bounds, &run.outcome);
+        let (name, bounds, outcome) = (run.name, &run.bounds, &run.outcome);
         let (distinct, depth) = (outcome.distinct, outcome.depth);
         let _ = writeln!(text, "{name} | {bounds} | {distinct} | {depth}");
     }

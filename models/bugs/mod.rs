@@ -4,6 +4,10 @@
 //! variant changes, which invariant must fall, and the smallest bounds that show it. What it must
 //! never do: count a by-product as the find. The invariant is the one that the bug is about.
 
+mod zk0975;
+mod zk1419;
+mod zk1514;
+mod zk3769;
 mod zk4643;
 
 use crate::trial::Trial;
@@ -38,7 +42,13 @@ pub struct Published {
 }
 
 /// Every bug, by its number.
-pub const ALL: &[Bug] = &[zk4643::BUG];
+pub const ALL: &[Bug] = &[
+    zk0975::BUG,
+    zk1419::BUG,
+    zk1514::BUG,
+    zk3769::BUG,
+    zk4643::BUG,
+];
 
 /// The bugs that a variant brings back, each with where it is caught.
 pub fn found() -> impl Iterator<Item = (&'static str, &'static Trial)> {

@@ -1,9 +1,11 @@
 //! What the invariants say of a state, and the model as stateright and the checker see it.
 
 use super::world::World;
-use super::{Action, Model, explain, invariants};
+use super::{Action, Model, NAME, explain, invariants, mutants};
+use crate::checked::{Checked, Named};
 use crate::intern::fingerprint;
 use crate::memo::Key;
+use keepright::service::variant::Variant;
 use stateright::{Path, Property};
 use std::cell::Cell;
 
@@ -123,5 +125,44 @@ impl stateright::Model for Model {
 
     fn as_svg(&self, _: Path<World, Action>) -> Option<String> {
         None // A diagram would need a column for each client: the sentences say the same.
+    }
+}
+
+impl Checked for Model {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn bounds(&self) -> String {
+        self.bounds.to_string()
+    }
+
+    fn flags(&self) -> String {
+        let trial = mutants::ALL.iter().find(|mutant| {
+            let trial = mutant.trial();
+            (trial.variant, trial.bounds) == (self.variant, self.bounds)
+        });
+        trial.map_or_else(
+            || self.bounds.flags(),
+            |mutant| format!("--mutant {}", mutant.name),
+        )
+    }
+
+    fn mutant(&self) -> Option<String> {
+        let broken = self.variant != Variant::Faithful;
+        broken.then(|| format!("{:?}", self.variant))
+    }
+
+    fn invariants(&self) -> Vec<Named> {
+        let checked = invariants::ALL.iter().filter(|i| self.ids.contains(&i.id));
+        let named = |invariant: &invariants::Invariant| Named {
+            id: invariant.id,
+            witness_id: invariant.witness_id,
+        };
+        checked.map(named).collect()
+    }
+
+    fn outcome(&self, before: &World, after: &World) -> String {
+        explain::outcome(self, before, after)
     }
 }

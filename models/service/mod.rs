@@ -104,6 +104,35 @@ pub enum Action {
     Retransmit(ServerId),
 }
 
+/// Its name in the catalogue.
+pub const NAME: &str = "service";
+
+/// What it is.
+pub const ABOUT: &str =
+    "sessions, watches and requests of clients, over an oracle for the replication";
+
+/// The bounds in which it is explored by default.
+pub const BOUNDS: &[Bounds] = &[bounds("registers", 1, 0, 0, 0)];
+
+const fn bounds(
+    scenario: &str,
+    elections: u8,
+    crashes: u8,
+    reconnects: u8,
+    expirations: u8,
+) -> Bounds {
+    Bounds::new(script::named(scenario)).with(elections, crashes, reconnects, expirations)
+}
+
+/// The service as it should be, within `bounds`, with every invariant and witness.
+pub fn faithful(bounds: Bounds) -> Model {
+    let ids: Vec<_> = invariants::ALL
+        .iter()
+        .map(|invariant| invariant.id)
+        .collect();
+    Model::new(bounds, Variant::Faithful, &ids, true)
+}
+
 /// Interned values of one type, without renamings.
 struct Kept<T: 'static>(Interner<T>);
 

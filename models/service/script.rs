@@ -285,6 +285,29 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
+/// The scenario with this name, which is there.
+pub const fn named(name: &str) -> &'static Scenario {
+    let mut index = 0;
+    while !same(ALL[index].name.as_bytes(), name.as_bytes()) {
+        index += 1;
+    }
+    &ALL[index]
+}
+
+const fn same(one: &[u8], two: &[u8]) -> bool {
+    if one.len() != two.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < one.len() {
+        if one[index] != two[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
 /// The scenario with this name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)

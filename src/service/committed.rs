@@ -6,7 +6,7 @@
 
 use super::connection::{Pending, Stage, Waiting};
 use super::variant::Variant;
-use super::{ClientOutput, Env, Rank, Service, answer, session};
+use super::{ClientOutput, Config, Env, Rank, Service, answer, session};
 use crate::proto::Reply;
 use crate::types::Zxid;
 use crate::znode::{Applied, ErrorCode, Outcome, TreeEvent, Txn, TxnBody};
@@ -77,7 +77,7 @@ impl Service {
         txn: &Txn,
         outcome: Result<Outcome, ErrorCode>,
     ) {
-        if let Some(opening) = self.opening_of(txn) {
+        if let Some(opening) = self.opening_of(env.config, txn) {
             return self.on_opened(env, opening, outcome.map(|_| ()));
         }
         let Some(id) = self.sessions.get(&txn.session).copied() else {
@@ -98,12 +98,13 @@ impl Service {
     }
 
     /// The connection whose session this transaction opens or resumes.
-    fn opening_of(&self, txn: &Txn) -> Option<Id> {
+    fn opening_of(&self, config: &Config, txn: &Txn) -> Option<Id> {
         let id = *self.openings.get(&txn.cxid)?;
         let connection = self.connections.get(&id)?;
         match connection.stage {
             Stage::Opening { asked_ms, .. } => {
-                (connection.session == txn.session && asked_ms == txn.time).then_some(id)
+                let is_new = asked_ms == txn.time || config.variant == Variant::TicketReused;
+                (connection.session == txn.session && is_new).then_some(id)
             }
             Stage::Open => None,
         }

@@ -23,6 +23,8 @@ pub enum Variant {
     EndedSessionWrites,
     /// A returning client's session is opened at once, whatever the client has seen elsewhere.
     ResumeAtOnce,
+    /// A server takes a transaction from before its restart for the one that opens a session.
+    TicketReused,
     /// The watches of a change are told after the answer to the request that made it.
     AnswerBeforeEvents,
     /// A watch stays when it has fired.

@@ -45,4 +45,13 @@ pub enum Variant {
     DiskErrorIgnored,
     /// The disk of a server with a vote is replaced by an empty one.
     VoterForgets,
+    /// Of two votes with equal zxids the higher server id beats, whatever the epochs (ZOOKEEPER-1419).
+    VotesCycle,
+    /// A LOOKING server joins an established leader only in a round that is not below its own
+    /// (ZOOKEEPER-1514).
+    JoinInsistsOnRound,
+    /// Whoever a LOOKING server hears from counts as a supporter of its vote (ZOOKEEPER-975).
+    AnyWordSupports,
+    /// A vote for nobody of the ensemble makes its receiver deaf to notifications (ZOOKEEPER-3769).
+    MalformedVoteDeafens,
 }
