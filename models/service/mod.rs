@@ -112,7 +112,29 @@ pub const ABOUT: &str =
     "sessions, watches and requests of clients, over an oracle for the replication";
 
 /// The bounds in which it is explored by default.
-pub const BOUNDS: &[Bounds] = &[bounds("registers", 1, 0, 0, 0)];
+pub const BOUNDS: &[Bounds] = &[
+    bounds("registers", 1, 0, 0, 0),
+    bounds("registers", 0, 1, 0, 0),
+    bounds("conditional", 1, 1, 0, 0),
+    bounds("conditional", 0, 0, 1, 0),
+    bounds("moves", 1, 0, 1, 0),
+    bounds("moves", 0, 1, 1, 1),
+    bounds("streams", 2, 0, 0, 0),
+    bounds("streams", 0, 0, 1, 0),
+    bounds("watches", 1, 0, 0, 0),
+    Bounds {
+        snapshots: 1,
+        ..bounds("watches", 0, 0, 1, 0)
+    },
+    bounds("children", 0, 0, 1, 0),
+    bounds("ephemerals", 1, 0, 0, 1),
+    bounds("ephemerals", 0, 0, 1, 1),
+    bounds("locks", 0, 0, 1, 0),
+    bounds("locks", 0, 0, 0, 1),
+    bounds("sequential", 1, 1, 0, 0),
+    bounds("multis", 1, 0, 0, 0),
+    bounds("multis", 0, 0, 1, 0),
+];
 
 const fn bounds(
     scenario: &str,

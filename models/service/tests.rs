@@ -1,148 +1,76 @@
 //! The model of the service, checked against itself and its mutants.
 
 use super::bounds::Bounds;
-use super::{Model, invariants, script};
-use crate::engine::{self, Limits, Progress};
-use keepright::service::variant::Variant;
+use super::{BOUNDS, Model, faithful, invariants, mutants, script};
+use crate::engine::{self, End, Limits, Outcome, Progress};
+
+fn explore(model: &Model, threads: usize) -> Outcome {
+    let limits = Limits {
+        threads,
+        stop_at_first: true,
+        max_states: Some(2_000_000),
+        max_time: None,
+    };
+    engine::search(model, limits, &Progress::default())
+}
+
+fn of(scenario: &str) -> Bounds {
+    Bounds::new(script::find(scenario).expect("it is there"))
+}
 
 #[test]
-fn scratch_mutants() {
-    use Variant::*;
-    let b = |name: &str, e, c, r, x, s| {
-        let mut bounds = Bounds::new(script::find(name).unwrap()).with(e, c, r, x);
-        bounds.snapshots = s;
-        bounds
-    };
-    let all = [
-        (
-            AnswerWhenForwarded,
-            b("moves", 0, 0, 0, 0, 0),
-            "session_reads_own_writes",
-        ),
-        (
-            ReadsJumpTheQueue,
-            b("moves", 0, 0, 0, 0, 0),
-            "requests_in_order",
-        ),
-        (
-            ForwardsUnnumbered,
-            b("streams", 0, 0, 0, 0, 0),
-            "requests_in_order",
-        ),
-        (
-            OldStreamTaken,
-            b("streams", 1, 0, 0, 0, 0),
-            "requests_in_order",
-        ),
-        (
-            OldConnectionTaken,
-            b("moves", 0, 0, 1, 0, 0),
-            "requests_in_order",
-        ),
-        (
-            EndedSessionWrites,
-            b("ephemerals", 0, 0, 0, 1, 0),
-            "ephemerals_end",
-        ),
-        (
-            ResumeAtOnce,
-            b("moves", 0, 0, 1, 0, 0),
-            "session_reads_forward",
-        ),
-        (
-            AnswerBeforeEvents,
-            b("children", 0, 0, 0, 0, 0),
-            "watch_told_first",
-        ),
-        (WatchKept, b("watches", 0, 0, 0, 0, 0), "watch_told_once"),
-        (
-            SetWatchesFromNow,
-            b("watches", 0, 0, 1, 0, 0),
-            "watch_told_first",
-        ),
-        (
-            RestoreKeepsConnections,
-            b("watches", 0, 0, 0, 0, 1),
-            "watch_told_first",
-        ),
-        (
-            SequenceCountsChildren,
-            b("sequential", 0, 0, 0, 0, 0),
-            "sequence_unique",
-        ),
-        (
-            JudgeByCommitted,
-            b("conditional", 0, 0, 0, 0, 0),
-            "conditional_once",
-        ),
-        (
-            JudgeByCommitted,
-            b("conditional", 0, 0, 0, 0, 0),
-            "writes_linearizable",
-        ),
-        (HalfAMulti, b("multis", 0, 0, 0, 0, 0), "multi_whole"),
-        (RestoreMisdated, b("watches", 0, 0, 0, 0, 1), "same_tree"),
-    ];
-    for (variant, bounds, invariant) in all {
-        let model = Model::new(bounds, variant, &[invariant], false);
-        let limits = Limits {
-            threads: 2,
-            stop_at_first: true,
-            max_states: None,
-            max_time: Some(std::time::Duration::from_secs(60)),
-        };
-        let outcome = engine::search(&model, limits, &Progress::default());
-        eprintln!(
-            "{variant:?} {bounds} {invariant}: {:?} {} depth {}",
-            outcome.end, outcome.distinct, outcome.depth
-        );
+fn every_mutant_of_the_service_is_caught_by_its_invariant_and_the_service_is_not() {
+    for mutant in mutants::ALL {
+        let trial = mutant.trial();
+        let caught = explore(&trial.model(), 2);
+        let (name, bounds) = (mutant.name, trial.bounds);
+        assert_eq!(caught.end, End::Violation, "{name} survives {bounds}");
+        let outcome = explore(&faithful(bounds), 2);
+        assert_eq!(outcome.end, End::Complete, "faithful in {bounds}");
     }
 }
 
 #[test]
-fn scratch() {
-    let get = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|v| v.parse::<u8>().ok())
-            .unwrap_or(0)
-    };
-    for scenario in script::ALL {
-        if let Ok(only) = std::env::var("ONLY")
-            && only != scenario.name
-        {
-            continue;
-        }
-        let mut bounds = Bounds::new(scenario).with(get("E"), get("C"), get("R"), get("X"));
-        bounds.snapshots = get("S");
-        let ids: Vec<_> = invariants::ALL.iter().map(|i| i.id).collect();
-        let model = Model::new(bounds, Variant::Faithful, &ids, true);
-        let limits = Limits {
-            threads: 2,
-            stop_at_first: true,
-            max_states: None,
-            max_time: Some(std::time::Duration::from_secs(30)),
-        };
-        let outcome = engine::search(&model, limits, &Progress::default());
-        let found: Vec<_> = outcome.discoveries.iter().map(|d| d.property).collect();
-        eprintln!(
-            "{bounds}: {:?} {} distinct {} generated depth {} in {:?}: {found:?}",
-            outcome.end, outcome.distinct, outcome.generated, outcome.depth, outcome.elapsed
-        );
-        if outcome.end == engine::End::Violation {
-            let d = outcome
-                .discoveries
-                .iter()
-                .find(|d| ids.contains(&d.property))
-                .unwrap();
-            let trace = outcome.path(&model, d);
-            let mut last = &trace.init;
-            eprintln!("{:?}", trace.init);
-            for step in &trace.steps {
-                eprintln!("{}", super::explain::sentence(&model, &step.action));
-                eprint!("{}", super::explain::outcome(&model, last, &step.state));
-                last = &step.state;
-            }
-        }
+fn every_invariant_of_the_service_has_a_mutant() {
+    for invariant in invariants::ALL {
+        let id = invariant.id;
+        let has_mutant = mutants::ALL.iter().any(|mutant| mutant.invariant == id);
+        assert!(has_mutant, "none for {id}");
+    }
+}
+
+#[test]
+fn the_default_bounds_would_have_caught_every_mutant_of_the_service() {
+    for mutant in mutants::ALL {
+        let bounds = mutant.trial().bounds;
+        let covered = BOUNDS.iter().any(|default| default.covers(&bounds));
+        assert!(covered, "{}: no default bounds cover {bounds}", mutant.name);
+    }
+}
+
+#[test]
+fn the_counts_of_the_service_do_not_depend_on_the_number_of_threads() {
+    let bounds = of("watches").with(1, 0, 0, 0);
+    let (one, four) = (explore(&faithful(bounds), 1), explore(&faithful(bounds), 4));
+    assert_eq!(
+        (one.distinct, one.generated, one.depth),
+        (four.distinct, four.generated, four.depth)
+    );
+}
+
+/// If one of these changes, the service or its environment has: say why in the commit.
+#[test]
+fn the_numbers_of_states_of_the_service_are_as_recorded() {
+    let recorded = [
+        (of("moves"), 13, 10),
+        (of("streams"), 204, 12),
+        (of("watches"), 178, 13),
+        (of("ephemerals").with(0, 0, 0, 1), 2_463, 17),
+    ];
+    for (bounds, distinct, depth) in recorded {
+        let outcome = explore(&faithful(bounds), 2);
+        assert_eq!(outcome.end, End::Complete, "{bounds}");
+        let found = (outcome.distinct, outcome.depth);
+        assert_eq!(found, (distinct, depth), "service {bounds}");
     }
 }
