@@ -3,7 +3,7 @@
 //! The models of the protocol and the model of the service have different states; from here on they are
 //! the same to `check`.
 
-use crate::engine::{Limits, Outcome};
+use crate::engine::{Expand, Limits, Outcome};
 use crate::explore;
 use crate::run::{self, Run};
 use stateright::Model;
@@ -19,7 +19,8 @@ pub struct Named {
 
 /// A model within bounds.
 pub trait Checked:
-    Model<
+    Expand
+    + Model<
         State: Clone + Debug + PartialEq + Hash + Send + Sync,
         Action: Clone + Debug + PartialEq + Send + Sync,
     > + Sync

@@ -308,7 +308,7 @@ impl Environment {
 fn changes(before: &Calm, after: &Calm) -> String {
     let mut text = String::new();
     for ((id, process), old) in after.servers().zip(&before.members) {
-        if process != old.process.get() {
+        if process != &old.process.process {
             let _ = writeln!(text, "> {}", explain::server_line(id, process));
         }
     }

@@ -19,8 +19,9 @@ pub struct Left {
 }
 
 impl Left {
-    pub fn code(self) -> u64 {
-        u64::from(self.kept) | u64::from(self.torn) << 8
+    /// A number for it.
+    pub fn code(self) -> u16 {
+        u16::from_le_bytes([self.kept, self.torn])
     }
 
     /// Everything that a crash of a server can leave.

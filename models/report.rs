@@ -124,6 +124,7 @@ pub fn table(runs: &[Run]) -> String {
     format!(
         "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
          later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
+         service: a scenario (servers, elections, crashes, reconnects, expirations).\n\
          Chance that a collision of hashes hid a state: {worst:.1e}\n"
     )
 }

@@ -11,7 +11,7 @@ use crate::intern::{Interned, fingerprint};
 use crate::memo::Key;
 use crate::steps::Step;
 use crate::symmetry::Images;
-use crate::world::{Envelope, Process, World, Writes};
+use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::{Elections, Message, Msg, Role, State, Timer};
 use smallvec::SmallVec;
@@ -122,7 +122,7 @@ pub type Inbox = Vec<Interned<Envelope>>;
 /// One server during the schedule.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Member {
-    pub process: Interned<Process>,
+    pub process: Interned<Known>,
     pub timers: Timers,
     pub inbox: Interned<Inbox>,
 }
@@ -136,7 +136,7 @@ pub struct Calm {
 
 /// What one server does in one round.
 pub struct Turn {
-    after: Interned<Process>,
+    after: Interned<Known>,
     timers: Timers,
     sent: SmallVec<[Interned<Envelope>; 4]>,
     /// Datagrams received, saves completed, timers fired, and orders.
@@ -159,7 +159,11 @@ impl Calm {
     /// The servers with their ids.
     pub fn servers(&self) -> impl Iterator<Item = (ServerId, &'static Process)> {
         let ids = (1..).map(ServerId);
-        ids.zip(self.members.iter().map(|member| member.process.get()))
+        ids.zip(
+            self.members
+                .iter()
+                .map(|member| &member.process.get().process),
+        )
     }
 
     /// The servers that are up.
@@ -341,7 +345,7 @@ impl Environment {
         let mut run = Run {
             environment: self,
             id,
-            process: member.process.get().clone(),
+            process: member.process.process.clone(),
             timers: member.timers,
             sent: SmallVec::new(),
             steps: 0,

@@ -5,7 +5,7 @@
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::world::{Envelope, Process, World, Writes};
+use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
 use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab};
@@ -22,15 +22,19 @@ pub struct Step {
     /// alone: there a timer may fire at any time. A fair schedule follows them.
     pub timers: SmallVec<[(Timer, Option<Duration>); 4]>,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 /// What a step does to one server, with all its parts interned. It depends on that server and the
 /// action alone, so it is computed once and looked up from then on.
 pub struct LocalStep {
     pub server: ServerId,
-    pub after: Interned<Process>,
+    pub after: Interned<Known>,
     pub sent: SmallVec<[Interned<Envelope>; 4]>,
+    /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
+    pub view_changes: bool,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 impl Step {
@@ -41,6 +45,7 @@ impl Step {
             sent: SmallVec::new(),
             timers: SmallVec::new(),
             said_too_early: false,
+            left_behind: false,
         }
     }
 }
@@ -55,8 +60,13 @@ impl Environment {
         fired: &[Timer],
         handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<Step> {
-        let (step, has_effect) = self.handle(id, process, handler)?;
+        let (mut step, has_effect) = self.handle(id, process, handler)?;
         self.check_timers(id, process.state.as_ref(), fired, &step);
+        step.left_behind = {
+            let (before, after) = (process.state.as_ref()?, step.process.state.as_ref()?);
+            let sent: Vec<_> = step.sent.iter().map(|e| (e.dst, &e.message)).collect();
+            invariants::leaves_behind(&self.zab, before, after, &sent)
+        };
         has_effect.then_some(step)
     }
 
@@ -163,7 +173,7 @@ impl Environment {
                 )
             }
             Action::Flush(server) => {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.disk = process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }
@@ -195,7 +205,7 @@ impl Environment {
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
             {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }

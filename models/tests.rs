@@ -7,9 +7,11 @@ use crate::convergence;
 use crate::engine::{self, End, Limits, Outcome, Progress};
 use crate::environment::{Environment, Setting};
 use crate::trial::Trial;
+use crate::world::World;
 use crate::{bugs, mutants};
-use keepright::zab::Variant;
+use keepright::zab::{State, Variant};
 use stateright::{Checker, HasDiscoveries, Model};
+use std::collections::{BTreeSet, VecDeque};
 
 fn limits(threads: usize) -> Limits {
     Limits {
@@ -120,7 +122,7 @@ fn the_numbers_of_states_are_as_recorded() {
                 wipes: 1,
                 ..Bounds::new(3, 1, 0, 0)
             },
-            15_811,
+            15_375,
             35,
         ),
     ];
@@ -200,6 +202,7 @@ fn heartbeats_reach_no_state_that_is_not_reached_without() {
 #[test]
 fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not() {
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let mut places = BTreeSet::new();
     for (name, trial) in mutants.chain(bugs::found()) {
         let caught = explore(&trial.environment(), 2);
         assert_eq!(
@@ -208,6 +211,9 @@ fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not
             "{name} survives {}",
             trial.invariant
         );
+        if !places.insert(trial.place()) {
+            continue; // Explored before.
+        }
         let faithful = explore(&trial.faithful(), 2);
         let Trial { model, bounds, .. } = trial;
         assert_eq!(faithful.end, End::Complete, "{model} {bounds}");
@@ -215,10 +221,12 @@ fn every_mutant_and_every_bug_is_caught_by_its_invariant_and_the_protocol_is_not
 }
 
 #[test]
-fn every_invariant_has_a_mutant() {
+fn every_invariant_has_a_mutant_or_a_bug() {
     for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants()) {
+        let mutants = mutants::ALL.iter().map(|m| &m.trial);
+        let mut trials = mutants.chain(bugs::found().map(|(_, trial)| trial));
         assert!(
-            mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
+            trials.any(|trial| trial.invariant == invariant),
             "none for {invariant}"
         );
     }
@@ -269,6 +277,58 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
     );
 }
 
+/// The first world that is found from `start` on, breadth first, and is a `goal`.
+fn reach(
+    environment: &Environment,
+    start: Vec<World>,
+    goal: impl Fn(&World) -> bool,
+) -> Option<World> {
+    let mut known: BTreeSet<u64> = start.iter().map(|world| world.fingerprint).collect();
+    let mut queue = VecDeque::from(start);
+    while let Some(world) = queue.pop_front() {
+        if goal(&world) {
+            return Some(world);
+        }
+        let mut actions = Vec::new();
+        environment.actions(&world, &mut actions);
+        let next = actions
+            .into_iter()
+            .filter_map(|action| environment.next_state(&world, action));
+        queue.extend(next.filter(|next| known.insert(next.fingerprint)));
+    }
+    None
+}
+
+/// ZOOKEEPER-1653, which cannot happen: such a server starts, and serves in the end.
+#[test]
+fn a_history_ahead_of_the_current_epoch_is_started_from() {
+    let environment = zab().faithful(Bounds {
+        max_counter: 1,
+        ..Bounds::new(3, 1, 0, 1).with_pending_saves()
+    });
+    let ahead = |world: &World, id| {
+        let disk = &world.server(id).get().disk;
+        disk.history.last_zxid().epoch() > disk.current_epoch
+    };
+    let up = |world: &World, id| world.server(id).get().state.is_some();
+    let serves = |world: &World, id| {
+        let state = world.server(id).get().state.as_ref();
+        state.is_some_and(State::serving)
+    };
+    let crashed = reach(&environment, environment.init_states(), |world| {
+        world.ids().any(|id| !up(world, id) && ahead(world, id))
+    });
+    let crashed = crashed.expect("a crash between the history and the epoch");
+    let server = crashed
+        .ids()
+        .find(|id| !up(&crashed, *id))
+        .expect("it is down");
+    let healed = reach(&environment, vec![crashed], |world| {
+        serves(world, server) && !ahead(world, server)
+    });
+    assert!(healed.is_some());
+}
+
 #[test]
 fn a_search_ends_at_its_limit_and_says_so() {
     let environment = zab().faithful(Bounds::new(3, 2, 1, 0));
@@ -292,7 +352,9 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
 #[test]
 fn the_record_is_of_the_default_bounds_and_its_small_counts_are_right() {
     let record = include_str!("../spec/checked.txt");
-    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    // The model of the service holds its own rows against itself.
+    let of_protocol = |line: &&str| !line.starts_with('#') && !line.starts_with("service | ");
+    let mut rows = record.lines().filter(of_protocol);
     for spec in catalogue::ALL {
         for bounds in spec.bounds {
             let row = rows.next().expect("a row for each of the default bounds");

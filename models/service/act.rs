@@ -22,7 +22,7 @@ use stateright::actor::Id;
 
 impl Model {
     /// Every action that may be possible in a state.
-    pub(super) fn candidates(&self, world: &World) -> Vec<Action> {
+    pub(super) fn conceivable(&self, world: &World) -> Vec<Action> {
         let mut all = Vec::new();
         for client in 0..world.clients.len() {
             let state = world.clients[client].get();
@@ -118,14 +118,13 @@ impl Model {
             }
             Action::Tell { server, .. } => {
                 // A server without clients may wait: nobody sees it lag.
-                let is_seen = world.clients.iter().enumerate().any(|(number, client)| {
+                world.clients.iter().enumerate().any(|(number, client)| {
                     let late = client.late.iter().any(|late| late.server == server);
                     match &client.get().connection {
                         Some(connection) => connection.server == server || late,
                         None => self.may_connect(world, number) || late,
                     }
-                });
-                is_seen
+                })
             }
             Action::Elect { server, kept } => {
                 let all_up = world.ids().filter(|id| up(*id)).count();

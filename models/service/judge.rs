@@ -3,6 +3,7 @@
 use super::world::World;
 use super::{Action, Model, NAME, explain, invariants, mutants};
 use crate::checked::{Checked, Named};
+use crate::engine::{self, Expand};
 use crate::intern::fingerprint;
 use crate::memo::Key;
 use keepright::service::variant::Variant;
@@ -97,7 +98,7 @@ impl stateright::Model for Model {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        let candidates = self.candidates(world).into_iter();
+        let candidates = self.conceivable(world).into_iter();
         actions.extend(candidates.filter(|action| self.is_possible(world, action)));
     }
 
@@ -125,6 +126,22 @@ impl stateright::Model for Model {
 
     fn as_svg(&self, _: Path<World, Action>) -> Option<String> {
         None // A diagram would need a column for each client: the sentences say the same.
+    }
+}
+
+impl Expand for Model {
+    type Candidate = World;
+
+    fn candidates(&self, world: &World, actions: &mut Vec<Action>, found: &mut Vec<(u64, World)>) {
+        stateright::Model::actions(self, world, actions);
+        let successors = actions
+            .drain(..)
+            .filter_map(|action| stateright::Model::next_state(self, world, action));
+        found.extend(successors.map(|next| (engine::fingerprint(&next), next)));
+    }
+
+    fn build(&self, _: &World, next: World) -> World {
+        next
     }
 }
 

@@ -121,7 +121,7 @@ pub const BOUNDS: &[Bounds] = &[
     bounds("moves", 0, 1, 1, 1),
     bounds("streams", 2, 0, 0, 0),
     bounds("streams", 0, 0, 1, 0),
-    bounds("watches", 1, 0, 0, 0),
+    bounds("watches", 1, 0, 1, 0),
     Bounds {
         snapshots: 1,
         ..bounds("watches", 0, 0, 1, 0)
@@ -129,6 +129,7 @@ pub const BOUNDS: &[Bounds] = &[
     bounds("children", 0, 0, 1, 0),
     bounds("ephemerals", 1, 0, 0, 1),
     bounds("ephemerals", 0, 0, 1, 1),
+    bounds("ephemerals", 1, 0, 1, 0),
     bounds("locks", 0, 0, 1, 0),
     bounds("locks", 0, 0, 0, 1),
     bounds("sequential", 1, 1, 0, 0),
@@ -326,7 +327,7 @@ impl Model {
                 Action::Deliver(_) | Action::Commit(_) | Action::Tell { .. } | Action::Hear { .. }
             ) && self.is_possible(world, action)
         };
-        let all = self.candidates(world).into_iter().filter(quiet);
+        let all = self.conceivable(world).into_iter().filter(quiet);
         all.map(|action| self.act(world, action))
             .find(|next| next != world)
     }

@@ -1,7 +1,7 @@
 //! The model of the service, checked against itself and its mutants.
 
 use super::bounds::Bounds;
-use super::{BOUNDS, Model, faithful, invariants, mutants, script};
+use super::{BOUNDS, Model, NAME, faithful, invariants, mutants, script};
 use crate::engine::{self, End, Limits, Outcome, Progress};
 
 fn explore(model: &Model, threads: usize) -> Outcome {
@@ -73,4 +73,23 @@ fn the_numbers_of_states_of_the_service_are_as_recorded() {
         let found = (outcome.distinct, outcome.depth);
         assert_eq!(found, (distinct, depth), "service {bounds}");
     }
+}
+
+#[test]
+fn the_record_of_the_service_is_of_its_default_bounds_and_its_small_counts_are_right() {
+    let record = include_str!("../../spec/checked.txt");
+    let mut rows = record.lines().filter(|line| line.starts_with(NAME));
+    for bounds in BOUNDS {
+        let row = rows.next().expect("a row for each of the default bounds");
+        let start = format!("{NAME} | {bounds} | ");
+        let counts = row.strip_prefix(&start);
+        let counts = counts.unwrap_or_else(|| panic!("{row} is not of {start}"));
+        let distinct = counts.split(' ').next().and_then(|word| word.parse().ok());
+        if distinct.is_none_or(|distinct: usize| distinct < 50_000) {
+            let outcome = explore(&faithful(*bounds), 2);
+            let found = format!("{} | {}", outcome.distinct, outcome.depth);
+            assert_eq!(found, counts, "{start}");
+        }
+    }
+    assert_eq!(rows.next(), None, "no row of other bounds");
 }

@@ -15,7 +15,7 @@ use crate::trial::Trial;
 use keepright::zab::Variant;
 
 pub const BUG: Bug = Bug {
-    name: "zk0975",
+    name: "zk975",
     title: "a joiner goes LEADING in a live ensemble",
     fate: Fate::Found(Trial {
         variant: Variant::AnyWordSupports,
