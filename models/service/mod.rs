@@ -191,7 +191,7 @@ pub struct Model {
     verdicts: Memo<judge::Verdict>,
 }
 
-/// The xid of the first connection's id; those of servers are below.
+/// The ids of connections begin here: what is below are servers.
 const CONNECTIONS: usize = 1 << 8;
 
 /// Where clients are: it does not matter.
