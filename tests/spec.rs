@@ -5,8 +5,8 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
 
-use keepright::zab::invariants;
 use keepright::zab::{Entry, Payload};
+use keepright::zab::{Variant, invariants};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,17 +111,16 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
-/// The variants of the protocol but the faithful one, in snake case, as the source lists them.
+/// The variants of the protocol but the faithful one, in snake case.
 fn variants() -> BTreeSet<String> {
-    let of_zab = variants_of("src/zab/variant.rs");
-    of_zab
-        .union(&variants_of("src/service/variant.rs"))
-        .cloned()
-        .collect()
+    let wrong = Variant::ALL.iter().filter(|v| **v != Variant::Faithful);
+    let of_zab = wrong.map(|v| snake_case(&format!("{v:?}")));
+    of_zab.chain(service_variants()).collect()
 }
 
-fn variants_of(file: &str) -> BTreeSet<String> {
-    let source = read(file);
+/// Those of the service, as the source lists them.
+fn service_variants() -> BTreeSet<String> {
+    let source = read("src/service/variant.rs");
     let (_, body) = source
         .split_once("pub enum Variant {")
         .expect("the enum Variant");

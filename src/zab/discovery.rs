@@ -63,11 +63,8 @@ impl<P: Payload> Zab<P> {
             return self.abandon(me, s.to_mut(), o);
         }
         self.heard_from(peer, o);
-        let news = match leader.stage {
-            Stage::Discovery { highest } => accepted_epoch > highest,
-            Stage::NewEpoch { .. } | Stage::Broadcast { .. } => false,
-        };
-        if news || !leader.active.contains(peer) {
+        let discovering = matches!(leader.stage, Stage::Discovery { .. });
+        if discovering || !leader.active.contains(peer) {
             let Role::Leading(leader) = &mut s.to_mut().role else {
                 unreachable!()
             };
@@ -298,13 +295,13 @@ impl<P: Payload> Zab<P> {
         }
         let epoch = *epoch;
         let reports = std::mem::take(reports);
-        let own = self.rank(leader.had); // Its history has not changed since.
+        let own = leader.had; // Its history has not changed since.
         let best = reports
             .iter()
             .filter(|(peer, _)| self.config.voters.contains(**peer))
             .map(|(_, report)| report)
-            .max_by_key(|report| self.rank(report.recency()))
-            .filter(|report| self.rank(report.recency()) > own);
+            .max_by_key(|report| report.recency())
+            .filter(|report| report.recency() > own);
         if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
             let newer = best.newer.as_ref();
             let adopted = newer
@@ -316,16 +313,6 @@ impl<P: Payload> Zab<P> {
             self.replace_history(s, epoch, history, o);
         }
         self.begin_synchronization(me, s, epoch, &reports, o);
-    }
-
-    fn rank(&self, recency: Recency) -> Recency {
-        match self.config.variant {
-            Variant::ZxidOnly => Recency {
-                current_epoch: Epoch(0),
-                ..recency
-            },
-            _ => recency,
-        }
     }
 }
 

@@ -40,13 +40,17 @@ impl Vote {
     }
 
     fn beats(&self, other: &Self, variant: Variant) -> bool {
-        if variant == Variant::ZxidOnly {
-            return (self.last_zxid, self.leader) > (other.last_zxid, other.leader);
-        }
         if variant == Variant::VotesCycle && self.last_zxid == other.last_zxid {
             return self.current_epoch > other.current_epoch || self.leader > other.leader;
         }
-        self.order(other) == Ordering::Greater
+        let as_seen = |vote: &Self| match variant {
+            Variant::ZxidOnly => Self {
+                current_epoch: Epoch(0),
+                ..*vote
+            },
+            _ => *vote,
+        };
+        as_seen(self).order(&as_seen(other)) == Ordering::Greater
     }
 }
 

@@ -120,7 +120,7 @@ impl<P: Payload> History<P> {
 
     /// Whether everything up to `zxid` is here, be it as entries or in the snapshot.
     pub fn covers(&self, zxid: Zxid) -> bool {
-        zxid < self.start || self.contains(zxid)
+        self.floor(zxid).is_none_or(|floor| floor == zxid)
     }
 
     /// The largest zxid at or before `zxid` in this history, or `None` if that lies before the start.

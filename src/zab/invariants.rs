@@ -426,7 +426,7 @@ pub fn history_identified<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     };
     histories().enumerate().all(|(i, a)| {
         histories()
-            .skip(i + 1)
+            .skip(i)
             .all(|b| std::ptr::eq(a, b) || a.history == b.history || agree(a, b))
     })
 }

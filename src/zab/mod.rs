@@ -155,10 +155,6 @@ impl<P: Payload> Actor for Zab<P> {
             Timer::Peer(peer) => self.on_peer_timeout(me, state, *peer, o),
         }
     }
-
-    fn name(&self) -> String {
-        "zab".to_owned()
-    }
 }
 
 impl<P: Payload> Zab<P> {
@@ -359,11 +355,14 @@ impl<P: Payload> Zab<P> {
 
     /// Whether these servers are a quorum.
     pub(crate) fn is_quorum(&self, servers: &ServerSet) -> bool {
+        let voters = &self.config.voters;
         if self.config.variant == Variant::HalfIsQuorum {
-            return 2 * servers.intersection(&self.config.voters).len() + 1
-                >= self.config.voters.len();
+            // As if one more of them were there.
+            let absent = voters.iter().find(|voter| !servers.contains(*voter));
+            let and_one = servers.iter().chain(absent).collect::<ServerSet>();
+            return and_one.is_quorum_of(voters);
         }
-        servers.is_quorum_of(&self.config.voters)
+        servers.is_quorum_of(voters)
     }
 
     fn is_peer(&self, me: ServerId, peer: ServerId) -> bool {

@@ -193,10 +193,7 @@ impl<P: Payload> State<P> {
 
     /// The epoch and zxid that decide whose history is the most recent.
     pub fn recency(&self) -> Recency {
-        Recency {
-            current_epoch: self.storage.current_epoch,
-            last_zxid: self.storage.history.last_zxid(),
-        }
+        Recency::of(&self.storage)
     }
 }
 

@@ -3,6 +3,20 @@
 //! Spec: `spec/invariants.toml`, "mutants". Production runs [`Variant::Faithful`], which changes
 //! nothing; every other one is wrong on purpose and is used by `check mutants` alone.
 
+/// Declares [`Variant`], and lists its values: a variant that is not in the list cannot be written.
+macro_rules! variants {
+    ($(#[$enum_meta:meta])* pub enum Variant { $($(#[$meta:meta])* $name:ident,)* }) => {
+        $(#[$enum_meta])*
+        pub enum Variant { $($(#[$meta])* $name,)* }
+
+        impl Variant {
+            /// Every variant, [`Variant::Faithful`] first.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+variants! {
 /// One decision of the protocol, changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Variant {
@@ -27,7 +41,7 @@ pub enum Variant {
     StaleEpochAccepted,
     /// The leader serves before a quorum is synchronized with it.
     ServeBeforeQuorum,
-    /// The most recent history is the one with the highest zxid, whatever the current epoch.
+    /// Votes are compared by the zxid alone, whatever the current epoch.
     ZxidOnly,
     /// The leader keeps its own history although a follower's is more recent.
     KeepOwnHistory,
@@ -97,4 +111,5 @@ pub enum Variant {
     LogTakenForCommitted,
     /// The follower acknowledges NEWLEADER before the initial history is durable.
     AckNewLeaderBeforeSaved,
+}
 }

@@ -1,9 +1,10 @@
 //! The statements of `spec/1-election.md`.
 
-use crate::cluster::{Cluster, Envelope, Numbers, config, s, z};
+use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::Sim;
 use keepright::types::{Epoch, ServerId, Zxid};
-use keepright::zab::{Entry, Message, Msg, Notification, Role, Stance, Vote, Zab};
+use keepright::zab::{Config, Elections, Entry, Message, Msg, Notification, Role, Stance, Timer};
+use keepright::zab::{Vote, Zab};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 
@@ -208,5 +209,124 @@ fn a_server_ignores_its_own_messages() {
         envelope.src = envelope.dst;
         let effects = sim.cluster.deliver(&envelope);
         assert!(!effects.changed && effects.sent.is_empty());
+    }
+}
+
+/// What server `src` says of itself reaches server `dst`.
+fn notify(cluster: &mut Cluster, src: u8, dst: u8, round: u32, stance: Stance) -> Effects {
+    cluster.deliver(&Envelope {
+        src: s(src),
+        dst: s(dst),
+        message: Message::Notification(Notification { round, stance }),
+    })
+}
+
+fn vote_for(leader: u8) -> Stance {
+    Stance::Looking(Vote {
+        leader: s(leader),
+        current_epoch: Epoch(0),
+        last_zxid: Zxid::ZERO,
+    })
+}
+
+#[test]
+fn an_outcome_from_outside_counts_only_if_elections_are_held_outside() {
+    let mut cluster = Cluster::new(config(3, 0));
+    cluster.start(s(1));
+    assert!(!cluster.input(s(1), Msg::Elected(s(2))).changed);
+}
+
+#[test]
+fn where_elections_are_held_outside_even_a_standalone_server_waits_for_the_outcome() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(1, 0)
+    });
+    cluster.start(s(1));
+    assert!(!cluster.fire(s(1), Timer::Finalize).changed);
+    assert!(!cluster.state(s(1)).is_leading());
+    cluster.input(s(1), Msg::Elected(s(1)));
+    assert!(cluster.state(s(1)).is_leading());
+}
+
+#[test]
+fn without_a_quorum_for_its_vote_a_server_waits_longer() {
+    let mut cluster = Cluster::new(config(5, 0));
+    cluster.start(s(1));
+    notify(&mut cluster, 5, 1, 1, vote_for(5));
+    assert!(!cluster.fire(s(1), Timer::Finalize).changed, "two of five");
+    notify(&mut cluster, 2, 1, 1, vote_for(5));
+    assert!(cluster.fire(s(1), Timer::Finalize).changed);
+    assert_eq!(cluster.state(s(1)).following(), Some(s(5)));
+}
+
+#[test]
+fn an_observer_does_not_lead_whoever_says_to_follow_it() {
+    let mut cluster = Cluster::new(config(3, 1));
+    cluster.start(s(4));
+    for voter in 1..=3 {
+        notify(&mut cluster, voter, 4, 1, Stance::Following(s(4)));
+    }
+    assert!(!cluster.state(s(4)).is_leading());
+}
+
+#[test]
+fn an_outcome_from_outside_names_a_voter_and_reaches_a_server_that_is_looking() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(3, 1)
+    });
+    cluster.start(s(1));
+    for stranger in [4, 9] {
+        assert!(!cluster.input(s(1), Msg::Elected(s(stranger))).changed);
+    }
+    assert!(cluster.input(s(1), Msg::Elected(s(2))).changed);
+    assert!(!cluster.input(s(1), Msg::Elected(s(3))).changed);
+    assert_eq!(cluster.state(s(1)).following(), Some(s(2)));
+}
+
+#[test]
+fn an_observer_takes_no_notice_of_votes() {
+    let mut cluster = Cluster::new(config(3, 1));
+    cluster.start(s(4));
+    for round in [0, 1, 2] {
+        let effects = notify(&mut cluster, 3, 4, round, vote_for(3));
+        assert!(!effects.changed && effects.sent.is_empty() && effects.timers.is_empty());
+    }
+}
+
+#[test]
+fn who_follows_the_server_that_one_votes_for_since_the_same_round_supports_it() {
+    let mut cluster = Cluster::new(config(5, 0));
+    cluster.start(s(1));
+    assert!(notify(&mut cluster, 5, 1, 1, vote_for(5)).changed);
+    for (round, leader) in [(2, 5), (0, 5), (1, 4)] {
+        let effects = notify(&mut cluster, 2, 1, round, Stance::Following(s(leader)));
+        assert!(
+            !effects.changed && effects.timers.is_empty(),
+            "{round} {leader}"
+        );
+    }
+    let effects = notify(&mut cluster, 2, 1, 1, Stance::Following(s(5)));
+    let wait = cluster.zab.config.finalize_wait;
+    assert_eq!(effects.timers, [(Timer::Finalize, Some(wait))], "a quorum");
+}
+
+#[test]
+fn a_leader_is_followed_if_it_is_established_or_its_round_is_not_over() {
+    for (round, established, follows) in [
+        (4, false, false),
+        (5, false, true),
+        (6, false, true),
+        (4, true, true),
+        (6, true, true),
+    ] {
+        let mut cluster = Cluster::new(config(5, 0));
+        cluster.start(s(1));
+        assert!(notify(&mut cluster, 2, 1, 5, vote_for(2)).changed);
+        let effects = notify(&mut cluster, 3, 1, round, Stance::Leading { established });
+        assert_eq!(effects.changed, follows, "{round} {established}");
+        let leader = cluster.state(s(1)).following();
+        assert_eq!(leader, follows.then_some(s(3)));
     }
 }

@@ -238,6 +238,19 @@ proptest! {
 }
 
 #[test]
+fn two_transactions_with_one_zxid_are_no_history() {
+    let entry = |counter, txn| Entry {
+        zxid: z(1, counter),
+        txn,
+    };
+    let parts = |entries: [Entry<u32>; 2]| {
+        History::<Numbers>::from_parts(Zxid::ZERO, entries.into(), Snapshot::default())
+    };
+    assert!(parts([entry(1, 7), entry(2, 8)]).is_some());
+    assert!(parts([entry(1, 7), entry(1, 8)]).is_none());
+}
+
+#[test]
 #[should_panic(expected = "appended after")]
 fn a_transaction_cannot_be_appended_out_of_order() {
     let (_, mut history) = build(&[Change::Append { epoch_up: true }]);

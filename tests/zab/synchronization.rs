@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
 use keepright::types::{Epoch, Zxid};
-use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage};
+use keepright::zab::{Config, Difference, Elections, Entry, Message, Msg, Storage, Timer};
 
 /// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
 fn with_writes(config: Config, count: u32) -> Sim {
@@ -229,6 +229,84 @@ fn new_leader() -> Message<Numbers> {
     Message::NewLeader {
         epoch: Epoch(2),
         last_zxid: z(1, 1),
+    }
+}
+
+#[test]
+fn a_leader_proposes_an_epoch_above_all_that_its_followers_have_accepted() {
+    let mut cluster = Cluster::new(Config {
+        elections: Elections::External,
+        ..config(5, 0)
+    });
+    cluster.start(s(5));
+    cluster.input(s(5), Msg::Elected(s(5)));
+    // Server 1 has been elsewhere in between.
+    for (from, accepted) in [(1, 0), (1, 7), (1, 7), (2, 3)] {
+        assert_eq!(cluster.state(s(5)).epoch(), None, "no quorum yet");
+        cluster.deliver(&Envelope {
+            src: s(from),
+            dst: s(5),
+            message: Message::FollowerInfo {
+                accepted_epoch: Epoch(accepted),
+            },
+        });
+    }
+    assert_eq!(cluster.state(s(5)).epoch(), Some(Epoch(8)));
+}
+
+#[test]
+fn a_leader_repeats_its_epoch_to_a_learner_that_has_come_late() {
+    let mut sim = with_writes(config(3, 0), 1);
+    let leader = sim.leader().expect("it leads");
+    sim.crash(s(1), 0);
+    sim.run_ms(3000);
+    let ticks = |sim: &mut Sim| sim.cluster.fire(leader, Timer::Heartbeat).sent;
+    let to_it = |sent: Vec<Envelope>| sent.into_iter().filter(|e| e.dst == s(1)).count();
+    assert_eq!(to_it(ticks(&mut sim)), 0, "it is given up");
+    let accepted_epoch = Epoch(0);
+    sim.cluster.deliver(&Envelope {
+        src: s(1),
+        dst: leader,
+        message: Message::FollowerInfo { accepted_epoch },
+    });
+    assert_eq!(to_it(ticks(&mut sim)), 1);
+}
+
+#[test]
+fn a_learner_says_what_the_leader_lacks_if_its_own_history_is_the_more_recent() {
+    for (current_epoch, last_zxid, lacks) in [
+        (Epoch(0), Zxid::ZERO, true),
+        (Epoch(0), z(1, 9), true),
+        (Epoch(1), Zxid::ZERO, true),
+        (Epoch(1), z(1, 1), false),
+        (Epoch(1), z(1, 2), false),
+        (Epoch(2), Zxid::ZERO, false),
+    ] {
+        let mut cluster = follower();
+        cluster.crash(s(1), 0);
+        let disk = &mut cluster.nodes.get_mut(&s(1)).expect("it is there").disk;
+        disk.accepted_epoch = Epoch(1);
+        disk.current_epoch = Epoch(1);
+        disk.history.append(z(1, 1), 7);
+        cluster.start(s(1));
+        cluster.input(s(1), Msg::Elected(s(2)));
+        let new_epoch = Message::NewEpoch {
+            epoch: Epoch(3),
+            current_epoch,
+            last_zxid,
+        };
+        from_leader(&mut cluster, new_epoch);
+        let sent = cluster.flush(s(1), 1).sent;
+        let [
+            Envelope {
+                message: Message::AckEpoch { newer, .. },
+                ..
+            },
+        ] = &sent[..]
+        else {
+            panic!("{sent:?}");
+        };
+        assert_eq!(newer.is_some(), lacks, "{current_epoch} {last_zxid}");
     }
 }
 

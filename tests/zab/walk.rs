@@ -251,28 +251,17 @@ fn falls(variant: Variant) -> Option<(u64, BTreeSet<&'static str>)> {
     })
 }
 
+/// What does wrong nothing that the walk does: its disks neither fail nor forget.
+const ELSEWHERE: [Variant; 3] = [
+    Variant::Faithful,
+    Variant::DiskErrorIgnored,
+    Variant::VoterForgets,
+];
+
 #[test]
 fn a_walk_of_a_wrong_protocol_makes_an_invariant_fall() {
-    use Variant::*;
-    for variant in [
-        CommitWithoutQuorum,
-        HalfIsQuorum,
-        NoNewEpoch,
-        EpochBeforeHistory,
-        AckBeforeSaved,
-        PromiseBeforeSaved,
-        NoTrunc,
-        StaleEpochAccepted,
-        ServeBeforeQuorum,
-        ZxidOnly,
-        KeepOwnHistory,
-        GapAccepted,
-        DeliverProposal,
-        FollowerCounts,
-        StaleProposalAccepted,
-        CurrentWithoutAccepted,
-    ] {
-        let found = falls(variant);
+    for variant in Variant::ALL.iter().filter(|v| !ELSEWHERE.contains(v)) {
+        let found = falls(*variant);
         println!("{variant:?}: {found:?}");
         assert!(found.is_some(), "{variant:?} is not caught");
     }
