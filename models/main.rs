@@ -5,6 +5,7 @@
 mod bounds;
 mod bugs;
 mod catalogue;
+mod checked;
 mod cli;
 mod converge;
 mod convergence;
@@ -22,6 +23,7 @@ mod report;
 mod row;
 mod run;
 mod schedule;
+mod service;
 mod steps;
 mod successors;
 mod svg;

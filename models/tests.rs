@@ -411,7 +411,9 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
 /// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue.
 fn record() -> Vec<(&'static Spec, Bounds, usize, usize)> {
     let record = include_str!("../spec/checked.txt");
-    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    // The model of the service holds its own rows against itself.
+    let of_protocol = |line: &&str| !line.starts_with('#') && !line.starts_with("service | ");
+    let mut rows = record.lines().filter(of_protocol);
     let all = catalogue::ALL
         .iter()
         .flat_map(|spec| spec.bounds.iter().map(move |bounds| (spec, *bounds)));

@@ -2,6 +2,7 @@
 
 use crate::bounds::Bounds;
 use crate::catalogue;
+use crate::checked::{Exploration, Tried};
 use crate::converge;
 use crate::convergence;
 use crate::environment::Environment;
@@ -50,5 +51,26 @@ impl Trial {
             return converge::environment(spec, self.bounds, Variant::Faithful);
         }
         spec.faithful(self.bounds)
+    }
+}
+
+impl Tried for Trial {
+    fn place(&self) -> String {
+        Self::place(self)
+    }
+
+    fn invariant(&self) -> &'static str {
+        self.invariant
+    }
+
+    fn exploration(&self) -> Box<dyn Exploration> {
+        Box::new(self.environment())
+    }
+
+    fn in_smaller_bounds(&self) -> Vec<Box<dyn Tried>> {
+        let smaller = self.smaller();
+        smaller
+            .map(|trial| Box::new(trial) as Box<dyn Tried>)
+            .collect()
     }
 }
