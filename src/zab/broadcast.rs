@@ -45,13 +45,7 @@ impl<P: Payload> Zab<P> {
     /// on to the next epoch with those who follow it; nobody has to be elected.
     ///
     /// Departs from ZooKeeper: D14 in `spec/deviations.toml`.
-    pub(super) fn on_propose(
-        &self,
-        me: ServerId,
-        s: &mut Cow<State<P>>,
-        txn: P::Txn,
-        o: &mut Out<P>,
-    ) {
+    pub(super) fn on_propose(&self, s: &mut Cow<State<P>>, txn: P::Txn, o: &mut Out<P>) {
         let Some(zxid) = s.next_zxid() else { return }; // The service keeps it until it can be.
         let s = s.to_mut();
         let after = s.storage.history.last_zxid();
@@ -73,9 +67,6 @@ impl<P: Payload> Zab<P> {
                 },
                 o,
             );
-        }
-        if self.config.variant == Variant::CommitWithoutQuorum {
-            self.advance_commit(me, s, o);
         }
         if zxid.counter() >= self.config.max_counter {
             o.set_timer(

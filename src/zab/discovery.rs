@@ -312,7 +312,7 @@ impl<P: Payload> Zab<P> {
             };
             self.replace_history(s, epoch, history, o);
         }
-        self.begin_synchronization(me, s, epoch, &reports, o);
+        self.begin_synchronization(s, epoch, &reports, o);
     }
 }
 

@@ -137,7 +137,7 @@ impl<P: Payload> Actor for Zab<P> {
                 self.on_peer_message(me, state, peer, message, o);
             }
             Msg::Saved(count) => self.on_saved(me, state.to_mut(), count, o),
-            Msg::Propose(txn) => self.on_propose(me, state, txn, o),
+            Msg::Propose(txn) => self.on_propose(state, txn, o),
             Msg::Snapshot(snapshot) => self.on_snapshot(state.to_mut(), snapshot, o),
             Msg::Elected(leader) => self.on_elected(me, state, leader, o),
         }

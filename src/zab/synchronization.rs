@@ -16,7 +16,6 @@ impl<P: Payload> Zab<P> {
     /// everybody who has reported to that history.
     pub(super) fn begin_synchronization(
         &self,
-        me: ServerId,
         s: &mut State<P>,
         epoch: Epoch,
         reports: &BTreeMap<ServerId, Report<P>>,
@@ -36,9 +35,6 @@ impl<P: Payload> Zab<P> {
         self.save(s, o);
         for (peer, report) in reports {
             self.synchronize(s, *peer, report.last_zxid, o);
-        }
-        if self.config.variant == Variant::ServeBeforeQuorum {
-            self.advance_commit(me, s, o);
         }
     }
 

@@ -99,6 +99,13 @@ fn the_highest_current_epoch_leads_even_with_a_lower_zxid() {
 }
 
 #[test]
+fn who_follows_a_leader_supports_it_as_who_votes_for_it_does() {
+    let sim = Sim::established(config(3, 0), 1);
+    let witnessed = sim.cluster.witnessed();
+    assert!(witnessed.contains(&"leader_supported"), "{witnessed:?}");
+}
+
+#[test]
 fn a_server_that_was_down_finds_the_established_leader_and_follows_it() {
     let mut sim = Sim::established(config(3, 0), 1);
     for id in 1..=2 {

@@ -2,12 +2,12 @@
 //!
 //! The checker drops them from its network, which is sound only if this holds.
 
-use crate::cluster::{Envelope, Numbers};
-use crate::sim::{one_seed, with_seeds};
+use crate::cluster::{Envelope, Numbers, config};
+use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
 use keepright::types::ServerId;
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Elections, Leader, Msg, Out, Role, State};
+use keepright::zab::{Elections, Leader, Message, Msg, Out, Role, State};
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -129,4 +129,28 @@ fn an_obsolete_message_stays_obsolete_and_has_no_effect_whatever_is_elected() {
 fn an_obsolete_message_stays_obsolete_and_has_no_effect_in_an_ensemble_with_elections() {
     let (obsolete, sent) = hold(Elections::Held, 150);
     println!("{obsolete} of {sent} messages became obsolete");
+}
+
+#[test]
+fn what_every_follower_has_made_durable_is_obsolete() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    assert!(sim.write(1) && sim.write(2));
+    sim.until("all is delivered", Sim::converged);
+    sim.run_ms(500);
+    let cluster = &sim.cluster;
+    let peer = |id: ServerId| Peer {
+        id,
+        durable: cluster.mark(id),
+        state: cluster.nodes[&id].state.as_ref(),
+    };
+    let mut proposals = 0;
+    for (_, Envelope { src, dst, message }) in &sim.sent {
+        if let Message::Propose { .. } | Message::NewLeader { .. } | Message::Ack { .. } = message {
+            proposals += 1;
+            let (src, dst) = (peer(*src), peer(*dst));
+            let obsolete = cluster.zab.is_obsolete(src, dst, message, false);
+            assert!(obsolete, "{message:?}");
+        }
+    }
+    assert!(proposals >= 8);
 }

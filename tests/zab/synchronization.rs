@@ -547,6 +547,30 @@ fn a_leader_repeats_its_epoch_to_those_who_have_not_answered() {
 }
 
 #[test]
+fn a_snapshot_that_comes_late_takes_nothing_away() {
+    let mut cluster = follower();
+    let entry = |zxid: Zxid| Entry { zxid, txn: 7 };
+    cluster.record.proposed.push(entry(z(2, 1)));
+    let snap = Message::Sync {
+        epoch: Epoch(2),
+        step: Difference::Snap {
+            snapshot: Snapshot::default(),
+            entries: vec![entry(z(1, 1))],
+        },
+    };
+    from_leader(&mut cluster, new_epoch());
+    assert!(from_leader(&mut cluster, snap.clone()).changed);
+    from_leader(&mut cluster, new_leader());
+    let proposal = Message::Propose {
+        epoch: Epoch(2),
+        after: z(1, 1),
+        entry: entry(z(2, 1)),
+    };
+    assert!(from_leader(&mut cluster, proposal).changed);
+    assert!(!from_leader(&mut cluster, snap).changed, "it has gone on");
+}
+
+#[test]
 fn a_server_whose_disk_is_replaced_gets_everything_from_the_leader_that_it_had() {
     for (voters, observers, joiner) in [(3, 0, 1), (3, 1, 4)] {
         let mut sim = with_writes(config(voters, observers), 5);
