@@ -17,7 +17,7 @@
 //! that Ack's zxid in the step that counts it (`on_ack`), so that nothing falls in between. Two more lines
 //! stand behind that. A follower takes no proposal over a gap, and no Commit beyond its history, so the
 //! variant loses and commits nothing wrong; and on each heartbeat the leader repeats what the last Ack
-//! lacks, so in the end the follower gets it. All other invariants hold for this variant.
+//! lacks, so in the end the follower gets it.
 
 use super::{Bug, Fate};
 use crate::bounds::Bounds;

@@ -199,11 +199,6 @@ impl Service {
         self.period.as_ref().map(|period| period.stream)
     }
 
-    /// Whether a client connection is open here.
-    pub fn has_connection(&self, id: Id) -> bool {
-        self.connections.contains_key(&id)
-    }
-
     /// The last transaction that was proposed, if this is the leader's service.
     pub fn proposed(&self) -> Option<Zxid> {
         match &self.period.as_ref()?.rank {
