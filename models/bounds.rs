@@ -40,6 +40,9 @@ pub struct Bounds {
     /// are durable at once
     #[arg(long, default_value_t = false)]
     pub pending_saves: bool,
+    /// Malformed votes in the network from the beginning, each for another server
+    #[arg(long, default_value_t = 0)]
+    pub strays: u8,
     /// The last counter of an epoch: with a small one the leader moves on to new epochs
     #[arg(long, default_value_t = u32::MAX)]
     pub max_counter: u32,
@@ -60,6 +63,7 @@ impl Bounds {
             cuts: 0,
             snapshots: 0,
             pending_saves: false,
+            strays: 0,
             max_counter: u32::MAX,
         }
     }
@@ -83,6 +87,7 @@ impl Bounds {
             ("wipes", self.wipes),
             ("cuts", self.cuts),
             ("snapshots", self.snapshots),
+            ("strays", self.strays),
         ]
         .into_iter()
         .filter(|(_, value)| *value > 0)
@@ -104,6 +109,7 @@ impl Bounds {
                 cuts,
                 snapshots,
                 pending_saves,
+                strays,
                 max_counter: _,
             } = *b;
             // A save that is flushed in the next step is one that was durable at once.
@@ -117,6 +123,7 @@ impl Bounds {
                 wipes,
                 cuts,
                 snapshots,
+                strays,
                 u8::from(pending_saves),
             ]
         };
@@ -131,7 +138,7 @@ impl Bounds {
     /// These bounds with one budget less, each in turn: the next smaller ones.
     pub fn smaller(&self) -> Vec<Self> {
         let mut all = Vec::new();
-        let fields: [fn(&mut Self) -> &mut u8; 9] = [
+        let fields: [fn(&mut Self) -> &mut u8; 10] = [
             |b| &mut b.observers,
             |b| &mut b.writes,
             |b| &mut b.timeouts,
@@ -141,6 +148,7 @@ impl Bounds {
             |b| &mut b.wipes,
             |b| &mut b.cuts,
             |b| &mut b.snapshots,
+            |b| &mut b.strays,
         ];
         for field in fields {
             let mut smaller = *self;

@@ -57,7 +57,16 @@ const OF_ZAB: &[&str] = &[
     "initial_history",
     "epochs_ordered",
     "durable_before_said",
+    "history_consistency",
+    "leader_completeness",
+    "acknowledged_is_held",
+    "commit_held",
+    "up_to_date",
+    "newcomer_told_everything",
 ];
+
+/// What it takes three epochs to ask.
+const OF_LATER_EPOCHS: &[&str] = &["initial_history_integrity"];
 
 /// Every model, in the order in which `check` runs them.
 pub const ALL: &[Spec] = &[
@@ -74,9 +83,14 @@ pub const ALL: &[Spec] = &[
             Bounds::new(3, 2, 1, 1),
             Bounds::new(3, 1, 3, 0),
             Bounds::new(3, 1, 1, 1).with_pending_saves(),
+            Bounds::new(3, 1, 2, 0).with_pending_saves(),
             Bounds {
                 snapshots: 1,
                 ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                snapshots: 1,
+                ..Bounds::new(3, 2, 0, 1).with_pending_saves()
             },
             Bounds {
                 max_counter: 1,
@@ -105,7 +119,7 @@ pub const ALL: &[Spec] = &[
             Bounds::new(5, 1, 0, 0),
             Bounds::new(5, 0, 1, 0),
         ],
-        invariants: &[OF_ZAB],
+        invariants: &[OF_ZAB, OF_LATER_EPOCHS],
     },
     Spec {
         setting: ENSEMBLE,

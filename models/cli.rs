@@ -2,8 +2,10 @@
 
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
+use crate::checked::Exploration;
 use crate::engine::Limits;
-use crate::{bugs, explore, mutants, record, report, run};
+use crate::service::bounds::Options;
+use crate::{bugs, converge, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,10 +54,12 @@ pub struct How {
 enum Command {
     /// Explore models, and say what holds
     Run {
-        /// The model: election, zab or ensemble; all of them if none is given
+        /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
         #[command(flatten)]
         bounds: Option<Bounds>,
+        #[command(flatten)]
+        options: Option<Options>,
     },
     /// List the models with their bounds and invariants, and the mutants
     List,
@@ -66,6 +70,16 @@ enum Command {
         /// Explore the next smaller bounds too: nothing must be found there
         #[arg(long)]
         smallest: bool,
+    },
+    /// From every state, with faults off and a fair schedule: back to work, and in how many rounds
+    Converge {
+        /// The model: election, zab, ensemble or service; all of them if none is given
+        model: Option<String>,
+        /// Print the way to the worst state, and what the schedule does from there
+        #[arg(long)]
+        worst: bool,
+        #[command(flatten)]
+        bounds: Option<Bounds>,
     },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
     Bugs {
@@ -87,6 +101,8 @@ enum Command {
         mutant: Option<String>,
         #[command(flatten)]
         bounds: Option<Bounds>,
+        #[command(flatten)]
+        options: Option<Options>,
     },
 }
 
@@ -116,29 +132,39 @@ impl Cli {
                 if let (Some(file), Some(runs)) = (&self.record, &runs) {
                     record::write(file, runs)?;
                 }
-                Ok(runs.is_some())
+                Ok(runs.is_some() && converge::run_all(&converge::runs(None), false, limits))
             }
             Some(Command::Run {
                 model: None,
                 bounds: None,
+                options: None,
             }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
-            Some(Command::Run {
-                model: None,
-                bounds: Some(_),
-            }) => Err(format!(
+            Some(Command::Run { model: None, .. }) => Err(format!(
                 "bounds need a model: check run MODEL ...; {}",
                 known_models()
             )),
             Some(Command::Run {
                 model: Some(name),
                 bounds,
+                options,
             }) => {
-                let spec = find(&name)?;
-                Ok(run::run_all(&runs_of(spec, bounds), limits).is_some())
+                let runs = match name == service::NAME {
+                    true => service_runs(service_bounds(bounds, options)?),
+                    false => runs_of(find(&name)?, not_of_service(bounds, options)?),
+                };
+                Ok(run::run_all(&runs, limits).is_some())
             }
             Some(Command::List) => {
                 print!("{}", report::list());
                 Ok(true)
+            }
+            Some(Command::Converge {
+                model,
+                worst,
+                bounds,
+            }) => {
+                let runs = runs_to_converge(model.as_deref(), bounds)?;
+                Ok(converge::run_all(&runs, worst, limits))
             }
             Some(Command::Mutants { name, smallest }) => {
                 run::run_mutants(name.as_deref(), smallest, limits)
@@ -151,23 +177,107 @@ impl Cli {
                 port,
                 mutant,
                 bounds,
+                options,
             }) => {
-                let environment = environment_to_explore(&model, mutant.as_deref(), bounds)?;
-                explore::serve(environment, port)?;
+                let mutant = mutant.as_deref();
+                let exploration = match model == service::NAME {
+                    true => service_to_explore(mutant, service_bounds(bounds, options)?)?,
+                    false => to_explore(&model, mutant, not_of_service(bounds, options)?)?,
+                };
+                exploration.serve(port)?;
                 Ok(true)
             }
         }
     }
 }
 
-fn environment_to_explore(
+fn runs_to_converge(
+    model: Option<&str>,
+    bounds: Option<Bounds>,
+) -> Result<Vec<(&'static Spec, Bounds)>, String> {
+    match (model, bounds) {
+        (None, Some(_)) => Err(format!(
+            "bounds need a model: check converge MODEL ...; {}",
+            known_models()
+        )),
+        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds)]),
+        (model, None) => {
+            model.map(find).transpose()?;
+            Ok(converge::runs(model))
+        }
+    }
+}
+
+/// The bounds of the model of the service; those that it shares with the others come with theirs.
+fn service_bounds(
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Option<service::bounds::Bounds>, String> {
+    if bounds.is_none() && options.is_none() {
+        return Ok(None);
+    }
+    let bounds = bounds.unwrap_or(Bounds::new(3, 2, 1, 0));
+    let shared = Bounds {
+        servers: bounds.servers,
+        crashes: bounds.crashes,
+        snapshots: bounds.snapshots,
+        ..Bounds::new(3, 2, 1, 0)
+    };
+    if bounds != shared {
+        return Err(
+            "service has no such bounds: see --scenario and below in check run --help".into(),
+        );
+    }
+    let options = options.unwrap_or_default();
+    let scenario = service::script::find(&options.scenario).ok_or_else(|| {
+        let names: Vec<_> = service::script::ALL.iter().map(|s| s.name).collect();
+        let (unknown, known) = (&options.scenario, names.join(", "));
+        format!("no scenario {unknown}; there are {known}")
+    })?;
+    Ok(Some(service::bounds::Bounds {
+        servers: bounds.servers,
+        crashes: bounds.crashes,
+        snapshots: bounds.snapshots,
+        operations: options.operations,
+        elections: options.elections,
+        reconnects: options.reconnects,
+        expirations: options.expirations,
+        ..service::bounds::Bounds::new(scenario)
+    }))
+}
+
+fn not_of_service(
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Option<Bounds>, String> {
+    match options {
+        None => Ok(bounds),
+        Some(_) => Err("scenarios with their bounds are of the model service".to_owned()),
+    }
+}
+
+fn service_to_explore(
+    mutant: Option<&str>,
+    bounds: Option<service::bounds::Bounds>,
+) -> Result<Box<dyn Exploration>, String> {
+    let Some(name) = mutant else {
+        let bounds = bounds.unwrap_or(service::BOUNDS[0]);
+        return Ok(Box::new(service::faithful(bounds)));
+    };
+    let known = service::mutants::all().find(|(known, _)| *known == name);
+    let (_, trial) = known.ok_or_else(|| format!("no mutant {name} of service"))?;
+    Ok(trial.exploration())
+}
+
+fn to_explore(
     model: &str,
     mutant: Option<&str>,
     bounds: Option<Bounds>,
-) -> Result<crate::environment::Environment, String> {
+) -> Result<Box<dyn Exploration>, String> {
     let spec = find(model)?;
     let Some(name) = mutant else {
-        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
+        let bounds = bounds.unwrap_or(spec.bounds[0]);
+        return Ok(Box::new(spec.faithful(bounds)));
     };
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
     let of_model: Vec<_> = mutants
@@ -181,7 +291,7 @@ fn environment_to_explore(
             names.join(", ")
         )
     })?;
-    Ok(trial.environment())
+    Ok(Box::new(trial.environment()))
 }
 
 fn find(name: &str) -> Result<&'static Spec, String> {
@@ -192,20 +302,24 @@ fn known_models() -> String {
     let names: Vec<_> = catalogue::ALL
         .iter()
         .map(|spec| spec.setting.name)
+        .chain([service::NAME])
         .collect();
     format!("the models are {}", names.join(", "))
 }
 
-fn runs_of_all() -> Vec<(&'static Spec, Bounds)> {
-    catalogue::ALL
-        .iter()
-        .flat_map(|spec| runs_of(spec, None))
-        .collect()
+fn runs_of_all() -> Vec<Box<dyn Exploration>> {
+    let of_protocol = catalogue::ALL.iter().flat_map(|spec| runs_of(spec, None));
+    of_protocol.chain(service_runs(None)).collect()
 }
 
-fn runs_of(spec: &'static Spec, bounds: Option<Bounds>) -> Vec<(&'static Spec, Bounds)> {
-    match bounds {
-        Some(bounds) => vec![(spec, bounds)],
-        None => spec.bounds.iter().map(|bounds| (spec, *bounds)).collect(),
-    }
+fn runs_of(spec: &'static Spec, bounds: Option<Bounds>) -> Vec<Box<dyn Exploration>> {
+    let chosen = bounds.map_or_else(|| spec.bounds.to_vec(), |bounds| vec![bounds]);
+    let boxed = |bounds| Box::new(spec.faithful(bounds)) as Box<dyn Exploration>;
+    chosen.into_iter().map(boxed).collect()
+}
+
+fn service_runs(bounds: Option<service::bounds::Bounds>) -> Vec<Box<dyn Exploration>> {
+    let chosen = bounds.map_or_else(|| service::BOUNDS.to_vec(), |bounds| vec![bounds]);
+    let boxed = |bounds| Box::new(service::faithful(bounds)) as Box<dyn Exploration>;
+    chosen.into_iter().map(boxed).collect()
 }

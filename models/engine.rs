@@ -1,14 +1,19 @@
-//! A breadth-first search over any stateright `Model`, level by level.
+//! A breadth-first search over a stateright `Model`, level by level.
 //!
 //! Stateright's own search keeps a path with each state that waits, and its threads race for the
 //! order of the search. This one keeps a state's hash and its parent's, so a path is found again by
 //! walking; and all threads finish a level before the next begins, so a counterexample is a shortest
 //! one and the counts are the same whatever the number of threads.
+//!
+//! A level is worked off in slabs, each in two passes. First every thread takes a part of the slab and
+//! finds the candidates for the next level, sorted by the thread that they belong to; then every thread
+//! looks up those that belong to it, and builds the states that are new. So no thread waits for another
+//! one within a pass, nothing is locked, and what was visited before is never built.
 
-use hashbrown::HashTable;
+use crate::visited::{NO_PARENT, Part, Visited, owner};
 use stateright::{Expectation, Model, Property};
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,58 +72,49 @@ pub struct Outcome {
     visited: Visited,
 }
 
+/// A model whose successors can be told apart before they are built.
+pub trait Expand: Model {
+    /// What is needed to build a successor of a given state.
+    type Candidate: Send;
+
+    /// Finds the successors of a state: their hashes, as [`fingerprint`] would find them, and what is
+    /// needed to build them. `actions` is scratch space.
+    fn candidates(
+        &self,
+        state: &Self::State,
+        actions: &mut Vec<Self::Action>,
+        found: &mut Vec<(u64, Self::Candidate)>,
+    );
+
+    /// Builds a successor of the state for which the candidate was found.
+    fn build(&self, state: &Self::State, candidate: Self::Candidate) -> Self::State;
+
+    /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
+    /// hold, witnesses that do.
+    fn discovered(&self, properties: &[Property<Self>], open: u64, state: &Self::State) -> u64
+    where
+        Self: Sized,
+    {
+        let mut discovered = 0;
+        for (number, property) in properties.iter().enumerate() {
+            if open & (1 << number) != 0 {
+                let holds = (property.condition)(self, state);
+                let is_news = holds != (property.expectation == Expectation::Always);
+                discovered |= u64::from(is_news) << number;
+            }
+        }
+        discovered
+    }
+}
+
 /// The chance that two different states had the same hash, so that one of them was not explored:
 /// the birthday bound n² / 2⁶⁵.
 pub fn collision_probability(distinct: usize) -> f64 {
     (distinct as f64).powi(2) / 2f64.powi(65)
 }
 
-/// The hash of a state and that of the state it was reached from, in shards.
-#[derive(Debug)]
-struct Visited(Vec<Mutex<HashTable<(u64, u64)>>>);
-
-const SHARD_BITS: u32 = 8;
-
-impl Visited {
-    fn new() -> Self {
-        Self((0..1 << SHARD_BITS).map(|_| Mutex::default()).collect())
-    }
-
-    /// Notes a state; says whether it is new.
-    fn insert(&self, fingerprint: u64, parent: u64) -> bool {
-        let shard = &self.0[(fingerprint >> (64 - SHARD_BITS)) as usize];
-        let mut table = shard
-            .lock()
-            .expect("no thread panics while it holds this lock");
-        let entry = table.entry(
-            fingerprint,
-            |(known, _)| *known == fingerprint,
-            |(known, _)| *known,
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(_) => false,
-            hashbrown::hash_table::Entry::Vacant(vacant) => {
-                vacant.insert((fingerprint, parent));
-                true
-            }
-        }
-    }
-
-    fn parent(&self, fingerprint: u64) -> Option<u64> {
-        let shard = &self.0[(fingerprint >> (64 - SHARD_BITS)) as usize];
-        let table = shard
-            .lock()
-            .expect("no thread panics while it holds this lock");
-        table
-            .find(fingerprint, |(known, _)| *known == fingerprint)
-            .map(|(_, parent)| *parent)
-    }
-}
-
-/// No state has this hash: the parent of an initial state.
-const NO_PARENT: u64 = 0;
-
-fn fingerprint<S: Hash>(state: &S) -> u64 {
+/// The hash by which the search tells states apart.
+pub fn fingerprint<S: Hash + ?Sized>(state: &S) -> u64 {
     crate::intern::fingerprint(state).max(NO_PARENT + 1)
 }
 
@@ -126,38 +122,65 @@ fn fingerprint<S: Hash>(state: &S) -> u64 {
 struct Search<'a, M: Model> {
     model: &'a M,
     properties: Vec<Property<M>>,
-    found: Vec<AtomicBool>,
+    /// The properties that are not discovered yet, a bit for each.
+    open: AtomicU64,
     discoveries: Mutex<Vec<Discovery>>,
-    visited: Visited,
     progress: &'a Progress,
     limits: Limits,
     started: Instant,
+    /// Called with each state that is visited, and its depth.
+    look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
-/// States that a thread takes at a time.
-const CHUNK: usize = 256;
+/// How many states of a level are expanded before their successors are looked up: few enough for the
+/// candidates to stay in the cache.
+const SLAB: usize = 1 << 10;
+
+/// A successor that was found: its hash, the place of its parent in the slab, and the rest.
+type Found<C> = (u64, u32, C);
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
+#[cfg(test)]
 pub fn search<M>(model: &M, limits: Limits, progress: &Progress) -> Outcome
 where
-    M: Model + Sync,
+    M: Expand + Sync,
+    M::State: Hash + Send + Sync,
+{
+    search_and_look(model, limits, progress, &|_, _| {})
+}
+
+/// The same, and calls `look` with each state that it visits and the depth of the state.
+pub fn search_and_look<M>(
+    model: &M,
+    limits: Limits,
+    progress: &Progress,
+    look: &(dyn Fn(&M::State, usize) + Sync),
+) -> Outcome
+where
+    M: Expand + Sync,
     M::State: Hash + Send + Sync,
 {
     let properties = model.properties();
+    assert!(properties.len() <= 64, "a bit for each property");
     let search = Search {
-        found: properties.iter().map(|_| AtomicBool::new(false)).collect(),
+        open: AtomicU64::new(u64::MAX >> (64 - properties.len())),
         properties,
         model,
         discoveries: Mutex::default(),
-        visited: Visited::new(),
         progress,
         limits,
         started: Instant::now(),
+        look,
     };
+    let mut visited = Visited::default();
     let mut level: Vec<M::State> = Vec::new();
     for state in model.init_states() {
         progress.generated.fetch_add(1, Relaxed);
-        if search.visited.insert(fingerprint(&state), NO_PARENT) {
+        let mut all = visited.split(1);
+        if all
+            .next()
+            .is_some_and(|mut all| all.insert(fingerprint(&state), NO_PARENT))
+        {
             progress.distinct.fetch_add(1, Relaxed);
             level.push(state);
         }
@@ -168,7 +191,7 @@ where
         depth += 1;
         progress.depth.store(depth, Relaxed);
         progress.queue.store(level.len(), Relaxed);
-        level = search.explore(level, depth);
+        level = search.explore(&level, depth, &mut visited);
         if search.is_violated() && limits.stop_at_first {
             end = End::Violation;
             break;
@@ -191,112 +214,154 @@ where
         elapsed: search.started.elapsed(),
         end,
         discoveries,
-        visited: search.visited,
+        visited,
     }
 }
 
 impl<M> Search<'_, M>
 where
-    M: Model + Sync,
+    M: Expand + Sync,
     M::State: Hash + Send + Sync,
 {
     /// Visits every state of a level; returns the next level.
-    fn explore(&self, level: Vec<M::State>, depth: usize) -> Vec<M::State> {
-        let next_chunk = AtomicUsize::new(0);
-        let work = || {
-            let mut next = Vec::new();
-            let mut actions = Vec::new();
-            loop {
-                let start = next_chunk.fetch_add(CHUNK, Relaxed);
-                if start >= level.len() || self.progress.stop.load(Relaxed) {
-                    return next;
-                }
-                let chunk = &level[start..level.len().min(start + CHUNK)];
-                for state in chunk {
-                    self.visit(state, depth, &mut actions, &mut next);
-                }
-                self.progress
-                    .queue
-                    .fetch_sub(chunk.len().min(self.progress.queue.load(Relaxed)), Relaxed);
-                self.check_limits();
-            }
+    fn explore(&self, level: &[M::State], depth: usize, visited: &mut Visited) -> Vec<M::State> {
+        let threads = match level.len() {
+            ..SLAB => 1,
+            _ => self.limits.threads.max(1),
         };
-        if self.limits.threads <= 1 || level.len() < 2 * CHUNK {
-            return work();
-        }
-        std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..self.limits.threads)
-                .map(|_| scope.spawn(work))
-                .collect();
-            let mut next = work();
-            for helper in helpers {
-                next.extend(
-                    helper
-                        .join()
-                        .expect("a checker thread panicked: a bug in the model"),
-                );
+        let mut parts: Vec<Part<'_>> = visited.split(threads).collect();
+        let mut next: Vec<Vec<M::State>> = (0..threads).map(|_| Vec::new()).collect();
+        for slab in level.chunks(SLAB * threads * if threads > 1 { 8 } else { 1 }) {
+            if self.progress.stop.load(Relaxed) {
+                break;
             }
-            next
+            let found = self.expand(slab, depth, threads);
+            let look_up = |part: &mut Part<'_>, next: &mut Vec<M::State>, found| {
+                self.look_up(slab, part, next, found);
+            };
+            // What was found for one owner by each thread, in the order of the slab.
+            let mut for_owner: Vec<Vec<Vec<_>>> = (0..threads).map(|_| Vec::new()).collect();
+            for by_owner in found {
+                for (owner, found) in by_owner.into_iter().enumerate() {
+                    for_owner[owner].push(found);
+                }
+            }
+            std::thread::scope(|scope| {
+                let mut work = parts.iter_mut().zip(&mut next).zip(for_owner);
+                let first = work.next();
+                for ((part, next), found) in work {
+                    scope.spawn(move || look_up(part, next, found));
+                }
+                if let Some(((part, next), found)) = first {
+                    look_up(part, next, found);
+                }
+            });
+            let done = slab.len().min(self.progress.queue.load(Relaxed));
+            self.progress.queue.fetch_sub(done, Relaxed);
+            self.check_limits();
+        }
+        next.into_iter().flatten().collect()
+    }
+
+    /// The first pass: every thread expands a part of the slab. What each has found, by owner.
+    fn expand(
+        &self,
+        slab: &[M::State],
+        depth: usize,
+        threads: usize,
+    ) -> Vec<Vec<Vec<Found<M::Candidate>>>> {
+        let share = slab.len().div_ceil(threads);
+        let expand = |number: usize| {
+            let first = (number * share).min(slab.len());
+            let states = &slab[first..(first + share).min(slab.len())];
+            let mut by_owner: Vec<_> = (0..threads).map(|_| Vec::new()).collect();
+            let (mut actions, mut found) = (Vec::new(), Vec::new());
+            let mut generated = 0;
+            for (place, state) in (first as u32..).zip(states) {
+                (self.look)(state, depth);
+                self.check(state, depth);
+                self.model.candidates(state, &mut actions, &mut found);
+                generated += found.len();
+                for (hash, candidate) in found.drain(..) {
+                    by_owner[owner(hash, threads)].push((hash, place, candidate));
+                }
+            }
+            self.progress.generated.fetch_add(generated, Relaxed);
+            by_owner
+        };
+        std::thread::scope(|scope| {
+            let expand = &expand;
+            let others: Vec<_> = (1..threads)
+                .map(|n| scope.spawn(move || expand(n)))
+                .collect();
+            let mut all = vec![expand(0)];
+            let bug = "a checker thread panicked: a bug in the model";
+            all.extend(others.into_iter().map(|other| other.join().expect(bug)));
+            all
         })
     }
 
-    fn visit(
+    /// The second pass: a thread looks up what belongs to it.
+    fn look_up(
         &self,
-        state: &M::State,
-        depth: usize,
-        actions: &mut Vec<M::Action>,
+        slab: &[M::State],
+        part: &mut Part<'_>,
         next: &mut Vec<M::State>,
+        found: Vec<Vec<Found<M::Candidate>>>,
     ) {
-        let parent = fingerprint(state);
-        for (property, found) in self.properties.iter().zip(&self.found) {
-            if !found.load(Relaxed) {
-                let holds = (property.condition)(self.model, state);
-                if holds != (property.expectation == Expectation::Always) {
-                    self.discover(property.name, found, depth, parent);
+        let before = next.len();
+        for found in found {
+            // A few at a time, so that their places in the table are fetched side by side.
+            let mut ahead = 0;
+            let hashes: Vec<u64> = found.iter().map(|(hash, _, _)| *hash).collect();
+            for (number, (hash, place, candidate)) in found.into_iter().enumerate() {
+                if number == ahead {
+                    ahead = (ahead + AHEAD).min(hashes.len());
+                    let touched = hashes[number..ahead].iter().map(|hash| part.touch(*hash));
+                    std::hint::black_box(touched.fold(0, |a, b| a ^ b));
+                }
+                let parent = &slab[place as usize];
+                if part.insert(hash, fingerprint(parent)) {
+                    next.push(self.model.build(parent, candidate));
                 }
             }
         }
-        self.model.actions(state, actions);
-        let (mut generated, mut distinct) = (0, 0);
-        for action in actions.drain(..) {
-            let Some(successor) = self.model.next_state(state, action) else {
-                continue;
-            };
-            if !self.model.within_boundary(&successor) {
-                continue;
-            }
-            generated += 1;
-            if self.visited.insert(fingerprint(&successor), parent) {
-                distinct += 1;
-                next.push(successor);
-            }
-        }
-        self.progress.generated.fetch_add(generated, Relaxed);
+        let distinct = next.len() - before;
         self.progress.distinct.fetch_add(distinct, Relaxed);
         self.progress.queue.fetch_add(distinct, Relaxed);
     }
 
-    fn discover(&self, property: &'static str, found: &AtomicBool, depth: usize, fingerprint: u64) {
-        let mut discoveries = self
-            .discoveries
-            .lock()
-            .expect("no thread panics with this lock");
-        if !found.swap(true, Relaxed) {
-            let states = self.progress.distinct.load(Relaxed);
-            discoveries.push(Discovery {
-                property,
-                depth,
-                states,
-                fingerprint,
-            });
+    /// Looks for properties that are discovered in a state.
+    fn check(&self, state: &M::State, depth: usize) {
+        let open = self.open.load(Relaxed);
+        if open == 0 {
+            return;
+        }
+        let mut discovered = self.model.discovered(&self.properties, open, state);
+        while discovered != 0 {
+            let number = discovered.trailing_zeros();
+            discovered &= discovered - 1;
+            if self.open.fetch_and(!(1 << number), Relaxed) & (1 << number) != 0 {
+                let mut discoveries = self
+                    .discoveries
+                    .lock()
+                    .expect("no thread panics with this lock");
+                discoveries.push(Discovery {
+                    property: self.properties[number as usize].name,
+                    depth,
+                    states: self.progress.distinct.load(Relaxed),
+                    fingerprint: fingerprint(state),
+                });
+            }
         }
     }
 
     fn is_violated(&self) -> bool {
-        self.properties
-            .iter()
-            .zip(&self.found)
-            .any(|(p, found)| p.expectation == Expectation::Always && found.load(Relaxed))
+        let open = self.open.load(Relaxed);
+        let violated = |(number, property): (usize, &Property<M>)| {
+            property.expectation == Expectation::Always && open & (1 << number) == 0
+        };
+        self.properties.iter().enumerate().any(violated)
     }
 
     fn check_limits(&self) {
@@ -314,6 +379,9 @@ where
     }
 }
 
+/// How many places of the table are fetched side by side.
+const AHEAD: usize = 16;
+
 impl Outcome {
     /// The steps to a discovery: the initial state, and each action with the state after it.
     pub fn path<M>(&self, model: &M, discovery: &Discovery) -> Trace<M>
@@ -321,7 +389,16 @@ impl Outcome {
         M: Model,
         M::State: Hash,
     {
-        let mut hashes = vec![discovery.fingerprint];
+        self.path_to(model, discovery.fingerprint)
+    }
+
+    /// The steps to the visited state with this hash (see [`fingerprint`]).
+    pub fn path_to<M>(&self, model: &M, fingerprint_of_last: u64) -> Trace<M>
+    where
+        M: Model,
+        M::State: Hash,
+    {
+        let mut hashes = vec![fingerprint_of_last];
         while let Some(parent) = self
             .visited
             .parent(hashes[hashes.len() - 1])

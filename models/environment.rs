@@ -4,19 +4,24 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
+use crate::checked::{Checked, Named};
+use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
+use crate::schedule;
 use crate::steps::{LocalStep, Step};
+use crate::successors::seen;
 use crate::symmetry::Renamings;
-use crate::world::{Budget, Envelope, Process, World, Writes};
+use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
+use crate::{bugs, mutants};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
-use keepright::zab::obsolete::Peer;
-use keepright::zab::{Config, Elections, Message, Role, State, Storage, Variant, Zab};
+use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, State, Storage};
+use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,12 +86,14 @@ pub struct Environment {
     pub zab: Zab<Writes>,
     pub invariants: Vec<Invariant<Writes>>,
     pub properties: Vec<Property<Self>>,
+    /// For each witness among the properties, the place of an invariant that it belongs to.
+    pub witnesses: Vec<usize>,
     pub renamings: Renamings,
-    pub processes: Interner<Process>,
+    pub processes: Interner<Known>,
     pub envelopes: Interner<Envelope>,
     pub records: Interner<Record<u8>>,
-    pub steps: Memo<Option<&'static LocalStep>>,
     pub verdicts: Memo<Verdict>,
+    pub convergence: convergence::Tables,
 }
 
 impl Environment {
@@ -109,18 +116,24 @@ impl Environment {
             retain: 0,
             elections: setting.elections,
             variant,
+            heartbeat: schedule::HEARTBEAT,
+            finalize_wait: schedule::FINALIZE,
+            peer_timeout: schedule::PEER,
+            establish_timeout: schedule::ESTABLISH,
             ..Config::new(voters)
         });
         let invariants: Vec<_> = invariants::all()
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let (mut properties, witnesses) = properties(&invariants, witnesses);
+        let more = convergence::properties(ids);
         assert_eq!(
-            invariants.len(),
+            invariants.len() + more.len(),
             ids.len(),
             "an unknown invariant among {ids:?}"
         );
-        let properties = properties(&invariants, witnesses);
+        properties.extend(more);
         let size = bounds.servers + bounds.observers;
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
@@ -139,16 +152,17 @@ impl Environment {
             zab,
             invariants,
             properties,
+            witnesses,
             renamings,
             processes: Interner::default(),
             envelopes: Interner::default(),
             records: Interner::default(),
-            steps: Memo::default(),
             verdicts: Memo::default(),
+            convergence: convergence::Tables::default(),
         }
     }
 
-    fn size(&self) -> u8 {
+    pub fn size(&self) -> u8 {
         self.bounds.servers + self.bounds.observers
     }
 
@@ -169,146 +183,107 @@ impl Environment {
         };
         if !self.setting.start_down {
             for (id, disk) in world.ids().zip(disks) {
-                let step = self.interned(id, self.start(id, disk));
-                world = self.conclude(&world, &step);
+                let before = world.server(id);
+                let step = self.interned(&before, id, self.start(id, disk));
+                let step: &'static LocalStep = Box::leak(Box::new(step));
+                let sums = Sums::of(&world, &self.renamings);
+                let change = self.change(&world, step, world.budget);
+                if let Some(candidate) = self.outcome(&world, &sums, change) {
+                    world = self.build(&world, candidate);
+                }
             }
         }
-        world.seal(&self.renamings);
+        for stray in self.intern_envelopes(self.strays()) {
+            world.send(stray);
+        }
+        world.fingerprint = Sums::of(&world, &self.renamings).seal(world.budget);
         world
     }
 
-    /// The step of the server that an action concerns, from the table if it was taken before.
-    fn step_of(&self, world: &World, action: Action) -> Option<&'static LocalStep> {
-        let (server, what) = match action {
-            Action::Deliver(envelope) => (envelope.dst, envelope.address() as u64),
-            Action::Flush(server) => (server, 1),
-            Action::Elect { server, leader } => (server, 2 | u64::from(leader.0) << 8),
-            Action::Finalize(server) => (server, 3),
-            Action::Write(server) => (server, 4 | u64::from(world.budget.writes) << 8),
-            Action::Timeout(server) => (server, 5),
-            Action::Silence { server, peer } => (server, 8 | u64::from(peer.0) << 8),
-            Action::Crash { server, left } => (server, 6 | left.code() << 8),
-            Action::DiskError { server, torn } => (server, 10 | u64::from(torn) << 8),
-            Action::Wipe(server) => (server, 11),
-            Action::Outage(_) => unreachable!("an outage is a crash of each server"),
-            Action::Restart(server) => (server, 7),
-            Action::Snapshot(server) => (server, 0),
-            Action::Heartbeat(server) => (server, 9),
+    /// Votes for nobody of the ensemble, in the first round: the last to the first server, and so on.
+    fn strays(&self) -> SmallVec<[Envelope; 8]> {
+        let stray = |i| {
+            let vote = Vote {
+                leader: ServerId(u8::MAX),
+                current_epoch: Epoch(0),
+                last_zxid: Zxid::ZERO,
+            };
+            let stance = Stance::Looking(vote);
+            Envelope {
+                src: ServerId(self.bounds.servers - i),
+                dst: ServerId(1 + i),
+                message: Message::Notification(Notification { round: 1, stance }),
+            }
         };
-        // A server's state says who it is, except while it is down; an address is a multiple of 8.
-        let what = what | u64::from(server.0) << 56;
-        self.steps
-            .get((world.server(server).address() as u64, what), || {
-                let (server, step) = self.local_step(world, action)?;
-                Some(Box::leak(Box::new(self.interned(server, step))))
-            })
+        (0..self.bounds.strays.min(self.bounds.servers / 2))
+            .map(stray)
+            .collect()
     }
 
-    fn intern_process(&self, process: Process) -> Interned<Process> {
+    /// The step of the server that an action concerns, from its table if it was taken before.
+    pub fn step_of(&self, world: &World, action: Action) -> Option<&'static LocalStep> {
+        // A kind, a server and a detail. A server's state says who it is, except while it is down.
+        let key = |kind: u32, server: ServerId, detail: u32| {
+            1 << 31 | kind << 26 | u32::from(server.0) << 16 | detail
+        };
+        let (server, key) = match action {
+            Action::Deliver(envelope) => (envelope.dst, envelope.number()),
+            Action::Flush(server) => (server, key(1, server, 0)),
+            Action::Elect { server, leader } => (server, key(2, server, leader.0.into())),
+            Action::Finalize(server) => (server, key(3, server, 0)),
+            Action::Write(server) => (server, key(4, server, world.budget.writes.into())),
+            Action::Timeout(server) => (server, key(5, server, 0)),
+            Action::Silence { server, peer } => (server, key(6, server, peer.0.into())),
+            Action::Crash { server, left } => (server, key(7, server, left.code().into())),
+            Action::DiskError { server, torn } => (server, key(8, server, torn.into())),
+            Action::Wipe(server) => (server, key(9, server, 0)),
+            Action::Restart(server) => (server, key(10, server, 0)),
+            Action::Snapshot(server) => (server, key(11, server, 0)),
+            Action::Heartbeat(server) => (server, key(12, server, 0)),
+            Action::Outage(_) => unreachable!("an outage is a crash of each server"),
+        };
+        let before = world.server(server);
+        before.get().steps.get(key, || {
+            let (server, step) = self.local_step(world, action)?;
+            let step = self.interned(&before, server, step);
+            Some(Box::leak(Box::new(step)))
+        })
+    }
+
+    pub fn intern_process(&self, process: Process) -> Interned<Known> {
+        let known = Known::from(process);
         self.processes
-            .intern(process, |process| self.renamings.images(process))
+            .intern(known, |known| self.renamings.images(&known.process))
     }
 
-    fn intern_envelopes(&self, sent: SmallVec<[Envelope; 8]>) -> SmallVec<[Interned<Envelope>; 4]> {
+    pub fn intern_envelopes(
+        &self,
+        sent: SmallVec<[Envelope; 8]>,
+    ) -> SmallVec<[Interned<Envelope>; 4]> {
         let images = |envelope: &Envelope| self.renamings.images(envelope);
         sent.into_iter()
             .map(|envelope| self.envelopes.intern(envelope, images))
             .collect()
     }
 
-    fn intern_record(&self, record: Record<u8>) -> Interned<Record<u8>> {
+    pub fn intern_record(&self, record: Record<u8>) -> Interned<Record<u8>> {
         self.records
             .intern(record, |record| self.renamings.images(record))
     }
 
-    fn interned(&self, server: ServerId, step: Step) -> LocalStep {
+    fn interned(&self, before: &Process, server: ServerId, step: Step) -> LocalStep {
+        let view_changes = !seen(server, before).is_alike(&seen(server, &step.process));
+        let mut sent = self.intern_envelopes(step.sent);
+        sent.sort_by_key(|envelope| envelope.number());
+        sent.dedup();
         LocalStep {
             server,
             after: self.intern_process(step.process),
-            sent: self.intern_envelopes(step.sent),
+            sent,
+            view_changes,
             said_too_early: step.said_too_early,
+            left_behind: step.left_behind,
         }
-    }
-
-    /// The world after a step of one server.
-    fn conclude(&self, world: &World, step: &LocalStep) -> World {
-        let mut next = world.clone();
-        let LocalStep { server, after, .. } = *step;
-        let before = world.server(server);
-        next.servers[usize::from(server.0) - 1] = after;
-        self.write_record(
-            &mut next,
-            server,
-            before.get(),
-            after.get(),
-            step.said_too_early,
-        );
-        if after != before {
-            self.drop_obsolete(&mut next, server);
-        }
-        for envelope in &step.sent {
-            let lost = self.setting.election_alone
-                && !matches!(envelope.message, Message::Notification(_));
-            if !lost && !self.is_obsolete(&next, envelope) {
-                next.send(*envelope);
-            }
-        }
-        next
-    }
-
-    fn write_record(
-        &self,
-        next: &mut World,
-        server: ServerId,
-        before: &Process,
-        after: &Process,
-        said_too_early: bool,
-    ) {
-        let Some(state) = &after.state else { return };
-        let old = before.state.as_ref();
-        let said = |s: &State<Writes>| (s.is_leading(), s.serving(), s.epoch(), s.recency());
-        let news = said_too_early
-            || old.map(State::committed) != Some(state.committed())
-            || (state.is_leading() && old.map(said) != Some(said(state)));
-        if news {
-            let mut record = next.record.get().clone();
-            record.said_too_early |= said_too_early;
-            let others = |id| next.server(id).get().state.as_ref();
-            record.observe(server, old, state, others);
-            if record != *next.record {
-                next.record = self.intern_record(record);
-            }
-        }
-    }
-
-    /// Drops the messages to and from `server` that can never again have an effect.
-    fn drop_obsolete(&self, world: &mut World, server: ServerId) {
-        let mut network = std::mem::take(&mut world.network);
-        network.retain(|envelope| {
-            (envelope.src != server && envelope.dst != server) || !self.is_obsolete(world, envelope)
-        });
-        world.network = network;
-    }
-
-    fn is_obsolete(&self, world: &World, envelope: &Envelope) -> bool {
-        let may_forget = |id| faults::may_forget(&self.zab, id);
-        if world.budget.wipes > 0 && (may_forget(envelope.src) || may_forget(envelope.dst)) {
-            return false; // The argument is about what is durable.
-        }
-        let peer = |id| {
-            let process = world.server(id).get();
-            Peer {
-                id,
-                durable: process.mark(),
-                state: process.state.as_ref(),
-            }
-        };
-        self.zab.is_obsolete(
-            peer(envelope.src),
-            peer(envelope.dst),
-            &envelope.message,
-            world.budget.snapshots > 0,
-        )
     }
 
     /// What a server whose state is `state` can do by itself.
@@ -361,13 +336,15 @@ impl Environment {
     }
 }
 
-/// The first server has the latest epoch, the second the highest counter, the others nothing: only
-/// one that compares the epochs first will elect the first server.
+/// The first server has the latest epoch, the second the highest counter, the third the history of the
+/// first in an earlier epoch, and the others nothing: only one that compares the epochs first will elect the
+/// first server, and only one that compares ids last.
 fn unequal_disk(id: u8) -> Storage<Writes> {
     let mut disk = Storage::default();
     let (epoch, last) = match id {
         1 => (Epoch(2), 1),
         2 => (Epoch(1), 2),
+        3 => (Epoch(1), 1),
         _ => return disk,
     };
     disk.accepted_epoch = epoch;
@@ -410,34 +387,9 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut next = match action {
-            Action::Outage(remains) => remains.crashes().fold(world.clone(), |world, crash| {
-                let step = self.step_of(&world, crash);
-                self.conclude(&world, step.expect("who is up can crash"))
-            }),
-            action => self.conclude(world, self.step_of(world, action)?),
-        };
-        match action {
-            Action::Write(_) => next.budget.writes -= 1,
-            Action::Timeout(_) => next.budget.timeouts -= 1,
-            Action::Silence { .. } => next.budget.cuts -= 1,
-            Action::Crash { .. } => next.budget.crashes -= 1,
-            Action::Outage(_) => next.budget.outages -= 1,
-            Action::DiskError { .. } => next.budget.disk_errors -= 1,
-            Action::Wipe(_) => next.budget.wipes -= 1,
-            Action::Snapshot(_) => next.budget.snapshots -= 1,
-            Action::Deliver(_)
-            | Action::Flush(_)
-            | Action::Elect { .. }
-            | Action::Finalize(_)
-            | Action::Restart(_)
-            | Action::Heartbeat(_) => {}
-        }
-        if next == *world {
-            return None;
-        }
-        next.seal(&self.renamings);
-        Some(next)
+        let sums = Sums::of(world, &self.renamings);
+        let candidate = self.candidate(world, &sums, action)?;
+        Some(self.build(world, candidate))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -455,5 +407,51 @@ impl Model for Environment {
 
     fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
         Some(crate::svg::sequence_diagram(self, &path.into_vec()))
+    }
+}
+
+impl Checked for Environment {
+    fn name(&self) -> &'static str {
+        self.setting.name
+    }
+
+    fn bounds(&self) -> String {
+        self.bounds.to_string()
+    }
+
+    fn flags(&self) -> String {
+        let (name, variant) = (self.setting.name, self.zab.config.variant);
+        let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+        let broken = mutants
+            .chain(bugs::found())
+            .find(|(_, trial)| trial.variant == variant && trial.model == name);
+        broken.map_or_else(
+            || self.bounds.flags(),
+            |(name, _)| format!("--mutant {name}"),
+        )
+    }
+
+    fn mutant(&self) -> Option<String> {
+        let variant = self.zab.config.variant;
+        (variant != Variant::Faithful).then(|| format!("{variant:?}"))
+    }
+
+    fn invariants(&self) -> Vec<Named> {
+        let named = |invariant: &Invariant<Writes>| Named {
+            id: invariant.id,
+            witness_id: invariant.witness_id,
+        };
+        self.invariants.iter().map(named).collect()
+    }
+
+    fn outcome(&self, before: &World, after: &World) -> String {
+        explain::outcome(self, before, after)
+    }
+
+    fn aftermath(&self, last: &World, property: &str) -> String {
+        match convergence::IDS.contains(&property) {
+            true => Self::aftermath(self, last, property),
+            false => String::new(),
+        }
     }
 }

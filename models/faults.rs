@@ -8,7 +8,6 @@ use crate::steps::Step;
 use crate::world::{Process, World, Writes};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::{History, Storage, Variant, Zab};
-use smallvec::SmallVec;
 
 /// What a crash leaves of the pending saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +19,9 @@ pub struct Left {
 }
 
 impl Left {
-    pub fn code(self) -> u64 {
-        u64::from(self.kept) | u64::from(self.torn) << 8
+    /// A number for it.
+    pub fn code(self) -> u16 {
+        u16::from_le_bytes([self.kept, self.torn])
     }
 
     /// Everything that a crash of a server can leave.
@@ -140,15 +140,11 @@ pub fn disk_after(process: &Process, left: Left) -> Storage<Writes> {
 
 /// The step of a server that stops, with this on its disk.
 pub fn down(disk: Storage<Writes>) -> Step {
-    Step {
-        process: Process {
-            disk,
-            unsaved: Vec::new(),
-            state: None,
-        },
-        sent: SmallVec::new(),
-        said_too_early: false,
-    }
+    Step::of(Process {
+        disk,
+        unsaved: Vec::new(),
+        state: None,
+    })
 }
 
 /// The disk when `kept` of the pending saves are durable.

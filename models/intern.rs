@@ -9,12 +9,15 @@ use hashbrown::HashTable;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A value that is kept once. Equal values have equal addresses.
 pub struct Interned<T: 'static>(&'static Slot<T>);
 
 struct Slot<T> {
     hash: u64,
+    /// How many values were interned before this one.
+    number: u32,
     /// The hashes under each renaming of the servers.
     images: Images,
     value: T,
@@ -26,9 +29,14 @@ impl<T> Interned<T> {
         self.0.hash
     }
 
-    /// The hash that the value would have under the renaming with this number.
-    pub fn image(self, renaming: usize) -> u64 {
-        self.0.images[renaming]
+    /// The hashes that the value would have under each renaming.
+    pub fn images(self) -> &'static [u64] {
+        &self.0.images
+    }
+
+    /// A small number that no other value of this interner has.
+    pub fn number(self) -> u32 {
+        self.0.number
     }
 
     /// The address, as a key for tables.
@@ -85,6 +93,7 @@ pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
 /// The place where values of one type are kept.
 pub struct Interner<T: 'static> {
     shards: Vec<Mutex<HashTable<&'static Slot<T>>>>,
+    count: AtomicU32,
 }
 
 const SHARDS: usize = 64;
@@ -93,6 +102,7 @@ impl<T> Default for Interner<T> {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            count: AtomicU32::new(0),
         }
     }
 }
@@ -116,6 +126,7 @@ impl<T: Hash + Eq> Interner<T> {
                 let images = images(&value);
                 let slot: &'static Slot<T> = Box::leak(Box::new(Slot {
                     hash,
+                    number: self.count.fetch_add(1, Ordering::Relaxed),
                     images,
                     value,
                 }));

@@ -69,6 +69,18 @@ impl Environment {
         })
     }
 
+    /// A bit for each property: set for invariants that do not hold and for witnesses that do.
+    pub fn news(&self, world: &World) -> u64 {
+        let verdict = self.verdict(world);
+        let all = (1 << self.invariants.len()) - 1;
+        let mut news = u64::from(!verdict.holds & all);
+        for (place, invariant) in self.witnesses.iter().enumerate() {
+            let found = verdict.witnessed >> invariant & 1;
+            news |= u64::from(found) << (self.invariants.len() + place);
+        }
+        news
+    }
+
     /// The ids of the invariants that do not hold in a world.
     pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
         let verdict = self.verdict(world);
@@ -88,9 +100,14 @@ thread_local! {
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
 /// number of the invariant is part of its type.
-const MOST: usize = 24;
+const MOST: usize = 32;
 
-pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Property<Environment>> {
+/// The invariants as properties, then their witnesses; and for each of these the place of an invariant
+/// that it belongs to.
+pub fn properties(
+    invariants: &[Invariant<Writes>],
+    witnesses: bool,
+) -> (Vec<Property<Environment>>, Vec<usize>) {
     fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
         model.verdict(world).holds & (1 << I) != 0
     }
@@ -100,21 +117,23 @@ pub fn properties(invariants: &[Invariant<Writes>], witnesses: bool) -> Vec<Prop
     macro_rules! conditions {
         ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
     }
-    let holds: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
-    let witness: [fn(&Environment, &World) -> bool; MOST] =
-        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+    let holds: [fn(&Environment, &World) -> bool; MOST] = conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
+            28 29 30 31);
+    let witness: [fn(&Environment, &World) -> bool; MOST] = conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
+            28 29 30 31);
     let always = invariants
         .iter()
         .enumerate()
         .map(|(i, inv)| Property::always(inv.id, holds[i]));
     let mut properties: Vec<_> = always.collect();
+    let mut places = Vec::new();
     if witnesses {
         for (i, inv) in invariants.iter().enumerate() {
             if properties.iter().all(|known| known.name != inv.witness_id) {
                 properties.push(Property::sometimes(inv.witness_id, witness[i]));
+                places.push(i);
             }
         }
     }
-    properties
+    (properties, places)
 }

@@ -5,7 +5,10 @@
 mod bounds;
 mod bugs;
 mod catalogue;
+mod checked;
 mod cli;
+mod converge;
+mod convergence;
 mod engine;
 mod environment;
 mod explain;
@@ -17,13 +20,18 @@ mod memo;
 mod mutants;
 mod record;
 mod report;
+mod row;
 mod run;
+mod schedule;
+mod service;
 mod steps;
+mod successors;
 mod svg;
 mod symmetry;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod visited;
 mod world;
 
 use clap::Parser;

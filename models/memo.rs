@@ -26,17 +26,32 @@ impl<V: Copy> Memo<V> {
     /// The result for `key`, which `compute` finds if it is not known. Two threads may compute it at
     /// the same time; the results are equal.
     pub fn get(&self, key: Key, compute: impl FnOnce() -> V) -> V {
+        self.find(key).unwrap_or_else(|| {
+            let value = compute();
+            self.insert(key, value);
+            value
+        })
+    }
+
+    /// The result for `key`, if it is known.
+    pub fn find(&self, key: Key) -> Option<V> {
         let hash = fingerprint(&key);
-        let shard = &self.shards[(hash >> (64 - SHARD_BITS)) as usize];
-        let poisoned = "no thread panics while it holds this lock";
-        let known = shard.read().expect(poisoned);
-        if let Some((_, value)) = known.find(hash, |(other, _)| *other == key) {
-            return *value;
-        }
-        drop(known);
-        let value = compute();
-        let mut table = shard.write().expect(poisoned);
+        let shard = self.shard(hash).read().expect(POISONED);
+        shard
+            .find(hash, |(other, _)| *other == key)
+            .map(|(_, value)| *value)
+    }
+
+    /// Notes the result for `key`.
+    pub fn insert(&self, key: Key, value: V) {
+        let hash = fingerprint(&key);
+        let mut table = self.shard(hash).write().expect(POISONED);
         table.insert_unique(hash, (key, value), |(other, _)| fingerprint(other));
-        value
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<(Key, V)>> {
+        &self.shards[(hash >> (64 - SHARD_BITS)) as usize]
     }
 }
+
+const POISONED: &str = "no thread panics while it holds this lock";

@@ -4,6 +4,7 @@
 //! invariant is seen to fail, in the smallest bounds that show it.
 
 use crate::bounds::Bounds;
+use crate::checked::Tried;
 use crate::trial::Trial;
 use keepright::zab::Variant;
 
@@ -27,6 +28,12 @@ const fn mutant(
         invariant,
     };
     Mutant { name, trial }
+}
+
+/// Every mutant with its trial.
+pub fn all() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
+    let boxed = |mutant: &Mutant| Box::new(mutant.trial) as Box<dyn Tried>;
+    ALL.iter().map(move |mutant| (mutant.name, boxed(mutant)))
 }
 
 /// Every mutant; each invariant stands in at least one row.

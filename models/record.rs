@@ -20,10 +20,11 @@ fn text(runs: &[Run], date: &str) -> String {
          #   cargo run --release --bin check -- --record spec/checked.txt\n\
          # The code is of {date}. The counts of models with symmetry are up to renaming of the servers.\n\
          #\n\
-         # model | bounds: (servers, writes, timeouts, crashes) and others | distinct states | depth\n"
+         # model | bounds: (servers, writes, timeouts, crashes) and others | distinct states | depth\n\
+         # service | scenario (servers, elections, crashes, reconnects, expirations) | distinct states | depth\n"
     );
     for run in runs {
-        let (name, bounds, outcome) = (run.spec.setting.name, run.bounds, &run.outcome);
+        let (name, bounds, outcome) = (run.name, &run.bounds, &run.outcome);
         let (distinct, depth) = (outcome.distinct, outcome.depth);
         let _ = writeln!(text, "{name} | {bounds} | {distinct} | {depth}");
     }

@@ -2,18 +2,17 @@
 
 use crate::bugs::{self, Bug, Fate, Published};
 use crate::catalogue;
+use crate::checked::{Checked, Tried};
 use crate::engine::{End, Outcome, Progress, collision_probability};
-use crate::environment::Environment;
-use crate::mutants::{self, Mutant};
 use crate::run::Run;
+use crate::{mutants, service};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use keepright::zab::Variant;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-fn table_of(header: &[&str]) -> Table {
+pub fn table_of(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -25,7 +24,7 @@ fn table_of(header: &[&str]) -> Table {
     table
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -48,7 +47,7 @@ fn rate(states: usize, elapsed: Duration) -> String {
     grouped((states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize)
 }
 
-fn seconds(elapsed: Duration) -> String {
+pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
 }
 
@@ -80,7 +79,7 @@ pub fn line(run: &Run) -> String {
     };
     format!(
         "{} {}: {verdict}, {} distinct states in {}",
-        run.spec.setting.name,
+        run.name,
         run.bounds,
         grouped(outcome.distinct),
         seconds(outcome.elapsed)
@@ -107,8 +106,8 @@ pub fn table(runs: &[Run]) -> String {
             End::Stopped => format!("stopped, {} waiting", grouped(outcome.queue)),
         };
         table.add_row([
-            run.spec.setting.name.to_owned(),
-            run.bounds.to_string(),
+            run.name.to_owned(),
+            run.bounds.clone(),
             grouped(outcome.distinct),
             grouped(outcome.generated),
             outcome.depth.to_string(),
@@ -125,6 +124,7 @@ pub fn table(runs: &[Run]) -> String {
     format!(
         "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
          later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
+         service: a scenario (servers, elections, crashes, reconnects, expirations).\n\
          Chance that a collision of hashes hid a state: {worst:.1e}\n"
     )
 }
@@ -137,7 +137,7 @@ pub fn verdicts(runs: &[Run]) -> String {
         let broken = runs.iter().any(|run| run.found(id));
         let complete = runs
             .iter()
-            .filter(|run| run.environment.invariants.iter().any(|i| i.id == id))
+            .filter(|run| run.invariants.iter().any(|i| i.id == id))
             .all(|run| run.outcome.end == End::Complete);
         let verdict = match (broken, complete) {
             (true, _) => "FALLS",
@@ -156,7 +156,7 @@ pub fn verdicts(runs: &[Run]) -> String {
 
 fn invariants_of(runs: &[Run]) -> Vec<&'static str> {
     let mut ids = Vec::new();
-    for invariant in runs.iter().flat_map(|run| &run.environment.invariants) {
+    for invariant in runs.iter().flat_map(|run| &run.invariants) {
         if !ids.contains(&invariant.id) {
             ids.push(invariant.id);
         }
@@ -169,10 +169,10 @@ fn witnesses(runs: &[Run], id: &str) -> (&'static str, Vec<String>) {
     let mut witness = "";
     let mut found = BTreeSet::new();
     for run in runs {
-        for invariant in run.environment.invariants.iter().filter(|i| i.id == id) {
+        for invariant in run.invariants.iter().filter(|i| i.id == id) {
             witness = invariant.witness_id;
             if run.found(witness) {
-                found.insert(run.spec.setting.name.to_owned());
+                found.insert(run.name.to_owned());
             }
         }
     }
@@ -188,9 +188,9 @@ pub fn passed(runs: &[Run]) -> bool {
 fn missing(runs: &[Run]) -> Vec<String> {
     let mut missing = BTreeSet::new();
     for run in runs {
-        for invariant in &run.environment.invariants {
-            let name = run.spec.setting.name;
-            let of_model = runs.iter().filter(|other| other.spec.setting.name == name);
+        for invariant in &run.invariants {
+            let name = run.name;
+            let of_model = runs.iter().filter(|other| other.name == name);
             if !of_model
                 .into_iter()
                 .any(|other| other.found(invariant.witness_id))
@@ -230,7 +230,7 @@ pub fn conclusion(runs: &[Run], planned: usize) -> String {
 }
 
 /// A row for each mutant.
-pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
+pub fn mutants(rows: &[(&str, Box<dyn Tried>, Outcome)]) -> String {
     let mut table = table_of(&[
         "mutant",
         "model and bounds",
@@ -239,12 +239,12 @@ pub fn mutants(rows: &[(&Mutant, Outcome)]) -> String {
         "states",
         "time",
     ]);
-    for (mutant, outcome) in rows {
+    for (name, trial, outcome) in rows {
         let caught = outcome.discoveries.first();
         table.add_row([
-            mutant.name.to_owned(),
-            mutant.trial.place(),
-            mutant.trial.invariant.to_owned(),
+            (*name).to_owned(),
+            trial.place(),
+            trial.invariant().to_owned(),
             caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
             grouped(caught.map_or(outcome.distinct, |d| d.states)),
             seconds(outcome.elapsed),
@@ -326,7 +326,17 @@ pub fn list() -> String {
         let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
         let _ = writeln!(text, "  invariants: {}\n", spec.invariants().join(", "));
     }
-    let names: BTreeSet<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
+    let _ = writeln!(text, "{}: {}", service::NAME, service::ABOUT);
+    let bounds: Vec<_> = service::BOUNDS.iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
+    let ids: Vec<_> = service::invariants::ALL.iter().map(|i| i.id).collect();
+    let _ = writeln!(text, "  invariants: {}", ids.join(", "));
+    for scenario in service::script::ALL {
+        let _ = writeln!(text, "  scenario {}: {}", scenario.name, scenario.about);
+    }
+    text.push('\n');
+    let all = mutants::all().chain(service::mutants::all());
+    let names: BTreeSet<_> = all.map(|(name, _)| name).collect();
     let names: Vec<_> = names.into_iter().collect();
     let _ = writeln!(text, "mutants: {}\n", names.join(", "));
     let _ = writeln!(text, "bugs:");
@@ -337,25 +347,16 @@ pub fn list() -> String {
 }
 
 /// What the explorer is about to show.
-pub fn heading(environment: &Environment) -> String {
-    let bounds = &environment.bounds;
-    match environment.zab.config.variant {
-        Variant::Faithful => format!("{} {bounds}", environment.setting.name),
-        variant => format!("{} {bounds}, mutant {variant:?}", environment.setting.name),
+pub fn heading(model: &impl Checked) -> String {
+    let (name, bounds) = (model.name(), model.bounds());
+    match model.mutant() {
+        None => format!("{name} {bounds}"),
+        Some(mutant) => format!("{name} {bounds}, mutant {mutant}"),
     }
 }
 
 /// The command that opens the explorer on this model.
-pub fn explore_command(environment: &Environment) -> String {
-    let name = environment.setting.name;
-    let variant = environment.zab.config.variant;
-    let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
-    let broken = mutants
-        .chain(bugs::found())
-        .find(|(_, trial)| trial.variant == variant && trial.model == name);
-    let what = broken.map_or_else(
-        || environment.bounds.flags(),
-        |(name, _)| format!("--mutant {name}"),
-    );
-    format!("cargo run --release --bin check -- explore {name} {what}")
+pub fn explore_command(model: &impl Checked) -> String {
+    let (name, flags) = (model.name(), model.flags());
+    format!("cargo run --release --bin check -- explore {name} {flags}")
 }

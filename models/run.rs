@@ -1,12 +1,10 @@
 //! Runs models and shows how they get on.
 
-use crate::bounds::Bounds;
 use crate::bugs::{self, Fate};
-use crate::catalogue::Spec;
-use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
-use crate::environment::Environment;
+use crate::checked::{Checked, Exploration, Named, Tried};
+use crate::engine::{self, Discovery, End, Limits, Outcome, Progress, Trace};
 use crate::trial::Trial;
-use crate::{explain, mutants, report};
+use crate::{mutants, report, service};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -16,10 +14,13 @@ use std::time::{Duration, Instant};
 
 /// One model within one set of bounds, explored.
 pub struct Run {
-    pub spec: &'static Spec,
-    pub bounds: Bounds,
-    pub environment: Environment,
+    /// The model, by name.
+    pub name: &'static str,
+    pub bounds: String,
+    pub invariants: Vec<Named>,
     pub outcome: Outcome,
+    /// Step by step, if there is one.
+    pub counterexample: String,
 }
 
 impl Run {
@@ -38,8 +39,7 @@ impl Run {
     }
 
     fn is_invariant(&self, property: &str) -> bool {
-        self.environment
-            .invariants
+        self.invariants
             .iter()
             .any(|invariant| invariant.id == property)
     }
@@ -47,18 +47,10 @@ impl Run {
 
 /// Explores each model within its bounds and prints the report. The runs, if everything was explored,
 /// everything holds and every witness was found.
-pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<Run>> {
+pub fn run_all(runs: &[Box<dyn Exploration>], limits: Limits) -> Option<Vec<Run>> {
     let mut done: Vec<Run> = Vec::new();
-    for (spec, bounds) in runs {
-        let environment = spec.faithful(*bounds);
-        let title = format!("{} {bounds}", spec.setting.name);
-        let outcome = explore(&title, &environment, limits);
-        let run = Run {
-            spec,
-            bounds: *bounds,
-            environment,
-            outcome,
-        };
+    for exploration in runs {
+        let run = exploration.run(limits);
         eprintln!("{}", report::line(&run));
         let ended = run.outcome.end;
         done.push(run);
@@ -69,7 +61,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<R
     println!("{}", report::table(&done));
     println!("{}", report::verdicts(&done));
     if let Some(run) = done.iter().find(|run| run.violation().is_some()) {
-        print_counterexample(run);
+        print!("{}", run.counterexample);
     }
     let passed = report::passed(&done) && done.len() == runs.len();
     println!("{}", report::conclusion(&done, runs.len()));
@@ -78,21 +70,19 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], limits: Limits) -> Option<Vec<R
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
 pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
-    let chosen: Vec<_> = mutants::ALL
-        .iter()
-        .filter(|m| name.is_none_or(|name| m.name == name))
+    let all = || mutants::all().chain(service::mutants::all());
+    let chosen: Vec<_> = all()
+        .filter(|(known, _)| name.is_none_or(|name| *known == name))
         .collect();
     if chosen.is_empty() {
-        let names: BTreeSet<_> = mutants::ALL.iter().map(|m| m.name).collect();
+        let names: BTreeSet<_> = all().map(|(name, _)| name).collect();
         let names: Vec<_> = names.into_iter().collect();
         return Err(format!("no such mutant; there are {}", names.join(", ")));
     }
     let mut rows = Vec::new();
-    for mutant in chosen {
-        rows.push((
-            mutant,
-            try_out(mutant.name, &mutant.trial, limits, name.is_some()),
-        ));
+    for (known, trial) in chosen {
+        let outcome = try_out(known, &*trial, limits, name.is_some());
+        rows.push((known, trial, outcome));
         if interrupted() {
             break;
         }
@@ -100,15 +90,15 @@ pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result
     println!("{}", report::mutants(&rows));
     let caught = rows
         .iter()
-        .filter(|(_, outcome)| outcome.end == End::Violation)
+        .filter(|(_, _, outcome)| outcome.end == End::Violation)
         .count();
-    let names: Vec<_> = rows.iter().map(|(mutant, _)| mutant.name).collect();
+    let names: Vec<_> = rows.iter().map(|(name, ..)| *name).collect();
     println!(
         "{caught} of {} rows caught, {} mutants",
         rows.len(),
         distinct(&names)
     );
-    let trials = rows.iter().map(|(mutant, _)| (mutant.name, &mutant.trial));
+    let trials = rows.iter().map(|(name, trial, _)| (*name, &**trial));
     Ok(caught == rows.len() && (!smallest || are_smallest(trials, limits)))
 }
 
@@ -151,7 +141,7 @@ pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bo
     let mut passed = 0;
     for place in &places {
         let title = format!("faithful in {}", place.place());
-        let outcome = explore(&title, &place.faithful(), limits);
+        let outcome = explore(&title, &place.faithful(), limits, &|_, _| {});
         if outcome.end == End::Complete {
             passed += 1;
         } else {
@@ -170,22 +160,25 @@ pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bo
     );
     let trials = rows
         .iter()
-        .filter_map(|(bug, _)| Some((bug.name, bug.trial()?)));
+        .filter_map(|(bug, _)| Some((bug.name, bug.trial()? as &dyn Tried)));
     let smallest = !smallest || are_smallest(trials, limits);
     Ok(caught == tried && passed == places.len() && smallest)
 }
 
 /// Whether nothing is found within the next smaller bounds of each trial. Says where something is.
-fn are_smallest<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>, limits: Limits) -> bool {
+fn are_smallest<'a>(
+    trials: impl Iterator<Item = (&'a str, &'a dyn Tried)>,
+    limits: Limits,
+) -> bool {
     let mut explored = 0;
     let mut too_large = 0;
     for (name, trial) in trials {
-        for smaller in trial.smaller() {
-            let outcome = try_out(name, &smaller, limits, false);
+        for smaller in trial.in_smaller_bounds() {
+            let outcome = try_out(name, &*smaller, limits, false);
             explored += 1;
             if outcome.end != End::Complete {
                 too_large += 1;
-                let invariant = trial.invariant;
+                let invariant = trial.invariant();
                 println!("{name}: {invariant} falls in {} as well", smaller.place());
             }
             if interrupted() {
@@ -198,22 +191,23 @@ fn are_smallest<'a>(trials: impl Iterator<Item = (&'a str, &'a Trial)>, limits: 
 }
 
 /// Explores a broken variant, and prints its counterexample if that is wanted.
-fn try_out(name: &str, trial: &Trial, limits: Limits, steps: bool) -> Outcome {
-    let environment = trial.environment();
+fn try_out(name: &str, trial: &dyn Tried, limits: Limits, steps: bool) -> Outcome {
     let title = format!("{name} in {}", trial.place());
-    let outcome = explore(&title, &environment, limits);
-    if steps && let Some(discovery) = outcome.discoveries.first() {
-        print_steps(&environment, &outcome, discovery);
-    }
-    outcome
+    trial.exploration().try_out(&title, limits, steps)
 }
 
 fn distinct(names: &[&str]) -> usize {
     names.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// Explores one model with a live line on the terminal. Control-C ends it early.
-fn explore(title: &str, environment: &Environment, limits: Limits) -> Outcome {
+/// Explores one model with a live line on the terminal, and lets `look` see each state with its
+/// depth. Control-C ends it early.
+pub fn explore<M: Checked>(
+    title: &str,
+    model: &M,
+    limits: Limits,
+    look: &(dyn Fn(&M::State, usize) + Sync),
+) -> Outcome {
     let progress = Arc::new(Progress::default());
     stop_on_interrupt(&progress);
     let bar = ProgressBar::new_spinner();
@@ -223,7 +217,7 @@ fn explore(title: &str, environment: &Environment, limits: Limits) -> Outcome {
     let started = Instant::now();
     let mut last_line = Instant::now();
     let outcome = engine::with_reports(
-        || engine::search(environment, limits, &progress),
+        || engine::search_and_look(model, limits, &progress, look),
         || {
             let line = report::progress_line(title, &progress, started.elapsed());
             if std::io::stderr().is_terminal() {
@@ -268,33 +262,44 @@ fn stop_current() {
 
 static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-fn interrupted() -> bool {
+pub fn interrupted() -> bool {
     INTERRUPTED.load(Relaxed)
 }
 
-fn print_counterexample(run: &Run) {
-    if let Some(violation) = run.violation() {
-        print_steps(&run.environment, &run.outcome, violation);
-    }
+/// A counterexample as a numbered list, and where the explorer shows it.
+pub fn print_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) {
+    print!("{}", describe_steps(model, outcome, discovery));
 }
 
-/// A counterexample as a numbered list, and where the explorer shows it.
-fn print_steps(environment: &Environment, outcome: &Outcome, discovery: &Discovery) {
-    let trace = outcome.path(environment, discovery);
-    println!(
-        "\n{} falls in {} steps:\n",
+/// The same as text.
+pub fn describe_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) -> String {
+    let trace = outcome.path(model, discovery);
+    let title = format!(
+        "{} falls in {} steps",
         discovery.property,
         trace.steps.len()
     );
+    let steps = describe_trace(model, &title, &trace);
+    let command = report::explore_command(model);
+    let address = trace.address();
+    format!(
+        "{steps}\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{address}\n\n"
+    )
+}
+
+/// A way through the states, as a numbered list.
+pub fn print_trace<M: Checked>(model: &M, title: &str, trace: &Trace<M>) {
+    print!("{}", describe_trace(model, title, trace));
+}
+
+fn describe_trace<M: Checked>(model: &M, title: &str, trace: &Trace<M>) -> String {
+    let mut text = format!("\n{title}:\n\n");
     let mut last = &trace.init;
     for (number, step) in trace.steps.iter().enumerate() {
-        println!("{}. {}", number + 1, explain::sentence(&step.action));
-        print!("{}", explain::outcome(environment, last, &step.state));
+        let sentence = model.format_action(&step.action);
+        let outcome = model.outcome(last, &step.state);
+        text.push_str(&format!("{}. {sentence}\n{outcome}", number + 1));
         last = &step.state;
     }
-    let command = report::explore_command(environment);
-    println!(
-        "\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{}\n",
-        trace.address()
-    );
+    text
 }

@@ -5,63 +5,97 @@
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::world::{Envelope, Process, World, Writes};
+use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
 use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab};
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// What a step does to one server, as the handlers bring it about.
 pub struct Step {
     pub process: Process,
     pub sent: SmallVec<[Envelope; 8]>,
+    /// Timers that were set, with how long they run, or cancelled, in order. The search leaves them
+    /// alone: there a timer may fire at any time. A fair schedule follows them.
+    pub timers: SmallVec<[(Timer, Option<Duration>); 4]>,
     pub said_too_early: bool,
+    pub left_behind: bool,
 }
 
 /// What a step does to one server, with all its parts interned. It depends on that server and the
 /// action alone, so it is computed once and looked up from then on.
 pub struct LocalStep {
     pub server: ServerId,
-    pub after: Interned<Process>,
+    pub after: Interned<Known>,
     pub sent: SmallVec<[Interned<Envelope>; 4]>,
+    /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
+    pub view_changes: bool,
     pub said_too_early: bool,
+    pub left_behind: bool,
+}
+
+impl Step {
+    /// The step that ends with `process` and brings about nothing else.
+    pub fn of(process: Process) -> Self {
+        Self {
+            process,
+            sent: SmallVec::new(),
+            timers: SmallVec::new(),
+            said_too_early: false,
+            left_behind: false,
+        }
+    }
 }
 
 impl Environment {
-    /// Runs a handler of server `id`. `None` if it changes and says nothing.
+    /// Runs a handler of server `id`, called because the timers `fired` have fired or for another
+    /// reason. `None` if it changes and says nothing.
     fn step(
         &self,
         id: ServerId,
         process: &Process,
+        fired: &[Timer],
         handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<Step> {
+        let (mut step, has_effect) = self.handle(id, process, handler)?;
+        self.check_timers(id, process.state.as_ref(), fired, &step);
+        step.left_behind = {
+            let (before, after) = (process.state.as_ref()?, step.process.state.as_ref()?);
+            let sent: Vec<_> = step.sent.iter().map(|e| (e.dst, &e.message)).collect();
+            invariants::leaves_behind(&self.zab, before, after, &sent)
+        };
+        has_effect.then_some(step)
+    }
+
+    /// Runs a handler of server `id`, and says whether it changed or said anything; it may have set
+    /// timers even if not. `None` if the server is down.
+    pub fn handle(
+        &self,
+        id: ServerId,
+        process: &Process,
+        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
+    ) -> Option<(Step, bool)> {
         let mut state = Cow::Borrowed(process.state.as_ref()?);
         let mut out = Out::new();
         handler(&self.zab, id.into(), &mut state, &mut out);
         let silent = out
             .iter()
             .all(|c| !matches!(c, Command::Send(..) | Command::Save(_)));
-        if matches!(state, Cow::Borrowed(_)) && silent {
-            return None;
-        }
-        let state = state.into_owned();
-        let mut step = Step {
-            process: Process {
-                disk: process.disk.clone(),
-                unsaved: process.unsaved.clone(),
-                state: Some(state),
-            },
-            sent: SmallVec::new(),
-            said_too_early: false,
+        let has_effect = matches!(state, Cow::Owned(_)) || !silent;
+        let process = Process {
+            disk: process.disk.clone(),
+            unsaved: process.unsaved.clone(),
+            state: Some(state.into_owned()),
         };
+        let mut step = Step::of(process);
         self.carry_out(id, &mut step, out);
-        Some(step)
+        Some((step, has_effect))
     }
 
-    /// Carries out what the actor wants: sends and saves; timers only say when the real world would
-    /// let them fire, and here they may fire at any time.
+    /// Carries out what the actor wants: sends and saves. Timers are noted.
     fn carry_out(&self, id: ServerId, step: &mut Step, mut out: Out<Writes>) {
         loop {
             let mut durable = 0;
@@ -85,7 +119,10 @@ impl Environment {
                         step.process.disk = storage;
                         durable += 1;
                     }
-                    Command::SetTimer(..) | Command::CancelTimer(_) => {}
+                    Command::SetTimer(timer, range) => {
+                        step.timers.push((timer, Some(range.start)));
+                    }
+                    Command::CancelTimer(timer) => step.timers.push((timer, None)),
                     Command::ChooseRandom(..) => unreachable!("Zab draws no lots"),
                 }
             }
@@ -112,16 +149,13 @@ impl Environment {
     pub fn start(&self, id: ServerId, disk: &Storage<Writes>) -> Step {
         let mut out = Out::new();
         let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
-        let mut step = Step {
-            process: Process {
-                disk: disk.clone(),
-                unsaved: Vec::new(),
-                state: Some(state),
-            },
-            sent: SmallVec::new(),
-            said_too_early: false,
-        };
+        let mut step = Step::of(Process {
+            disk: disk.clone(),
+            unsaved: Vec::new(),
+            state: Some(state),
+        });
         self.carry_out(id, &mut step, out);
+        self.check_timers(id, None, &[], &step);
         step
     }
 
@@ -133,13 +167,13 @@ impl Environment {
                 let Envelope { src, dst, message } = envelope.get();
                 local(
                     *dst,
-                    self.step(*dst, &world.server(*dst), |zab, id, state, out| {
+                    self.step(*dst, &world.server(*dst), &[], |zab, id, state, out| {
                         zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
                     }),
                 )
             }
             Action::Flush(server) => {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.disk = process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }
@@ -171,7 +205,7 @@ impl Environment {
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
             {
-                let mut process = world.server(server).get().clone();
+                let mut process = world.server(server).process.clone();
                 process.unsaved.remove(0);
                 local(server, self.saved(server, &process))
             }
@@ -190,24 +224,29 @@ impl Environment {
 
     /// The server is told that its oldest pending save is durable.
     fn saved(&self, server: ServerId, process: &Process) -> Option<Step> {
-        self.step(server, process, |zab, id, state, out| {
+        self.step(server, process, &[], |zab, id, state, out| {
             zab.on_msg(id, state, id, Msg::Saved(1), out);
         })
     }
 
     fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {
-        let step = self.step(server, &world.server(server), |zab, id, state, out| {
+        let step = self.step(server, &world.server(server), &[], |zab, id, state, out| {
             zab.on_msg(id, state, id, msg, out);
         });
         Some((server, step?))
     }
 
     fn timer(&self, world: &World, server: ServerId, timers: &[Timer]) -> Option<(ServerId, Step)> {
-        let step = self.step(server, &world.server(server), |zab, id, state, out| {
-            for timer in timers {
-                zab.on_timeout(id, state, timer, out);
-            }
-        });
+        let step = self.step(
+            server,
+            &world.server(server),
+            timers,
+            |zab, id, state, out| {
+                for timer in timers {
+                    zab.on_timeout(id, state, timer, out);
+                }
+            },
+        );
         Some((server, step?))
     }
 }

@@ -54,9 +54,12 @@ impl Renamings {
         self.0.len()
     }
 
-    /// What server `id` is called in renaming number `index`.
+    /// What server `id` is called in renaming number `index`. Who is not of the ensemble keeps its name.
     pub fn name(&self, index: usize, id: ServerId) -> ServerId {
-        ServerId(self.0[index][usize::from(id.0) - 1])
+        let names = &self.0[index];
+        names
+            .get(usize::from(id.0).wrapping_sub(1))
+            .map_or(id, |name| ServerId(*name))
     }
 
     /// The hashes of a value under all renamings.

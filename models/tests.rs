@@ -2,12 +2,16 @@
 
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
+use crate::converge;
+use crate::convergence;
 use crate::engine::{self, End, Limits, Outcome, Progress};
 use crate::environment::{Environment, Setting};
 use crate::trial::Trial;
+use crate::world::World;
 use crate::{bugs, mutants};
-use keepright::zab::Variant;
+use keepright::zab::{State, Variant};
 use stateright::{Checker, HasDiscoveries, Model};
+use std::collections::{BTreeSet, VecDeque};
 
 fn limits(threads: usize) -> Limits {
     Limits {
@@ -118,7 +122,7 @@ fn the_numbers_of_states_are_as_recorded() {
                 wipes: 1,
                 ..Bounds::new(3, 1, 0, 0)
             },
-            15_811,
+            15_375,
             35,
         ),
         (
@@ -126,7 +130,7 @@ fn the_numbers_of_states_are_as_recorded() {
                 snapshots: 1,
                 ..Bounds::new(3, 2, 0, 0)
             },
-            6_089,
+            3_583,
             28,
         ),
         (
@@ -246,10 +250,12 @@ fn every_witness_is_found_after_as_many_steps_as_recorded() {
         (
             "zab",
             Bounds::new(3, 2, 1, 0),
-            "leader_established 8, epoch_promised 9, histories_fork 11, follower_delivered 12, \
-             two_of_one_epoch_delivered 13, two_have_delivered_two 14, two_epochs_led 15, \
-             two_have_delivered 15, history_taken_over 16, two_leaders_at_once 16, \
-             leader_after_delivery 17, proposal_after_older_delivery 18, two_epochs_delivered 20",
+            "leader_established 8, epoch_promised 9, leader_is_ahead 9, newcomer_lacks_proposals 9, \
+             histories_fork 11, transaction_acknowledged 11, follower_delivered 12, \
+             two_of_one_epoch_delivered 13, two_have_delivered_two 14, \
+             serving_what_was_taken_over 15, two_epochs_led 15, two_have_delivered 15, \
+             history_taken_over 16, two_leaders_at_once 16, leader_after_delivery 17, \
+             proposal_after_older_delivery 18, two_epochs_delivered 20",
         ),
     ];
     for (model, bounds, witnesses) in recorded {
@@ -265,7 +271,11 @@ fn every_witness_is_found_after_as_many_steps_as_recorded() {
 
 #[test]
 fn the_protocol_holds_within_the_bounds_in_which_a_mutant_or_a_bug_is_caught() {
+    let mut places = BTreeSet::new();
     for (_, trial) in trials() {
+        if !places.insert(trial.place()) {
+            continue; // Explored before.
+        }
         let faithful = explore(&trial.faithful(), 2);
         let Trial { model, bounds, .. } = trial;
         assert_eq!(faithful.end, End::Complete, "{model} {bounds}");
@@ -273,10 +283,12 @@ fn the_protocol_holds_within_the_bounds_in_which_a_mutant_or_a_bug_is_caught() {
 }
 
 #[test]
-fn every_invariant_has_a_mutant() {
+fn every_invariant_has_a_mutant_or_a_bug() {
     for invariant in catalogue::ALL.iter().flat_map(|spec| spec.invariants()) {
+        let mutants = mutants::ALL.iter().map(|m| &m.trial);
+        let mut trials = mutants.chain(bugs::found().map(|(_, trial)| trial));
         assert!(
-            mutants::ALL.iter().any(|m| m.trial.invariant == invariant),
+            trials.any(|trial| trial.invariant == invariant),
             "none for {invariant}"
         );
     }
@@ -286,10 +298,16 @@ fn every_invariant_has_a_mutant() {
 fn the_default_bounds_would_have_caught_every_mutant_and_every_bug() {
     for (name, trial) in trials() {
         let spec = catalogue::find(trial.model).expect("a trial names a model");
+        let for_convergence = converge::DEFAULT.iter();
+        let mut for_convergence = for_convergence.filter(|(model, _)| *model == trial.model);
         assert!(
-            spec.bounds
-                .iter()
-                .any(|bounds| bounds.covers(&trial.bounds)),
+            match convergence::IDS.contains(&trial.invariant) {
+                true => for_convergence.any(|(_, bounds)| bounds.covers(&trial.bounds)),
+                false => spec
+                    .bounds
+                    .iter()
+                    .any(|bounds| bounds.covers(&trial.bounds)),
+            },
             "{name}: no default bounds of {} cover {}",
             trial.model,
             trial.bounds
@@ -320,6 +338,58 @@ fn a_counterexample_leads_to_a_state_that_breaks_its_invariant() {
     );
 }
 
+/// The first world that is found from `start` on, breadth first, and is a `goal`.
+fn reach(
+    environment: &Environment,
+    start: Vec<World>,
+    goal: impl Fn(&World) -> bool,
+) -> Option<World> {
+    let mut known: BTreeSet<u64> = start.iter().map(|world| world.fingerprint).collect();
+    let mut queue = VecDeque::from(start);
+    while let Some(world) = queue.pop_front() {
+        if goal(&world) {
+            return Some(world);
+        }
+        let mut actions = Vec::new();
+        environment.actions(&world, &mut actions);
+        let next = actions
+            .into_iter()
+            .filter_map(|action| environment.next_state(&world, action));
+        queue.extend(next.filter(|next| known.insert(next.fingerprint)));
+    }
+    None
+}
+
+/// ZOOKEEPER-1653, which cannot happen: such a server starts, and serves in the end.
+#[test]
+fn a_history_ahead_of_the_current_epoch_is_started_from() {
+    let environment = zab().faithful(Bounds {
+        max_counter: 1,
+        ..Bounds::new(3, 1, 0, 1).with_pending_saves()
+    });
+    let ahead = |world: &World, id| {
+        let disk = &world.server(id).get().disk;
+        disk.history.last_zxid().epoch() > disk.current_epoch
+    };
+    let up = |world: &World, id| world.server(id).get().state.is_some();
+    let serves = |world: &World, id| {
+        let state = world.server(id).get().state.as_ref();
+        state.is_some_and(State::serving)
+    };
+    let crashed = reach(&environment, environment.init_states(), |world| {
+        world.ids().any(|id| !up(world, id) && ahead(world, id))
+    });
+    let crashed = crashed.expect("a crash between the history and the epoch");
+    let server = crashed
+        .ids()
+        .find(|id| !up(&crashed, *id))
+        .expect("it is down");
+    let healed = reach(&environment, vec![crashed], |world| {
+        serves(world, server) && !ahead(world, server)
+    });
+    assert!(healed.is_some());
+}
+
 #[test]
 fn a_search_ends_at_its_limit_and_says_so() {
     let environment = zab().faithful(Bounds::new(3, 2, 1, 0));
@@ -341,7 +411,9 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
 /// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue.
 fn record() -> Vec<(&'static Spec, Bounds, usize, usize)> {
     let record = include_str!("../spec/checked.txt");
-    let mut rows = record.lines().filter(|line| !line.starts_with('#'));
+    // The model of the service holds its own rows against itself.
+    let of_protocol = |line: &&str| !line.starts_with('#') && !line.starts_with("service | ");
+    let mut rows = record.lines().filter(of_protocol);
     let all = catalogue::ALL
         .iter()
         .flat_map(|spec| spec.bounds.iter().map(move |bounds| (spec, *bounds)));

@@ -2,6 +2,9 @@
 
 use crate::bounds::Bounds;
 use crate::catalogue;
+use crate::checked::{Exploration, Tried};
+use crate::converge;
+use crate::convergence;
 use crate::environment::Environment;
 use keepright::zab::Variant;
 
@@ -40,9 +43,34 @@ impl Trial {
         )
     }
 
-    /// The model of the protocol as it should be, within the same bounds and with every invariant.
+    /// The model of the protocol as it should be, within the same bounds and with every invariant, or
+    /// asked for convergence if the variant is.
     pub fn faithful(&self) -> Environment {
         let spec = catalogue::find(self.model).expect("a trial names a model of the catalogue");
+        if convergence::IDS.contains(&self.invariant) {
+            return converge::environment(spec, self.bounds, Variant::Faithful);
+        }
         spec.faithful(self.bounds)
+    }
+}
+
+impl Tried for Trial {
+    fn place(&self) -> String {
+        Self::place(self)
+    }
+
+    fn invariant(&self) -> &'static str {
+        self.invariant
+    }
+
+    fn exploration(&self) -> Box<dyn Exploration> {
+        Box::new(self.environment())
+    }
+
+    fn in_smaller_bounds(&self) -> Vec<Box<dyn Tried>> {
+        let smaller = self.smaller();
+        smaller
+            .map(|trial| Box::new(trial) as Box<dyn Tried>)
+            .collect()
     }
 }

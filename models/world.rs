@@ -2,6 +2,8 @@
 
 use crate::bounds::Bounds;
 use crate::intern::{Interned, fingerprint};
+use crate::row::Row;
+use crate::steps::LocalStep;
 use crate::symmetry::Renamings;
 use im::Vector;
 use keepright::types::ServerId;
@@ -9,6 +11,7 @@ use keepright::zab::invariants::Record;
 use keepright::zab::{Entry, Mark, Message, Payload, State, Storage};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 
 /// What the models replicate: the numbers of the client writes, 1, 2, 3...
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,43 @@ impl Process {
     /// What is durable, in short.
     pub fn mark(&self) -> Mark {
         Mark::from(&self.disk)
+    }
+}
+
+/// A server and its disk, with the steps that it was seen to take.
+pub struct Known {
+    pub process: Process,
+    /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
+    pub steps: Row<Option<&'static LocalStep>>,
+}
+
+impl From<Process> for Known {
+    fn from(process: Process) -> Self {
+        Self {
+            process,
+            steps: Row::default(),
+        }
+    }
+}
+
+impl Deref for Known {
+    type Target = Process;
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.process == other.process
+    }
+}
+
+impl Eq for Known {}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.process.hash(state);
     }
 }
 
@@ -91,22 +131,27 @@ impl Budget {
 #[derive(Clone, PartialEq, Eq)]
 pub struct World {
     /// By server id, from 1.
-    pub servers: SmallVec<[Interned<Process>; 3]>,
+    pub servers: SmallVec<[Interned<Known>; 3]>,
     /// In the order of their hashes.
     pub network: SmallVec<[Interned<Envelope>; 24]>,
     pub record: Interned<Record<u8>>,
     pub budget: Budget,
-    /// See [`World::seal`].
+    /// See [`Sums::seal`].
     pub fingerprint: u64,
 }
 
 impl World {
-    pub fn server(&self, id: ServerId) -> Interned<Process> {
+    pub fn server(&self, id: ServerId) -> Interned<Known> {
         self.servers[usize::from(id.0) - 1]
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
         (1..=self.servers.len() as u8).map(ServerId)
+    }
+
+    /// Whether a datagram is in the network.
+    pub fn is_on_its_way(&self, envelope: Interned<Envelope>) -> bool {
+        self.network.contains(&envelope)
     }
 
     /// Adds a datagram, unless it is there.
@@ -120,25 +165,54 @@ impl World {
     }
 }
 
-impl World {
-    /// Computes the hash anew, after a change.
-    ///
-    /// It is made of the hashes of the parts, each in the renaming that gives the least sum. The
-    /// network is a set, and a server's place goes in with its hash, so sums will do.
-    pub fn seal(&mut self, renamings: &Renamings) {
-        let least = (0..renamings.len())
-            .map(|renaming| {
-                let servers = self.ids().zip(&self.servers).map(|(id, server)| {
-                    let place = u64::from(renamings.name(renaming, id).0);
-                    mix(server.image(renaming), place)
-                });
-                let network = self.network.iter().map(|envelope| envelope.image(renaming));
-                servers
-                    .chain(network)
-                    .fold(self.record.image(renaming), u64::wrapping_add)
-            })
-            .min();
-        self.fingerprint = fingerprint(&(least, self.budget));
+/// For each renaming of the servers, the sum of the hashes of all parts of a world.
+///
+/// The network is a set, and a server's place goes in with its hash, so sums will do; and the sums of a
+/// successor are found from what has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sums(SmallVec<[u64; 6]>);
+
+impl Sums {
+    pub fn of(world: &World, renamings: &Renamings) -> Self {
+        let mut sums = Self(SmallVec::from_slice(world.record.images()));
+        for (id, server) in world.ids().zip(&world.servers) {
+            sums.add_server(id, *server, renamings);
+        }
+        for envelope in &world.network {
+            sums.add(envelope.images());
+        }
+        sums
+    }
+
+    pub fn add(&mut self, images: &[u64]) {
+        for (sum, image) in self.0.iter_mut().zip(images) {
+            *sum = sum.wrapping_add(*image);
+        }
+    }
+
+    pub fn remove(&mut self, images: &[u64]) {
+        for (sum, image) in self.0.iter_mut().zip(images) {
+            *sum = sum.wrapping_sub(*image);
+        }
+    }
+
+    pub fn add_server(&mut self, id: ServerId, server: Interned<Known>, renamings: &Renamings) {
+        for (index, (sum, image)) in self.0.iter_mut().zip(server.images()).enumerate() {
+            let place = u64::from(renamings.name(index, id).0);
+            *sum = sum.wrapping_add(mix(*image, place));
+        }
+    }
+
+    pub fn remove_server(&mut self, id: ServerId, server: Interned<Known>, renamings: &Renamings) {
+        for (index, (sum, image)) in self.0.iter_mut().zip(server.images()).enumerate() {
+            let place = u64::from(renamings.name(index, id).0);
+            *sum = sum.wrapping_sub(mix(*image, place));
+        }
+    }
+
+    /// The hash of the world: that of the renaming that gives the least sum, and of the budget.
+    pub fn seal(&self, budget: Budget) -> u64 {
+        fingerprint(&(self.0.iter().min(), budget))
     }
 }
 

@@ -114,7 +114,25 @@ fn snake_case(name: &str) -> String {
 /// The variants of the protocol but the faithful one, in snake case.
 fn variants() -> BTreeSet<String> {
     let wrong = Variant::ALL.iter().filter(|v| **v != Variant::Faithful);
-    wrong.map(|v| snake_case(&format!("{v:?}"))).collect()
+    let of_zab = wrong.map(|v| snake_case(&format!("{v:?}")));
+    of_zab.chain(service_variants()).collect()
+}
+
+/// Those of the service, as the source lists them.
+fn service_variants() -> BTreeSet<String> {
+    let source = read("src/service/variant.rs");
+    let (_, body) = source
+        .split_once("pub enum Variant {")
+        .expect("the enum Variant");
+    let (body, _) = body.split_once("\n}").expect("the end of the enum");
+    let names = body
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','));
+    let names = names.filter(|name| name.chars().all(char::is_alphanumeric));
+    names
+        .filter(|name| *name != "Faithful")
+        .map(snake_case)
+        .collect()
 }
 
 /// Everything between backquotes.
@@ -126,12 +144,30 @@ fn code_words(text: &str) -> Vec<&str> {
     odd.map(|(_, word)| word).collect()
 }
 
+/// The invariants of the service with their witnesses, as the source lists them.
+fn service_invariants() -> Vec<(String, String)> {
+    let source = read("models/service/invariants.rs");
+    let (_, list) = source
+        .split_once("pub const ALL: &[Invariant] = &[")
+        .expect("the list of invariants");
+    let (list, _) = list.split_once("\n];").expect("the end of the list");
+    let word = |text: &str, label: &str| {
+        let (_, after) = text.split_once(label).expect("a field of an invariant");
+        after.split('"').nth(1).expect("a word").to_owned()
+    };
+    list.split("    Invariant {\n")
+        .skip(1)
+        .map(|row| (word(row, " id: "), word(row, "witness_id: ")))
+        .collect()
+}
+
 #[test]
 fn every_invariant_is_in_the_spec_and_the_spec_names_no_other() {
-    let in_code: BTreeMap<_, _> = invariants::all::<Nothing>()
+    let mut in_code: BTreeMap<_, _> = invariants::all::<Nothing>()
         .into_iter()
         .map(|invariant| (invariant.id.to_owned(), invariant.witness_id.to_owned()))
         .collect();
+    in_code.extend(service_invariants());
     let in_spec: BTreeMap<_, _> = tables("spec/invariants.toml", "invariant")
         .iter()
         .map(|table| {
@@ -160,6 +196,30 @@ fn every_variant_of_the_protocol_is_a_mutant_of_the_spec_or_a_bug_of_the_past() 
     assert_eq!(variants(), explained);
 }
 
+/// A bug of the past that a variant brings back, as its file has it.
+struct Bug {
+    name: String,
+    invariant: String,
+}
+
+/// The bugs of the past that are found again.
+fn bugs() -> Vec<Bug> {
+    let word = |file: &str, label: &str| {
+        let (_, after) = file.split_once(label)?;
+        Some(after.split('"').nth(1)?.to_owned())
+    };
+    let bug = |file: String| {
+        Some(Bug {
+            name: word(&file, "    name: ")?,
+            invariant: word(&file, "        invariant: ")?,
+        })
+    };
+    files("models/bugs", "rs")
+        .into_iter()
+        .filter_map(|file| bug(read(file)))
+        .collect()
+}
+
 /// The variants that bring back a bug of the past, in snake case.
 fn bug_variants() -> BTreeSet<String> {
     let mut variants = BTreeSet::new();
@@ -186,8 +246,9 @@ fn every_invariant_has_the_mutants_that_check_shows_to_make_it_fall() {
                 .map(|mutant| (id.to_owned(), (*mutant).to_owned())),
         );
     }
-    // A row is: name, variant, model, bounds, invariant.
-    let source = read("models/mutants.rs");
+    // A row is: name, variant, model, bounds, invariant; of the service: name, variant, scenario,
+    // budgets, invariant.
+    let source = read("models/mutants.rs") + &read("models/service/mutants.rs");
     let mut in_models = BTreeSet::new();
     for row in source.split("    mutant(\n").skip(1) {
         let row = row.split("    ),\n").next().expect("split gives something");
@@ -204,10 +265,15 @@ fn every_invariant_has_the_mutants_that_check_shows_to_make_it_fall() {
         );
         in_models.insert((invariant.to_owned(), name.to_owned()));
     }
-    assert_eq!(in_models, in_spec, "invariants with their mutants");
+    // The others break convergence, which is no invariant.
+    let known = ids("spec/invariants.toml", "invariant");
+    let of_bugs = bugs().into_iter().map(|bug| (bug.invariant, bug.name));
+    in_models.extend(of_bugs.filter(|(invariant, _)| known.contains(invariant)));
+    assert_eq!(in_models, in_spec, "invariants with their mutants and bugs");
+    let in_bugs: BTreeSet<_> = bugs().into_iter().map(|bug| bug.name).collect();
     let used: BTreeSet<String> = in_models.into_iter().map(|(_, name)| name).collect();
     assert_eq!(
-        used,
+        used.difference(&in_bugs).cloned().collect::<BTreeSet<_>>(),
         ids("spec/invariants.toml", "mutant"),
         "every mutant is tried"
     );
@@ -249,6 +315,9 @@ fn every_invariant_is_checked_by_the_models_that_the_spec_names() {
                 in_models.insert((model.clone(), id.to_owned()));
             }
         }
+    }
+    for (id, _) in service_invariants() {
+        in_models.insert(("service".to_owned(), id));
     }
     assert_eq!(in_models, in_spec, "models with their invariants");
 }

@@ -4,6 +4,7 @@
 //! client, or answer out of turn (but auth, as ZooKeeper does).
 
 use super::connection::{Connection, Pending, Stage, Waiting};
+use super::variant::Variant;
 use super::write::{Course, Read, Write};
 use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response};
@@ -48,7 +49,8 @@ impl Service {
         // A client that has seen more than this server must not be shown the past. Zxids are signed in
         // the protocol.
         let ahead = request.last_zxid_seen.0 as i64 > self.applied.0 as i64;
-        if self.period.is_none() || ahead {
+        let at_once = env.config.variant == Variant::ResumeAtOnce;
+        if self.period.is_none() || ahead && !at_once {
             return env.tell_client(id, ClientOutput::Close);
         }
         let config = env.config;
@@ -66,6 +68,7 @@ impl Service {
         let ticket = self.next_ticket(config.sid);
         let stage = Stage::Opening {
             ticket,
+            asked_ms: self.clock_ms,
             tell_read_only,
         };
         self.openings.insert(ticket, id);
@@ -80,6 +83,9 @@ impl Service {
             Write::Resume
         };
         self.submit(env, id, ticket, write);
+        if at_once && !is_new {
+            self.on_opened(env, id, Ok(()));
+        }
     }
 
     /// A number for a transaction that opens a session: no other connection that is being opened has
@@ -104,7 +110,11 @@ impl Service {
         let session = connection.session;
         match course {
             Course::Auth { scheme, auth } => self.on_auth(env, id, xid, &scheme, &auth),
-            Course::Read(read) if connection.is_idle() => self.answer_read(env, id, xid, read),
+            Course::Read(read)
+                if connection.is_idle() || env.config.variant == Variant::ReadsJumpTheQueue =>
+            {
+                self.answer_read(env, id, xid, read)
+            }
             Course::Read(read) => {
                 let request = Waiting::ForTurn(read);
                 connection.pending.push_back(Pending { xid, request });
@@ -176,6 +186,20 @@ impl Service {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
+        let read = match read {
+            Read::SetWatches {
+                data,
+                exists,
+                children,
+                ..
+            } if env.config.variant == Variant::SetWatchesFromNow => Read::SetWatches {
+                relative_zxid: self.applied,
+                data,
+                exists,
+                children,
+            },
+            read => read,
+        };
         let answer = answer::read(&self.tree, &mut self.watches, id, &connection.auth, read);
         for event in answer.events {
             env.tell_client(id, ClientOutput::Event(event));
@@ -236,6 +260,7 @@ impl Service {
         let Stage::Opening {
             ticket,
             tell_read_only,
+            ..
         } = connection.stage
         else {
             return;

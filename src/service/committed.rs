@@ -5,10 +5,11 @@
 //! take the transaction of another connection for an answer.
 
 use super::connection::{Pending, Stage, Waiting};
-use super::{ClientOutput, Env, Rank, Service, answer, session};
+use super::variant::Variant;
+use super::{ClientOutput, Config, Env, Rank, Service, answer, session};
 use crate::proto::Reply;
 use crate::types::Zxid;
-use crate::znode::{Applied, ErrorCode, Outcome, Txn, TxnBody};
+use crate::znode::{Applied, ErrorCode, Outcome, TreeEvent, Txn, TxnBody};
 use stateright::actor::Id;
 
 impl Service {
@@ -24,13 +25,26 @@ impl Service {
         );
         let Applied { outcome, events } = self.tree.apply(zxid, txn);
         self.applied = zxid;
-        for event in &events {
+        if env.config.variant == Variant::AnswerBeforeEvents {
+            self.answer(env, zxid, txn, outcome);
+            return self.fire(env, zxid, &events);
+        }
+        self.fire(env, zxid, &events);
+        self.follow_session(env, txn);
+        self.answer(env, zxid, txn, outcome);
+    }
+
+    /// Tells those who watch for these changes.
+    fn fire(&mut self, env: &mut Env, zxid: Zxid, events: &[TreeEvent]) {
+        let kept = (env.config.variant == Variant::WatchKept).then(|| self.watches.clone());
+        for event in events {
             for (connection, event) in self.watches.on_event(event, zxid) {
                 env.tell_client(connection, ClientOutput::Event(event));
             }
         }
-        self.follow_session(env, txn);
-        self.answer(env, zxid, txn, outcome);
+        if let Some(watches) = kept {
+            self.watches = watches;
+        }
     }
 
     /// The leader watches over the time of every session.
@@ -63,7 +77,7 @@ impl Service {
         txn: &Txn,
         outcome: Result<Outcome, ErrorCode>,
     ) {
-        if let Some(opening) = self.opening_of(txn) {
+        if let Some(opening) = self.opening_of(env.config, txn) {
             return self.on_opened(env, opening, outcome.map(|_| ()));
         }
         let Some(id) = self.sessions.get(&txn.session).copied() else {
@@ -84,14 +98,20 @@ impl Service {
     }
 
     /// The connection whose session this transaction opens or resumes.
-    fn opening_of(&self, txn: &Txn) -> Option<Id> {
+    fn opening_of(&self, config: &Config, txn: &Txn) -> Option<Id> {
         let id = *self.openings.get(&txn.cxid)?;
         let connection = self.connections.get(&id)?;
-        (connection.session == txn.session && connection.stage != Stage::Open).then_some(id)
+        match connection.stage {
+            Stage::Opening { asked_ms, .. } => {
+                let is_new = asked_ms == txn.time || config.variant == Variant::TicketReused;
+                (connection.session == txn.session && is_new).then_some(id)
+            }
+            Stage::Open => None,
+        }
     }
 
     /// If the first request that waits is that of the transaction, answers it and the reads behind it.
-    fn answer_first(
+    pub(super) fn answer_first(
         &mut self,
         env: &mut Env,
         id: Id,

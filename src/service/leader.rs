@@ -6,9 +6,11 @@
 //!
 //! Departs from ZooKeeper: D19 in `spec/deviations.toml`.
 
+use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
 use super::session::Expiry;
+use super::variant::Variant;
 use super::write::{Submission, Write};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::{ErrorCode, SessionId, Tree, Txn, TxnBody};
@@ -98,11 +100,18 @@ impl Leading {
     }
 
     /// Writes from another server.
-    pub fn on_forward(&mut self, origin: ServerId, message: Forward) -> Verdict {
-        if message.began < self.began {
+    pub fn on_forward(&mut self, config: &Config, origin: ServerId, message: Forward) -> Verdict {
+        if message.began < self.began && config.variant != Variant::OldStreamTaken {
             return Verdict::Refused;
         }
         let StreamId { incarnation, .. } = message.stream;
+        if config.variant == Variant::ForwardsUnnumbered {
+            let through = message.first;
+            for write in message.writes {
+                self.submit(origin, incarnation, write);
+            }
+            return Verdict::Accepted { through };
+        }
         let inbox = self.inboxes.entry(origin).or_default();
         let Some(writes) = inbox.on_forward(message) else {
             return Verdict::Obsolete;
@@ -122,10 +131,12 @@ impl Leading {
     }
 
     /// The next transaction to propose, which gets `zxid`.
-    pub fn next_proposal(&mut self, zxid: Zxid) -> Option<Txn> {
+    pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
         loop {
             let txn = match self.waiting.pop_front()? {
-                Queued::Submitted { owner, write } => self.prepare(zxid, owner, write),
+                Queued::Submitted { owner, write } => {
+                    self.prepare(config.variant, zxid, owner, write)
+                }
                 Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
             };
             if let Some(txn) = txn {
@@ -137,6 +148,11 @@ impl Leading {
         }
     }
 
+    /// What [`Variant::JudgeByCommitted`] judges by.
+    pub fn judge_by(&mut self, committed: &Tree) {
+        self.tree = committed.clone();
+    }
+
     /// A session has ended.
     pub fn forget(&mut self, session: SessionId) {
         self.owners.remove(&session);
@@ -144,7 +160,13 @@ impl Leading {
     }
 
     /// The transaction of a write, or `None` if it must have no effect and nobody waits for it.
-    fn prepare(&mut self, zxid: Zxid, owner: Owner, write: Submission) -> Option<Txn> {
+    fn prepare(
+        &mut self,
+        variant: Variant,
+        zxid: Zxid,
+        owner: Owner,
+        write: Submission,
+    ) -> Option<Txn> {
         let Submission {
             session,
             cxid,
@@ -156,8 +178,12 @@ impl Leading {
         let asker = Asker {
             session,
             auth: &auth,
+            variant,
         };
-        let is_open = self.tree.sessions().contains_key(&session);
+        let is_open =
+            variant == Variant::EndedSessionWrites || self.tree.sessions().contains_key(&session);
+        let is_owner =
+            variant == Variant::OldConnectionTaken || self.owners.get(&session) == Some(&owner);
         let body = match write {
             Write::CreateSession { timeout_ms } => {
                 self.owners.insert(session, owner);
@@ -170,7 +196,7 @@ impl Leading {
             Write::Resume => TxnBody::Error(Some(ErrorCode::SessionExpired)),
             // The session has ended, or moved to another connection. The transaction that did that
             // comes first, and makes the origin answer and close this connection.
-            _ if !is_open || self.owners.get(&session) != Some(&owner) => return None,
+            _ if !is_open || !is_owner => return None,
             Write::CloseSession => return self.close(session, cxid, time),
             Write::Sync => TxnBody::Error(None),
             Write::Operation(operation) => prepare::operation(&self.tree, asker, operation)

@@ -11,8 +11,10 @@ pub mod leader;
 pub mod message;
 pub mod prepare;
 pub mod replica;
+pub mod replication;
 pub mod session;
 pub mod stats;
+pub mod variant;
 pub mod watch;
 pub mod write;
 
@@ -24,13 +26,14 @@ pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::types::{Epoch, ServerId, Zxid};
-use crate::znode::{SessionId, Tree, Txn};
+use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
 use stateright::actor::Id;
 use std::time::Duration;
+use variant::Variant;
 use watch::Watches;
 use write::{Submission, Write};
 
@@ -55,6 +58,8 @@ pub struct Config {
     pub session_key: Vec<u8>,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
+    /// The service as it should be, or what `check mutants` breaks in it.
+    pub variant: Variant,
 }
 
 impl Config {
@@ -74,6 +79,7 @@ impl Config {
             max_session_timeout_ms: ticks(20),
             session_key: b"keepright".to_vec(),
             snap_count: 100_000,
+            variant: Variant::Faithful,
         }
     }
 }
@@ -188,6 +194,16 @@ impl Service {
         })
     }
 
+    /// The stream in which this server's writes reach the leader; `None` while clients are not served.
+    pub fn stream(&self) -> Option<StreamId> {
+        self.period.as_ref().map(|period| period.stream)
+    }
+
+    /// Whether a client connection is open here.
+    pub fn has_connection(&self, id: Id) -> bool {
+        self.connections.contains_key(&id)
+    }
+
     /// The last transaction that was proposed, if this is the leader's service.
     pub fn proposed(&self) -> Option<Zxid> {
         match &self.period.as_ref()?.rank {
@@ -248,9 +264,13 @@ impl Service {
     /// The tree is replaced by a later one.
     pub fn restore(&mut self, env: &mut Env, tree: Tree, applied: Zxid) {
         // Nobody can say any more who is to be told of what happened in between.
-        self.end(env);
+        if env.config.variant != Variant::RestoreKeepsConnections {
+            self.end(env);
+        }
         self.tree = tree;
-        self.applied = applied;
+        if env.config.variant != Variant::RestoreMisdated {
+            self.applied = applied;
+        }
     }
 
     fn next_stream(&mut self, config: &Config) -> StreamId {
@@ -263,9 +283,14 @@ impl Service {
 
     /// The next transaction to propose, if this is the leader's service and a write waits. It gets
     /// `zxid`, and must be proposed.
-    pub fn next_proposal(&mut self, zxid: Zxid) -> Option<Txn> {
+    pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
         match &mut self.period.as_mut()?.rank {
-            Rank::Leader(leading) => leading.next_proposal(zxid),
+            Rank::Leader(leading) => {
+                if config.variant == Variant::JudgeByCommitted {
+                    leading.judge_by(&self.tree);
+                }
+                leading.next_proposal(config, zxid)
+            }
             Rank::Learner { .. } => None,
         }
     }
@@ -294,7 +319,21 @@ impl Service {
                 if let Some(message) = outbox.push(submission) {
                     env.tell_peer(*leader, PeerMsg::Forward(message));
                 }
+                if env.config.variant == Variant::AnswerWhenForwarded {
+                    self.answer_first(env, id, self.applied, cxid, Ok(Outcome::Deleted));
+                }
             }
+        }
+    }
+
+    /// Takes what the service of another server says; what its Zab says is not for here.
+    pub fn on_peer(&mut self, env: &mut Env, from: ServerId, message: PeerMsg) {
+        match message {
+            PeerMsg::Forward(message) => self.on_forward(env, from, message),
+            PeerMsg::Accepted { stream, through } => self.on_accepted(env, from, stream, through),
+            PeerMsg::Refused { stream } => self.on_refused(env, from, stream),
+            PeerMsg::Touch { sessions } => self.on_touch(sessions),
+            PeerMsg::Zab(_) => {}
         }
     }
 
@@ -305,7 +344,7 @@ impl Service {
             return; // The sender will hear from Zab who leads.
         };
         let stream = message.stream;
-        let answer = match leading.on_forward(from, message) {
+        let answer = match leading.on_forward(env.config, from, message) {
             Verdict::Accepted { through } => PeerMsg::Accepted { stream, through },
             Verdict::Refused => PeerMsg::Refused { stream },
             Verdict::Obsolete => return,

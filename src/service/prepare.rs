@@ -4,6 +4,7 @@
 //! Spec: `spec/5-service.md`, "Preparation"; the checks and their order are ZooKeeper's. What it must
 //! never do: let a transaction through that [`Tree::apply`] would refuse, or change the tree itself.
 
+use super::variant::Variant;
 use super::write::Operation;
 use crate::types::Zxid;
 use crate::znode::{
@@ -21,6 +22,7 @@ const ANY_VERSION: i32 = -1;
 pub struct Asker<'a> {
     pub session: SessionId,
     pub auth: &'a [AuthId],
+    pub variant: Variant,
 }
 
 /// What one operation changes in `tree`, or why it may not.
@@ -86,6 +88,7 @@ pub fn multi(tree: &Tree, zxid: Zxid, asker: Asker, operations: Vec<Operation>) 
                 let _ = scratch.apply(zxid, &txn);
                 bodies.push(txn.body);
             }
+            Err(_) if asker.variant == Variant::HalfAMulti => break,
             Err(error) => {
                 let mut results = vec![None; bodies.len()];
                 results.push(Some(error));
@@ -119,6 +122,10 @@ fn create(
         .zip(tree.next_parent_cversion(parent_path))
         .ok_or(ErrorCode::NoNode)?;
     if sequential {
+        let sequence = match asker.variant {
+            Variant::SequenceCountsChildren => parent.num_children as i32,
+            _ => sequence,
+        };
         path.push_str(&format!("{sequence:010}"));
     }
     validate(&path)?;
@@ -208,6 +215,7 @@ mod tests {
         Asker {
             session: SessionId(1),
             auth: &[],
+            variant: Variant::Faithful,
         }
     }
 

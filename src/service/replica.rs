@@ -3,11 +3,12 @@
 //! Spec: `spec/5-service.md`, "The replica". What it must never do: let the service see what is not
 //! committed, but for the leader's judgement of requests; or change what Zab says and saves.
 
+use super::replication::{self, Replication};
 use super::stats::{Mode, Stats};
 use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
-use crate::types::ServerId;
-use crate::zab::{self, Entry, Payload, Role, Snapshot, Stage, Storage, Zab};
-use crate::znode::{self, Tree};
+use crate::types::{Epoch, ServerId, Zxid};
+use crate::zab::{self, History, Payload, Role, Snapshot, Stage, Storage, Zab};
+use crate::znode::{self, Tree, Txn};
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 
@@ -128,7 +129,7 @@ impl Actor for Replica {
         let mut step = Step::new(self, id, state.to_mut(), o);
         match msg {
             Msg::Peer(message) => step.on_peer(src, message),
-            Msg::Saved(count) => step.zab(src, zab::Msg::Saved(count)),
+            Msg::Saved(count) => step.below.on_msg(src, zab::Msg::Saved(count)),
             Msg::Client(input) => step.on_client(src, input),
             Msg::ToClient(_) => {} // Goes to clients only.
         }
@@ -138,10 +139,10 @@ impl Actor for Replica {
     fn on_timeout(&self, id: Id, state: &mut Cow<State>, timer: &Timer, o: &mut Out<Self>) {
         let mut step = Step::new(self, id, state.to_mut(), o);
         match timer {
-            Timer::Zab(timer) => step.on_zab_timeout(timer),
+            Timer::Zab(timer) => step.below.on_timeout(timer),
             Timer::Session => {
                 let tick = self.config.session_tick;
-                step.out.set_timer(Timer::Session, tick..tick);
+                step.below.out.set_timer(Timer::Session, tick..tick);
                 step.service.on_session_timeout(&mut step.env);
             }
             Timer::Retransmit => step.service.on_retransmit_timeout(&mut step.env),
@@ -156,29 +157,85 @@ impl Actor for Replica {
 
 /// One step of the actor.
 struct Step<'a> {
-    replica: &'a Replica,
-    id: Id,
-    /// Zab's state is owned here, so that Zab changes it in place.
-    zab: Cow<'static, zab::State<ZooKeeper>>,
-    home: &'a mut Option<zab::State<ZooKeeper>>,
     service: &'a mut Service,
     since_snapshot: &'a mut u64,
+    home: &'a mut Option<zab::State<ZooKeeper>>,
     env: Env<'a>,
+    below: Below<'a>,
+}
+
+/// Zab, as the service sees it.
+struct Below<'a> {
+    actor: &'a Zab<ZooKeeper>,
+    id: Id,
+    me: ServerId,
+    /// Zab's state is owned here, so that Zab changes it in place.
+    state: Cow<'static, zab::State<ZooKeeper>>,
     out: &'a mut Out<Replica>,
+}
+
+impl Replication for Below<'_> {
+    fn committed(&self) -> Zxid {
+        self.state.committed()
+    }
+
+    fn leader(&self) -> Option<ServerId> {
+        self.state.leader(self.me).filter(|_| self.state.serving())
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.state.storage().current_epoch
+    }
+
+    fn history(&self) -> &History<ZooKeeper> {
+        &self.state.storage().history
+    }
+
+    fn next_zxid(&self) -> Option<Zxid> {
+        self.state.next_zxid()
+    }
+
+    fn propose(&mut self, txn: Txn) {
+        self.on_msg(self.id, zab::Msg::Propose(txn));
+    }
+
+    fn compact(&mut self, snapshot: Snapshot<Tree>) {
+        self.on_msg(self.id, zab::Msg::Snapshot(snapshot));
+    }
+}
+
+impl Below<'_> {
+    fn on_msg(&mut self, src: Id, msg: zab::Msg<ZooKeeper>) {
+        let mut said = Out::new();
+        self.actor
+            .on_msg(self.id, &mut self.state, src, msg, &mut said);
+        translate(said, self.out);
+    }
+
+    fn on_timeout(&mut self, timer: &zab::Timer) {
+        let mut said = Out::new();
+        self.actor
+            .on_timeout(self.id, &mut self.state, timer, &mut said);
+        translate(said, self.out);
+    }
 }
 
 impl<'a> Step<'a> {
     fn new(replica: &'a Replica, id: Id, state: &'a mut State, out: &'a mut Out<Replica>) -> Self {
         let zab = state.zab.take();
-        Self {
-            replica,
+        let below = Below {
+            actor: &replica.zab,
             id,
-            zab: Cow::Owned(zab.expect("Zab's state is back after each step")),
-            home: &mut state.zab,
+            me: replica.config.sid,
+            state: Cow::Owned(zab.expect("Zab's state is back after each step")),
+            out,
+        };
+        Self {
             service: &mut state.service,
             since_snapshot: &mut state.since_snapshot,
+            home: &mut state.zab,
             env: Env::new(&replica.config),
-            out,
+            below,
         }
     }
 
@@ -186,15 +243,12 @@ impl<'a> Step<'a> {
         let Some(from) = ServerId::from_actor(src) else {
             return; // A client cannot speak for a server.
         };
-        let env = &mut self.env;
         match message {
-            PeerMsg::Zab(message) => self.zab(src, zab::Msg::Peer(message)),
-            PeerMsg::Forward(message) => self.service.on_forward(env, from, message),
-            PeerMsg::Accepted { stream, through } => {
-                self.service.on_accepted(env, from, stream, through);
-            }
-            PeerMsg::Refused { stream } => self.service.on_refused(env, from, stream),
-            PeerMsg::Touch { sessions } => self.service.on_touch(sessions),
+            PeerMsg::Zab(message) => self.below.on_msg(src, zab::Msg::Peer(message)),
+            PeerMsg::Forward(_)
+            | PeerMsg::Accepted { .. }
+            | PeerMsg::Refused { .. }
+            | PeerMsg::Touch { .. } => self.service.on_peer(&mut self.env, from, message),
         }
     }
 
@@ -202,109 +256,25 @@ impl<'a> Step<'a> {
         self.service.on_client(&mut self.env, src, input);
     }
 
-    fn zab(&mut self, src: Id, msg: zab::Msg<ZooKeeper>) {
-        let mut said = Out::new();
-        let actor = &self.replica.zab;
-        actor.on_msg(self.id, &mut self.zab, src, msg, &mut said);
-        translate(said, self.out);
-    }
-
-    fn on_zab_timeout(&mut self, timer: &zab::Timer) {
-        let mut said = Out::new();
-        let actor = &self.replica.zab;
-        actor.on_timeout(self.id, &mut self.zab, timer, &mut said);
-        translate(said, self.out);
-    }
-
-    /// Lets the service catch up with Zab and Zab with the service, until neither has anything to say.
+    /// Lets service and Zab keep up with each other, and says what the service has to say.
     fn finish(mut self) {
-        loop {
-            self.catch_up();
-            self.follow_period();
-            if !self.propose() {
-                break;
-            }
-        }
+        let env = &mut self.env;
+        replication::settle(self.service, env, &mut self.below, self.since_snapshot);
         self.emit();
-        *self.home = Some(self.zab.into_owned());
-    }
-
-    /// Applies what is committed.
-    fn catch_up(&mut self) {
-        let committed = self.zab.committed();
-        let history = &self.zab.storage().history;
-        let snapshot = history.snapshot();
-        if snapshot.zxid > self.service.applied() && history.start() > self.service.applied() {
-            let tree = snapshot.state.clone();
-            self.service.restore(&mut self.env, tree, snapshot.zxid);
-            *self.since_snapshot = 0;
-        }
-        for Entry { zxid, txn } in history.after(self.service.applied()) {
-            if *zxid > committed {
-                break;
-            }
-            self.service.apply(&mut self.env, *zxid, txn);
-            *self.since_snapshot += 1;
-        }
-        if *self.since_snapshot >= self.replica.config.snap_count {
-            *self.since_snapshot = 0;
-            let snapshot = Snapshot {
-                zxid: self.service.applied(),
-                state: self.service.tree().clone(),
-            };
-            self.zab(self.id, zab::Msg::Snapshot(snapshot));
-        }
-    }
-
-    /// Begins and ends the period in which clients are served.
-    fn follow_period(&mut self) {
-        let me = self.replica.config.sid;
-        let zab = &self.zab;
-        let leader = zab.leader(me).filter(|_| zab.serving());
-        let history = &zab.storage().history;
-        // What the leader's service has proposed is the end of the history, unless somebody else has
-        // changed it: then the service's judgements are void.
-        let astray = self
-            .service
-            .proposed()
-            .is_some_and(|proposed| proposed != history.last_zxid());
-        if leader == self.service.leader(me) && !astray {
-            return;
-        }
-        let epoch = zab.storage().current_epoch;
-        match leader {
-            None => self.service.end(&mut self.env),
-            Some(leader) if leader == me => {
-                let in_flight = history.after(self.service.applied());
-                let in_flight = in_flight.map(|Entry { zxid, txn }| (*zxid, txn));
-                self.service.begin_leading(&mut self.env, epoch, in_flight);
-            }
-            Some(leader) => self.service.begin_following(&mut self.env, leader, epoch),
-        }
-    }
-
-    /// Proposes the next write, if there is one and it can be proposed.
-    fn propose(&mut self) -> bool {
-        let Some(zxid) = self.zab.next_zxid() else {
-            return false; // The writes wait.
-        };
-        let Some(txn) = self.service.next_proposal(zxid) else {
-            return false;
-        };
-        self.zab(self.id, zab::Msg::Propose(txn));
-        true
+        *self.home = Some(self.below.state.into_owned());
     }
 
     /// Hands the effects of the service to the runtime. What Zab has said in this step goes first: no
     /// answer hurries ahead of what it tells of.
     fn emit(&mut self) {
+        let out = &mut *self.below.out;
         for effect in std::mem::take(&mut self.env.out) {
             match effect {
-                Effect::ToClient(id, output) => self.out.send(id, Msg::ToClient(output)),
-                Effect::ToPeer(peer, message) => self.out.send(peer.into(), Msg::Peer(message)),
+                Effect::ToClient(id, output) => out.send(id, Msg::ToClient(output)),
+                Effect::ToPeer(peer, message) => out.send(peer.into(), Msg::Peer(message)),
                 Effect::SetRetransmitTimer => {
-                    let period = self.replica.config.retransmit;
-                    self.out.set_timer(Timer::Retransmit, period..period);
+                    let period = self.env.config.retransmit;
+                    out.set_timer(Timer::Retransmit, period..period);
                 }
             }
         }

@@ -89,7 +89,13 @@ impl<P: Payload> Zab<P> {
         o: &mut Out<P>,
     ) {
         let variant = self.config.variant;
-        if variant == Variant::StaleProposalAccepted && epoch < s.storage.current_epoch {
+        let known = || s.storage.history.entries().contains(&entry);
+        let out_of_order = match variant {
+            Variant::StaleProposalAccepted => epoch < s.storage.current_epoch && !known(),
+            Variant::ProposalTwice => self.has_taken_over(s, peer, epoch) && known(),
+            _ => false,
+        };
+        if out_of_order {
             let s = s.to_mut();
             s.storage.history.append_out_of_order(entry);
             return self.save(s, o);
@@ -121,12 +127,12 @@ impl<P: Payload> Zab<P> {
 
     /// Learner: says that everything up to here is durable, if it is, in this epoch.
     pub(super) fn acknowledge(&self, s: &State<P>, leader: ServerId, epoch: Epoch, o: &mut Out<P>) {
-        let zxid = if self.config.variant == Variant::AckBeforeSaved {
-            s.storage.history.last_zxid()
-        } else if s.durable.current_epoch == epoch {
-            s.durable.last_zxid
-        } else {
-            return;
+        let zxid = match self.config.variant {
+            Variant::AckBeforeSaved | Variant::SaveAtUpToDate => s.storage.history.last_zxid(),
+            Variant::AckBeforeEpoch if s.durable.last_zxid > Zxid::ZERO => s.durable.last_zxid,
+            Variant::CurrentAtUpToDate => s.durable.last_zxid,
+            _ if s.durable.current_epoch == epoch => s.durable.last_zxid,
+            _ => return, // Said as soon as it is durable.
         };
         send(leader, Message::Ack { epoch, zxid }, o);
     }
@@ -148,15 +154,18 @@ impl<P: Payload> Zab<P> {
         }; // Of an earlier term.
         let Stage::Broadcast {
             epoch: ours,
+            initial,
             ref acked,
             established,
-            ..
         } = leader.stage
         else {
             return; // Of an earlier term.
         };
         // What lies before the start of this history is in its snapshot, so it is known as well.
-        let known_here = s.storage.history.covers(zxid) || self.config.variant == Variant::NoTrunc;
+        let history = &s.storage.history;
+        let known_here = history.covers(zxid)
+            || self.holds(history, zxid)
+            || self.config.variant == Variant::NoTrunc;
         if ours != epoch || !known_here {
             return; // Of an earlier term, or not a word of this protocol.
         }
@@ -177,16 +186,15 @@ impl<P: Payload> Zab<P> {
         acked.insert(peer, known.map_or(zxid, |known| known.max(zxid)));
         if known.is_none() {
             // From now on it gets every new proposal; these are the ones before.
-            self.send_entries(s, peer, epoch, zxid, usize::MAX, o);
+            if self.config.variant != Variant::NewcomerNotCaughtUp {
+                self.send_entries(s, peer, epoch, zxid, usize::MAX, o);
+            }
             if established {
-                send(
-                    peer,
-                    Message::Commit {
-                        epoch,
-                        zxid: s.committed,
-                    },
-                    o,
-                );
+                let zxid = match self.config.variant {
+                    Variant::NewcomerToldInitial => initial,
+                    _ => s.committed,
+                };
+                send(peer, Message::Commit { epoch, zxid }, o);
             }
         }
         self.advance_commit(me, s, o);
@@ -277,11 +285,21 @@ impl<P: Payload> Zab<P> {
         }
         self.heard_from(peer, o);
         // What is not here yet will be committed by a repetition.
-        let committed = zxid.min(s.storage.history.last_zxid());
+        let committed = match self.config.variant {
+            Variant::CommitUnheld => zxid,
+            Variant::ServeUndelivered if !s.serving() => s.committed,
+            _ => zxid.min(s.storage.history.last_zxid()),
+        };
         if committed > s.committed || !s.serving() {
             let s = s.to_mut();
+            if self.config.variant == Variant::SaveAtUpToDate && !s.serving() {
+                self.save(s, o);
+            }
             s.committed = s.committed.max(committed);
             self.begin_serving(s, o);
+            if self.config.variant == Variant::CurrentAtUpToDate {
+                self.save(s, o);
+            }
         }
     }
 

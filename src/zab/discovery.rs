@@ -3,7 +3,9 @@
 //! Spec: `spec/2-discovery.md`. What it must never do: let two leaders have the promise of a quorum
 //! for one epoch, or begin an epoch without everything that an earlier one may have committed.
 
-use super::{Difference, Follower, Leader, Message, Out, Payload, Recency, Report, Role, Stage};
+use super::{
+    Difference, Follower, Leader, Mark, Message, Out, Payload, Recency, Report, Role, Stage,
+};
 use super::{State, Variant, Zab, send};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId};
@@ -36,6 +38,9 @@ impl<P: Payload> Zab<P> {
                 highest: s.storage.accepted_epoch,
             },
         });
+        if self.config.variant == Variant::LogTakenForCommitted {
+            s.committed = s.storage.history.last_zxid();
+        }
         self.choose_epoch(me, s, o);
     }
 
@@ -103,7 +108,12 @@ impl<P: Payload> Zab<P> {
             reports: BTreeMap::new(),
         };
         leader.had = Recency::of(&s.storage);
-        s.storage.accepted_epoch = epoch;
+        if self.config.variant != Variant::LeaderPromisesNothing {
+            s.storage.accepted_epoch = epoch;
+        }
+        if self.config.variant == Variant::CurrentWhenProposed {
+            s.storage.current_epoch = epoch;
+        }
         self.save(s, o);
     }
 
@@ -113,7 +123,7 @@ impl<P: Payload> Zab<P> {
             return;
         };
         let Some(epoch) = leader.epoch() else { return };
-        if s.durable.accepted_epoch < epoch {
+        if !self.has_promised(s.durable, epoch) {
             return; // Said as soon as it is durable.
         }
         let Recency {
@@ -131,6 +141,11 @@ impl<P: Payload> Zab<P> {
                 o,
             );
         }
+    }
+
+    /// Leader: whether its own promise of the epoch that it proposes is durable.
+    fn has_promised(&self, durable: Mark, epoch: Epoch) -> bool {
+        durable.accepted_epoch == epoch || self.config.variant == Variant::LeaderPromisesNothing
     }
 
     /// Learner: promise the epoch, unless a later one is promised already.
@@ -189,14 +204,19 @@ impl<P: Payload> Zab<P> {
         epoch: Epoch,
         o: &mut Out<P>,
     ) {
-        if !s.pending.is_empty() && self.config.variant != Variant::PromiseBeforeSaved {
+        let waits = !matches!(
+            self.config.variant,
+            Variant::PromiseBeforeSaved | Variant::QueueKept
+        );
+        if waits && !s.pending.is_empty() {
             return;
         }
+        let recency = self.stands_at(s);
         let Recency {
             current_epoch,
             last_zxid,
-        } = s.recency();
-        let newer = (s.recency() > follower.leader_has).then(|| {
+        } = recency;
+        let newer = (recency > follower.leader_has).then(|| {
             let history = &s.storage.history;
             match history.difference(follower.leader_has.last_zxid, last_zxid) {
                 // The leader has parts that this history lacks: it gets everything.
@@ -270,12 +290,12 @@ impl<P: Payload> Zab<P> {
             return;
         };
         let promised: ServerSet = reports.keys().copied().collect();
-        if s.durable.accepted_epoch != *epoch || !self.is_quorum_with(me, &promised) {
+        if !self.has_promised(s.durable, *epoch) || !self.is_quorum_with(me, &promised) {
             return;
         }
         let epoch = *epoch;
         let reports = std::mem::take(reports);
-        let own = s.recency();
+        let own = leader.had; // Its history has not changed since.
         let best = reports
             .iter()
             .filter(|(peer, _)| self.config.voters.contains(**peer))
@@ -288,7 +308,7 @@ impl<P: Payload> Zab<P> {
                 .and_then(|step| s.storage.history.apply(step, s.committed))
                 .filter(|history| history.last_zxid().epoch() <= epoch);
             let Some(history) = adopted else {
-                return self.abandon(me, s, o); // It does not fit: not a word of this protocol.
+                return; // It does not fit: not a word of this protocol. Timer::Establish ends the wait.
             };
             self.replace_history(s, epoch, history, o);
         }

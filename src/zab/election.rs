@@ -40,6 +40,9 @@ impl Vote {
     }
 
     fn beats(&self, other: &Self, variant: Variant) -> bool {
+        if variant == Variant::VotesCycle && self.last_zxid == other.last_zxid {
+            return self.current_epoch > other.current_epoch || self.leader > other.leader;
+        }
         let as_seen = |vote: &Self| match variant {
             Variant::ZxidOnly => Self {
                 current_epoch: Epoch(0),
@@ -182,6 +185,16 @@ impl<P: Payload> Zab<P> {
         if !self.config.voters.contains(peer) {
             return; // Observers' words do not count, and a LOOKING server has nothing to tell them.
         }
+        let variant = self.config.variant;
+        if variant == Variant::MalformedVoteDeafens && election.supporters.is_empty() {
+            return;
+        }
+        if variant == Variant::AnyWordSupports {
+            self.add_supporter(me, s, peer, o);
+            if s.leader(me).is_some() {
+                return;
+            }
+        }
         match n.stance {
             Stance::Looking(vote) if self.config.voters.contains(me) => {
                 self.on_vote(me, s, election, peer, n.round, vote, o);
@@ -196,7 +209,8 @@ impl<P: Payload> Zab<P> {
             // may be rounds ahead or behind (ZOOKEEPER-1514). One that is not yet, only if its round
             // is not over.
             Stance::Leading { established } => {
-                if established || n.round >= election.round {
+                let whatever = established && variant != Variant::JoinInsistsOnRound;
+                if whatever || n.round >= election.round {
                     self.conclude_election(me, s.to_mut(), peer, n.round.max(election.round), o);
                 }
             }
@@ -215,6 +229,11 @@ impl<P: Payload> Zab<P> {
         o: &mut Out<P>,
     ) {
         if !self.config.voters.contains(vote.leader) {
+            if self.config.variant == Variant::MalformedVoteDeafens
+                && let Role::Looking(election) = &mut s.to_mut().role
+            {
+                election.supporters = ServerSet::EMPTY; // Its mark: it does not even support itself.
+            }
             return; // A vote for nobody we know (ZOOKEEPER-3769).
         }
         let variant = self.config.variant;

@@ -152,12 +152,19 @@ impl<P: Payload> History<P> {
         self.entries.push_back(Entry { zxid, txn });
     }
 
-    /// What [`Variant::StaleProposalAccepted`](super::Variant) does to a history. Never called by the
-    /// protocol as it should be.
+    /// What [`Variant::StaleProposalAccepted`](super::Variant) and
+    /// [`Variant::ProposalTwice`](super::Variant) do to a history. Never called by the protocol as it
+    /// should be.
     pub(super) fn append_out_of_order(&mut self, entry: Entry<P::Txn>) {
-        if !self.entries.contains(&entry) {
-            self.entries.push_back(entry);
-        }
+        self.entries.push_back(entry);
+    }
+
+    /// The same with an empty snapshot, for the variants that write a snapshot in parts. Never called
+    /// by the protocol as it should be.
+    pub(super) fn without_content(&self) -> Self {
+        let mut result = self.clone();
+        result.snapshot.state = P::Snapshot::default();
+        result
     }
 
     /// Removes every transaction with a zxid above `zxid`.

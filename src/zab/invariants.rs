@@ -4,6 +4,10 @@
 //! and the mutants. What it must never do: hold vacuously. So each invariant has a witness: a state
 //! in which its premise is true must be reachable within the same bounds.
 
+mod synchronization;
+
+pub use synchronization::*;
+
 use super::{Election, Entry, Leader, Message, Payload, Role, Stage, State, Storage, Zab};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
@@ -46,6 +50,10 @@ pub struct Record<T> {
     pub delivered: Vec<Entry<T>>,
     /// Whether a server has said something that was not durable.
     pub said_too_early: bool,
+    /// Whether a server began to serve clients before it had delivered what its epoch began with.
+    pub served_too_early: bool,
+    /// Whether a leader has left a follower behind (see [`leaves_behind`]).
+    pub left_behind: bool,
     /// Whether a server won an election against a supporter that should have won itself.
     pub weak_leader: bool,
 }
@@ -58,6 +66,8 @@ impl<T> Default for Record<T> {
             proposed: Vec::new(),
             delivered: Vec::new(),
             said_too_early: false,
+            served_too_early: false,
+            left_behind: false,
             weak_leader: false,
         }
     }
@@ -81,6 +91,7 @@ impl<T: Clone + PartialEq> Record<T> {
                 self.weak_leader |= !is_strongest(id, after, election, others);
             }
         }
+        self.served_too_early |= synchronization::serves_too_early(&self.initial, before, after);
         let delivered = delivered(after);
         if delivered.len() > self.delivered.len() {
             self.delivered = delivered.into_iter().cloned().collect();
@@ -451,7 +462,7 @@ pub fn initial_history<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
                     .filter(|(epoch, _)| {
                         *epoch == storage.current_epoch && *epoch == storage.accepted_epoch
                     })
-                    .all(|(_, zxid)| storage.history.covers(*zxid))
+                    .all(|(_, zxid)| *zxid == Zxid::ZERO || whole(storage).any(|t| t.zxid == *zxid))
             })
     })
 }
@@ -591,6 +602,13 @@ pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
         initial_history / history_taken_over,
         epochs_ordered / epoch_promised,
         durable_before_said / leader_established,
+        initial_history_integrity / epoch_with_a_past_is_over,
+        history_consistency / leader_is_ahead,
+        leader_completeness / leader_after_delivery,
+        acknowledged_is_held / transaction_acknowledged,
+        commit_held / follower_delivered,
+        up_to_date / serving_what_was_taken_over,
+        newcomer_told_everything / newcomer_lacks_proposals,
         one_leader_a_round / leader_supported,
         strongest_elected / somebody_elected,
     ]

@@ -15,6 +15,7 @@ pub mod symmetry;
 pub mod variant;
 
 mod broadcast;
+mod broken;
 mod synchronization;
 
 pub use election::{Election, Notification, Stance, Vote};
@@ -113,7 +114,11 @@ impl<P: Payload> Actor for Zab<P> {
 
     fn on_start(&self, id: Id, storage: &Option<Storage<P>>, o: &mut Out<P>) -> State<P> {
         let me = server(id);
-        let storage = storage.clone().unwrap_or_default();
+        let mut storage = storage.clone().unwrap_or_default();
+        if self.config.variant == Variant::EpochsFromLog {
+            storage.accepted_epoch = storage.history.last_zxid().epoch();
+            storage.current_epoch = storage.accepted_epoch;
+        }
         let election = Election::candidate(me, 0, Recency::of(&storage));
         let mut state = State::restored(storage, Role::Looking(election));
         o.set_timer(Timer::Heartbeat, at(self.config.heartbeat));
@@ -333,8 +338,9 @@ impl<P: Payload> Zab<P> {
 
     /// Hands the storage to the runtime; what depends on it waits for [`Msg::Saved`].
     fn save(&self, s: &mut State<P>, o: &mut Out<P>) {
-        s.pending.push_back(Mark::from(&s.storage));
-        o.save(s.storage.clone());
+        let storage = self.as_saved(s);
+        s.pending.push_back(Mark::from(&storage));
+        o.save(storage);
     }
 
     /// Notes that a peer is alive.

@@ -17,6 +17,24 @@ pub struct Peer<'a, P: Payload> {
     pub state: Option<&'a State<P>>,
 }
 
+impl<P: Payload> Peer<'_, P> {
+    /// Whether two states of one server are the same to [`Zab::is_obsolete`], whatever the message.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let leads = |peer: &Self| match peer.state.map(State::role) {
+            Some(Role::Leading(leader)) => {
+                let history = &peer.state?.storage().history;
+                Some((
+                    leader.stage.clone(),
+                    history.start(),
+                    history.snapshot().zxid,
+                ))
+            }
+            Some(Role::Looking(_) | Role::Following(_)) | None => None,
+        };
+        self.durable == other.durable && leads(self) == leads(other)
+    }
+}
+
 impl<P: Payload> Zab<P> {
     /// Whether `message` can never again have an effect on `to`, however the two go on.
     ///
@@ -34,7 +52,11 @@ impl<P: Payload> Zab<P> {
         if !self.config.variant.keeps_epochs() {
             return false; // Nothing is certain where epochs go back.
         }
-        let (accepted, current) = (to.durable.accepted_epoch, to.durable.current_epoch);
+        let accepted = to.durable.accepted_epoch;
+        let current = match self.config.variant.keeps_histories() {
+            true => to.durable.current_epoch,
+            false => Epoch(0), // Nothing follows from it.
+        };
         match message {
             Message::Notification(_) => self.config.elections == Elections::External,
             // It may be counted in any later term of the recipient.
@@ -105,18 +127,25 @@ fn stage<'a, P: Payload>(server: &Peer<'a, P>, epoch: Epoch) -> Term<'a, P> {
 }
 
 impl Variant {
-    /// Whether a server of this variant keeps the promise that epochs and the history within an
-    /// epoch never go back.
+    /// Whether a server of this variant keeps the promise that within an epoch a durable history holds
+    /// the initial one and only grows.
+    fn keeps_histories(self) -> bool {
+        !matches!(self, Self::EpochBeforeHistory | Self::ProposalTwice)
+    }
+
+    /// Whether a server of this variant keeps the promise that epochs and, but for
+    /// [`Self::keeps_histories`], the history within an epoch never go back.
     fn keeps_epochs(self) -> bool {
         !matches!(
             self,
             Self::NoNewEpoch
                 | Self::StaleEpochAccepted
                 | Self::StaleProposalAccepted
-                | Self::EpochBeforeHistory
                 | Self::CurrentWithoutAccepted
                 | Self::FollowerCounts
                 | Self::GapAccepted
+                | Self::EpochsFromLog
+                | Self::LeaderPromisesNothing
         )
     }
 }

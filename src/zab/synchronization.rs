@@ -4,9 +4,9 @@
 //! the history that belongs to it, acknowledge before both are, or remove what is committed.
 
 use super::{
-    Difference, History, Mark, Message, Out, Payload, Report, Role, Stage, State, Storage,
+    Difference, History, Mark, Message, Out, Payload, Recency, Report, Role, Stage, State,
 };
-use super::{Variant, Zab, send};
+use super::{Storage, Variant, Zab, send};
 use crate::types::{Epoch, ServerId, Zxid};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -52,10 +52,10 @@ impl<P: Payload> Zab<P> {
         };
         let history = &s.storage.history;
         let mut end = initial;
-        if history.contains(last) {
+        if self.holds(history, last) {
             end = initial.max(last); // An earlier snapshot of this epoch may have brought it there.
         }
-        if let Some(mut step) = history.difference(last, initial) {
+        if let Some(mut step) = self.step_towards(history, leader.had, last, initial) {
             match &mut step {
                 // What comes after the initial history is sent as proposals.
                 Difference::Trunc { to, .. } => *to = initial.min(*to),
@@ -129,15 +129,18 @@ impl<P: Payload> Zab<P> {
         if s.storage.current_epoch >= epoch {
             return; // Taken over before.
         }
-        let history = &s.storage.history;
-        let complete = history.last_zxid() == last_zxid
-            || (self.config.variant == Variant::NoTrunc && history.contains(last_zxid));
+        let complete = self.stands_at(s).last_zxid == last_zxid
+            || (self.config.variant == Variant::NoTrunc && s.storage.history.contains(last_zxid));
         if !complete {
             return; // Steps are missing, or still to come.
         }
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
-        self.save(s, o);
+        self.save_synchronized(s, o);
+        if self.config.variant == Variant::AckNewLeaderBeforeSaved {
+            let zxid = last_zxid;
+            send(peer, Message::Ack { epoch, zxid }, o);
+        }
         self.say_last_word(s, o);
     }
 
@@ -157,17 +160,37 @@ impl<P: Payload> Zab<P> {
         history: History<P>,
         o: &mut Out<P>,
     ) {
-        if self.config.variant == Variant::EpochBeforeHistory {
-            let early = Storage {
+        if self.config.variant == Variant::EpochBeforeHistory && s.following().is_some() {
+            // The actor does not rely on it: nothing is acknowledged before the history is durable.
+            s.pending.push_back(Mark::from(&s.storage));
+            o.save(Storage {
                 current_epoch: epoch,
                 ..s.storage.clone()
-            };
-            s.pending.push_back(Mark::from(&early));
-            o.save(early);
+            });
         }
         s.committed = s.committed.max(history.snapshot().zxid);
-        s.storage.history = history;
-        self.save(s, o);
+        let old = std::mem::replace(&mut s.storage.history, history);
+        self.save_snapshot_in_parts(s, &old, epoch, o);
+        self.save_synchronized(s, o);
+    }
+
+    fn save_synchronized(&self, s: &mut State<P>, o: &mut Out<P>) {
+        if self.config.variant != Variant::SaveAtUpToDate {
+            self.save(s, o);
+        }
+    }
+
+    /// Learner: how recent its history is.
+    pub(super) fn stands_at(&self, s: &State<P>) -> Recency {
+        let last_zxid = match self.config.variant {
+            Variant::MemoryKept => s.committed,
+            Variant::QueueKept => s.durable.last_zxid,
+            _ => s.storage.history.last_zxid(),
+        };
+        Recency {
+            last_zxid,
+            ..s.recency()
+        }
     }
 
     /// Learner: says what the leader should know of this server, as far as it is durable.

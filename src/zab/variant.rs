@@ -59,5 +59,57 @@ pub enum Variant {
     DiskErrorIgnored,
     /// The disk of a server with a vote is replaced by an empty one.
     VoterForgets,
+    /// Of two votes with equal zxids the higher server id beats, whatever the epochs (ZOOKEEPER-1419).
+    VotesCycle,
+    /// A LOOKING server joins an established leader only in a round that is not below its own
+    /// (ZOOKEEPER-1514).
+    JoinInsistsOnRound,
+    /// Whoever a LOOKING server hears from counts as a supporter of its vote (ZOOKEEPER-975).
+    AnyWordSupports,
+    /// A vote for nobody of the ensemble makes its receiver deaf to notifications (ZOOKEEPER-3769).
+    MalformedVoteDeafens,
+
+    // Bugs of the past: `models/bugs/` tells of each.
+    /// The follower serves clients with the first Commit and delivers what it says with the next.
+    ServeUndelivered,
+    /// The follower takes a Commit for what it says, whether it holds that or not.
+    CommitUnheld,
+    /// The follower acknowledges the transactions of synchronization before its epoch is durable.
+    AckBeforeEpoch,
+    /// The follower makes what it is synchronized to durable when it is told that it is up to date.
+    SaveAtUpToDate,
+    /// The follower takes what it has delivered for the end of its history.
+    MemoryKept,
+    /// The follower takes what its disk has for the end of its history, while writes are pending.
+    QueueKept,
+    /// A follower that is synchronized late is sent the proposals from then on, not those before.
+    NewcomerNotCaughtUp,
+    /// A learner that is synchronized late is told that the initial history is committed, not more.
+    NewcomerToldInitial,
+    /// The follower appends its last proposal again if it comes again.
+    ProposalTwice,
+
+    /// After a restart both epochs are that of the last transaction in the log.
+    EpochsFromLog,
+    /// A prospective leader takes its epoch for the current one as soon as it proposes it.
+    CurrentWhenProposed,
+    /// The leader takes every zxid within the range of its log for one that it holds.
+    DiffWithinRange,
+    /// The follower acknowledges NEWLEADER at once and makes the current epoch durable at UPTODATE.
+    CurrentAtUpToDate,
+    /// The leader does not promise its own epoch.
+    LeaderPromisesNothing,
+    /// The leader takes the transactions that it has kept for all that there are.
+    DiffForSnap,
+    /// The content of a snapshot becomes durable after its zxid and the new current epoch.
+    NewLeaderBeforeSnap,
+    /// The content of a snapshot becomes durable after its zxid.
+    SnapInParts,
+    /// What synchronization brought to a server is missing where it synchronizes others as a leader.
+    DiffWithHole,
+    /// A server that begins to lead takes its whole log for committed.
+    LogTakenForCommitted,
+    /// The follower acknowledges NEWLEADER before the initial history is durable.
+    AckNewLeaderBeforeSaved,
 }
 }

@@ -1,0 +1,227 @@
+//! A client as the documented client libraries behave: what it hears, what it remembers, and what the
+//! check has to say of that.
+//!
+//! Spec: `spec/5-service.md`, "What is checked of it". A client takes the answers to its requests in the
+//! order in which it has sent them, keeps its watches until they fire and sets them again on a new
+//! connection, and takes a lost connection for an unknown outcome. What it must never do: know more
+//! than a client can. What is written to `ghost`, and the breaches, are the observer's.
+
+use super::invariants as i;
+use super::past::Past;
+use super::record::{Record, slot};
+use super::reference::Ret;
+use super::script::{Op, Scenario};
+use super::world::{Client, Waiting, Watch, WatchKind};
+use keepright::proto::{EventType, Reply, Response, WatchEvent};
+use keepright::service::ClientOutput;
+use keepright::service::watch::NO_ZXID;
+use keepright::types::Zxid;
+use keepright::znode::ErrorCode;
+
+/// The xid of setWatches.
+pub const SET_WATCHES: i32 = -8;
+
+/// The xid of an operation of the script.
+pub fn xid(number: u8) -> i32 {
+    i32::from(number) + 1
+}
+
+/// A client that reads what its server has sent, and who watches it.
+pub struct Hearing<'a> {
+    pub scenario: &'a Scenario,
+    pub number: usize,
+    pub client: &'a mut Client,
+    pub past: &'a Past,
+    pub record: &'a mut Record,
+}
+
+impl Hearing<'_> {
+    fn breach(&mut self, invariant: &str) {
+        self.record.broken |= 1 << i::number(invariant);
+    }
+
+    /// The client reads the next message.
+    pub fn hear(&mut self, output: &ClientOutput) {
+        match output {
+            ClientOutput::Connected(response) if response.timeout_ms == 0 => {
+                self.on_end();
+                self.lose_connection();
+            }
+            ClientOutput::Connected(response) => {
+                self.client.session = response.session;
+                if let Some(connection) = &mut self.client.connection {
+                    connection.opened = true;
+                }
+            }
+            ClientOutput::Reply { reply, .. } => self.on_reply(reply),
+            ClientOutput::Event(event) => self.on_event(event),
+            ClientOutput::Close => self.lose_connection(),
+        }
+    }
+
+    /// What it waits for may have happened or not.
+    pub fn lose_connection(&mut self) {
+        self.client.connection = None;
+    }
+
+    /// The client is told that its session is over.
+    fn on_end(&mut self) {
+        self.client.ended = true;
+        self.client.watches.clear();
+        if !self.past.is_closed(self.client.session) {
+            self.breach("ephemerals_end");
+        }
+    }
+
+    fn on_reply(&mut self, reply: &Reply) {
+        let Some(connection) = &mut self.client.connection else {
+            return;
+        };
+        let waiting = match connection.waiting.is_empty() {
+            true => None,
+            false => Some(connection.waiting.remove(0)),
+        };
+        let asked = waiting.map(|waiting| match waiting {
+            Waiting::SetWatches => SET_WATCHES,
+            Waiting::Op { number, .. } => xid(number),
+        });
+        if asked != Some(reply.xid) {
+            self.breach("requests_in_order");
+            return self.lose_connection();
+        }
+        let refused = matches!(
+            reply.result,
+            Err(ErrorCode::SessionExpired | ErrorCode::SessionMoved)
+        );
+        if refused {
+            return self.on_refusal(reply, waiting);
+        }
+        if reply.zxid < self.client.seen {
+            self.breach("session_reads_forward");
+        }
+        self.client.seen = self.client.seen.max(reply.zxid);
+        self.await_events(reply.zxid, waiting == Some(Waiting::SetWatches));
+        if let Some(Waiting::Op { number, .. }) = waiting {
+            self.client.answered |= 1 << number;
+            let op = self.scenario.clients[self.number].ops[usize::from(number)];
+            match op.is_read() {
+                true => self.on_read(number, op, reply),
+                false => self.on_written(number, op, reply),
+            }
+        }
+    }
+
+    /// The server says that the session is not the connection's any more, and that the request had no
+    /// effect.
+    fn on_refusal(&mut self, reply: &Reply, waiting: Option<Waiting>) {
+        if reply.result == Err(ErrorCode::SessionExpired) {
+            self.on_end();
+        }
+        if let Some(Waiting::Op { number, .. }) = waiting {
+            if self.zxid_of(number).is_some() {
+                self.breach("writes_linearizable");
+            }
+            self.record.denied(slot(self.number, number));
+        }
+    }
+
+    fn zxid_of(&self, number: u8) -> Option<Zxid> {
+        self.past.zxid_of(self.client.session, xid(number))
+    }
+
+    fn on_read(&mut self, number: u8, op: Op, reply: &Reply) {
+        let shown = self.past.answer(op, reply.zxid);
+        if shown.as_ref() != Some(&reply.result) {
+            self.breach("session_reads_forward");
+        }
+        if reply.zxid < self.client.ghost.own {
+            self.breach("session_reads_own_writes");
+        }
+        self.client.ghost.read = Some((xid(number), reply.zxid));
+        self.client.ghost.read_elsewhere |= self.client.connects > 1;
+        self.arm(op, reply);
+        let before = number.checked_sub(1);
+        if let Some(before) = before
+            && let Op::Sync(_) = self.scenario.clients[self.number].ops[usize::from(before)]
+            && self.client.answered & 1 << before != 0
+        {
+            let ret = Ret::of(&reply.result);
+            self.record.returned(slot(self.number, before), ret);
+        }
+    }
+
+    fn on_written(&mut self, number: u8, op: Op, reply: &Reply) {
+        if reply.result.is_ok() {
+            // What is not committed comes after everything that anybody has seen.
+            self.client.ghost.own = self.zxid_of(number).unwrap_or(Zxid(u64::MAX));
+        }
+        let place = slot(self.number, number);
+        match op {
+            Op::Sync(_) => {} // It returns with the read behind it.
+            Op::Close => {
+                self.on_end();
+                self.record.returned(place, Ret::of(&reply.result));
+            }
+            _ => self.record.returned(place, Ret::of(&reply.result)),
+        }
+    }
+
+    /// A reply shows the state at `zxid`: every event up to there must have come.
+    fn await_events(&mut self, zxid: Zxid, set_again: bool) {
+        let past = self.past;
+        let is_there = |path| past.tree(zxid).is_some_and(|tree| tree.contains(path));
+        let missed = self.client.watches.iter().any(|watch| {
+            // A znode that has come and gone while its client was away leaves no trace, as in
+            // ZooKeeper: an exists watch is set again as if nothing had happened.
+            let unseen = set_again && watch.kind == WatchKind::Exist && !is_there(watch.path);
+            past.fires(watch, zxid) && !unseen
+        });
+        if missed {
+            self.breach("watch_told_first");
+        }
+        if set_again {
+            for watch in &mut self.client.watches {
+                watch.since = zxid;
+            }
+        }
+    }
+
+    /// The client waits for the watch that a read has set.
+    fn arm(&mut self, op: Op, reply: &Reply) {
+        let (kind, path) = match (op, &reply.result) {
+            (Op::Get(path, true), Ok(_)) => (WatchKind::Data, path),
+            (Op::Exists(path, true), Ok(_)) => (WatchKind::Data, path),
+            (Op::Exists(path, true), Err(ErrorCode::NoNode)) => (WatchKind::Exist, path),
+            (Op::Children(path, true), Ok(Response::Children(_))) => (WatchKind::Child, path),
+            _ => return,
+        };
+        let since = reply.zxid;
+        let watches = &mut self.client.watches;
+        watches.retain(|watch| (watch.kind, watch.path) != (kind, path));
+        watches.push(Watch { kind, path, since });
+        watches.sort();
+    }
+
+    fn on_event(&mut self, event: &WatchEvent) {
+        let concerns = |watch: &Watch| {
+            watch.path == event.path
+                && match event.kind {
+                    EventType::Created | EventType::DataChanged => watch.kind != WatchKind::Child,
+                    EventType::Deleted => true,
+                    EventType::ChildrenChanged => watch.kind == WatchKind::Child,
+                }
+        };
+        let until = match event.zxid {
+            NO_ZXID => Zxid(u64::MAX),
+            zxid => zxid,
+        };
+        let past = self.past;
+        let waited = |watch: &Watch| concerns(watch) && past.fires(watch, until);
+        if !self.client.watches.iter().any(waited) {
+            self.breach("watch_told_once");
+        }
+        self.client.watches.retain(|watch| !concerns(watch));
+        self.client.ghost.event = true;
+        self.client.ghost.event_caught_up |= event.zxid == NO_ZXID;
+    }
+}

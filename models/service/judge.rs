@@ -1,0 +1,185 @@
+//! What the invariants say of a state, and the model as stateright and the checker see it.
+
+use super::world::World;
+use super::{Action, Model, NAME, explain, invariants, mutants};
+use crate::checked::{Checked, Named};
+use crate::engine::{self, Expand};
+use crate::intern::fingerprint;
+use crate::memo::Key;
+use keepright::service::variant::Variant;
+use stateright::{Path, Property};
+use std::cell::Cell;
+
+/// Which invariants hold, and which witnesses are found: a bit for each, in the order of the list.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    holds: u16,
+    witnessed: u16,
+}
+
+thread_local! {
+    /// The verdict that this thread asked for last.
+    static LAST_VERDICT: Cell<Option<(Key, Verdict)>> = const { Cell::new(None) };
+}
+
+impl Model {
+    /// The invariants see neither the network nor the budgets, so many states share a verdict; and a
+    /// state is asked for one after the other.
+    fn verdict(&self, world: &World) -> Verdict {
+        let servers = fingerprint(&(&world.servers, world.log));
+        let clients = fingerprint(&(&world.clients, world.record));
+        let key = (servers, clients ^ self.id.rotate_right(8));
+        LAST_VERDICT.with(|last| match last.get() {
+            Some((known, verdict)) if known == key => verdict,
+            _ => {
+                let verdict = self.verdicts.get(key, || self.judge(world));
+                last.set(Some((key, verdict)));
+                verdict
+            }
+        })
+    }
+
+    fn judge(&self, world: &World) -> Verdict {
+        let (mut holds, mut witnessed) = (!world.record.broken, 0);
+        for (i, invariant) in invariants::ALL.iter().enumerate() {
+            if !(invariant.holds)(self, world) {
+                holds &= !(1 << i);
+            }
+            witnessed |= u16::from((invariant.witness)(self, world)) << i;
+        }
+        Verdict { holds, witnessed }
+    }
+
+    /// The ids of the invariants that do not hold in a state, of those that are checked.
+    pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
+        let holds = self.verdict(world).holds;
+        let all = invariants::ALL.iter().enumerate();
+        all.filter(move |(i, _)| holds & (1 << i) == 0)
+            .map(|(_, invariant)| invariant.id)
+            .filter(|id| self.ids.contains(id))
+    }
+}
+
+/// The most invariants that there can be: a property's condition is a plain function, so the number of
+/// the invariant is part of its type.
+const MOST: usize = 16;
+
+fn all_properties() -> Vec<(Property<Model>, Property<Model>)> {
+    fn holds<const I: usize>(model: &Model, world: &World) -> bool {
+        model.verdict(world).holds & (1 << I) != 0
+    }
+    fn witness<const I: usize>(model: &Model, world: &World) -> bool {
+        model.verdict(world).witnessed & (1 << I) != 0
+    }
+    macro_rules! conditions {
+        ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
+    }
+    let holds: [fn(&Model, &World) -> bool; MOST] =
+        conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let witness: [fn(&Model, &World) -> bool; MOST] =
+        conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let all = invariants::ALL.iter().enumerate();
+    all.map(|(i, invariant)| {
+        let always = Property::always(invariant.id, holds[i]);
+        (
+            always,
+            Property::sometimes(invariant.witness_id, witness[i]),
+        )
+    })
+    .collect()
+}
+
+impl stateright::Model for Model {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![self.first.clone()]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let candidates = self.conceivable(world).into_iter();
+        actions.extend(candidates.filter(|action| self.is_possible(world, action)));
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        let next = self.act(world, action);
+        (next != *world).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let checked = |(always, _): &(Property<Self>, _)| self.ids.contains(&always.name);
+        let (always, sometimes): (Vec<_>, Vec<_>) =
+            all_properties().into_iter().filter(checked).unzip();
+        let sometimes = sometimes.into_iter().filter(|_| self.witnesses);
+        always.into_iter().chain(sometimes).collect()
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        explain::sentence(self, action)
+    }
+
+    fn format_step(&self, before: &World, action: Action) -> Option<String> {
+        let after = stateright::Model::next_state(self, before, action)?;
+        Some(explain::outcome(self, before, &after))
+    }
+
+    fn as_svg(&self, _: Path<World, Action>) -> Option<String> {
+        None // A diagram would need a column for each client: the sentences say the same.
+    }
+}
+
+impl Expand for Model {
+    type Candidate = World;
+
+    fn candidates(&self, world: &World, actions: &mut Vec<Action>, found: &mut Vec<(u64, World)>) {
+        stateright::Model::actions(self, world, actions);
+        let successors = actions
+            .drain(..)
+            .filter_map(|action| stateright::Model::next_state(self, world, action));
+        found.extend(successors.map(|next| (engine::fingerprint(&next), next)));
+    }
+
+    fn build(&self, _: &World, next: World) -> World {
+        next
+    }
+}
+
+impl Checked for Model {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn bounds(&self) -> String {
+        self.bounds.to_string()
+    }
+
+    fn flags(&self) -> String {
+        let trial = mutants::ALL.iter().find(|mutant| {
+            let trial = mutant.trial();
+            (trial.variant, trial.bounds) == (self.variant, self.bounds)
+        });
+        trial.map_or_else(
+            || self.bounds.flags(),
+            |mutant| format!("--mutant {}", mutant.name),
+        )
+    }
+
+    fn mutant(&self) -> Option<String> {
+        let broken = self.variant != Variant::Faithful;
+        broken.then(|| format!("{:?}", self.variant))
+    }
+
+    fn invariants(&self) -> Vec<Named> {
+        let checked = invariants::ALL.iter().filter(|i| self.ids.contains(&i.id));
+        let named = |invariant: &invariants::Invariant| Named {
+            id: invariant.id,
+            witness_id: invariant.witness_id,
+        };
+        checked.map(named).collect()
+    }
+
+    fn outcome(&self, before: &World, after: &World) -> String {
+        explain::outcome(self, before, after)
+    }
+}

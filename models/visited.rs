@@ -1,0 +1,153 @@
+//! The states that a search has visited: for each its hash, and the hash of the state before it.
+//!
+//! The table is cut into shards by the first bits of the hash. In a search each shard belongs to one
+//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time.
+
+/// No state has this hash: the parent of an initial state, and the mark of an empty place.
+pub const NO_PARENT: u64 = 0;
+
+const SHARD_BITS: u32 = 8;
+
+/// A shard grows when more than this part of it is filled, in eighths.
+const FULL: usize = 6;
+
+/// All visited states.
+#[derive(Debug)]
+pub struct Visited(Vec<Shard>);
+
+/// The visited states whose hashes begin alike.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// A power of two of places; a state is in the first free one from where its hash points to.
+    places: Vec<(u64, u64)>,
+    taken: usize,
+}
+
+impl Default for Visited {
+    fn default() -> Self {
+        let shard = Shard {
+            places: vec![(NO_PARENT, NO_PARENT); 16],
+            taken: 0,
+        };
+        Self(vec![shard; 1 << SHARD_BITS])
+    }
+}
+
+/// The number of the shard of a hash.
+fn shard_of(hash: u64) -> usize {
+    (hash >> (64 - SHARD_BITS)) as usize
+}
+
+/// Which of `owners` threads a hash belongs to.
+pub fn owner(hash: u64, owners: usize) -> usize {
+    (shard_of(hash) * owners) >> SHARD_BITS
+}
+
+impl Visited {
+    /// The shards of each of `owners` threads.
+    pub fn split(&mut self, owners: usize) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = self.0.as_mut_slice();
+        let mut first = 0;
+        (0..owners).map(move |number| {
+            let of_this = |shard: &usize| (shard * owners) >> SHARD_BITS == number;
+            let count = (first..1 << SHARD_BITS).take_while(of_this).count();
+            let (shards, others) = std::mem::take(&mut rest).split_at_mut(count);
+            rest = others;
+            let part = Part { first, shards };
+            first += count;
+            part
+        })
+    }
+
+    /// The hash of the state before the one with this hash, if that was visited.
+    pub fn parent(&self, hash: u64) -> Option<u64> {
+        let shard = &self.0[shard_of(hash)];
+        let (known, parent) = shard.places[shard.place(hash)];
+        (known == hash).then_some(parent)
+    }
+}
+
+/// The shards that belong to one thread.
+pub struct Part<'a> {
+    first: usize,
+    shards: &'a mut [Shard],
+}
+
+impl Part<'_> {
+    /// Notes a state that belongs to this thread; says whether it is new.
+    pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
+        self.shards[shard_of(hash) - self.first].insert(hash, parent)
+    }
+
+    /// What is at the place that a hash points to. Looking at many before they are inserted lets the
+    /// memory fetch them side by side.
+    pub fn touch(&self, hash: u64) -> u64 {
+        let shard = &self.shards[shard_of(hash) - self.first];
+        shard.places[shard.start(hash)].0
+    }
+}
+
+impl Shard {
+    /// Where a hash points to.
+    fn start(&self, hash: u64) -> usize {
+        // The length is a power of two.
+        hash as usize & (self.places.len() - 1)
+    }
+
+    /// The place of a hash, or the empty one where it belongs.
+    fn place(&self, hash: u64) -> usize {
+        let mask = self.places.len() - 1;
+        let mut place = self.start(hash);
+        while self.places[place].0 != hash && self.places[place].0 != NO_PARENT {
+            place = (place + 1) & mask;
+        }
+        place
+    }
+
+    fn insert(&mut self, hash: u64, parent: u64) -> bool {
+        let place = self.place(hash);
+        if self.places[place].0 == hash {
+            return false;
+        }
+        self.places[place] = (hash, parent);
+        self.taken += 1;
+        if self.taken * 8 > self.places.len() * FULL {
+            self.grow();
+        }
+        true
+    }
+
+    fn grow(&mut self) {
+        let twice = vec![(NO_PARENT, NO_PARENT); 2 * self.places.len()];
+        let before = std::mem::replace(&mut self.places, twice);
+        for (hash, parent) in before.into_iter().filter(|(hash, _)| *hash != NO_PARENT) {
+            let place = self.place(hash);
+            self.places[place] = (hash, parent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intern::fingerprint;
+
+    #[test]
+    fn every_state_is_new_once_and_keeps_its_first_parent_whoever_owns_it() {
+        for owners in [1, 2, 3, 7] {
+            let mut visited = Visited::default();
+            let mut parts: Vec<_> = visited.split(owners).collect();
+            let hashes: Vec<u64> = (0..20_000u64).map(|n| fingerprint(&n)).collect();
+            for (parent, hash) in hashes.iter().enumerate() {
+                assert!(parts[owner(*hash, owners)].insert(*hash, parent as u64 + 1));
+            }
+            for hash in &hashes {
+                assert!(!parts[owner(*hash, owners)].insert(*hash, 77));
+            }
+            for (parent, hash) in hashes.iter().enumerate() {
+                assert_eq!(visited.parent(*hash), Some(parent as u64 + 1));
+            }
+            assert_eq!(visited.parent(fingerprint(&"another")), None);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the service needs of the replication beneath it, and how the two keep up with each other.
+//!
+//! Spec: `spec/5-service.md`, "The replica". Zab is one [`Replication`]; in the model of the service an
+//! oracle is, which does whatever Zab may do. What this must never do: let the service see what is not
+//! committed, but for the leader's judgement of requests.
+
+use super::replica::ZooKeeper;
+use super::{Env, Service};
+use crate::types::{Epoch, ServerId, Zxid};
+use crate::zab::{Entry, History, Snapshot};
+use crate::znode::{Tree, Txn};
+
+/// A replicated history of transactions, as one server has it.
+pub trait Replication {
+    /// Everything up to here is committed, and may be applied.
+    fn committed(&self) -> Zxid;
+    /// Under whom this server serves clients now: itself if it leads, `None` while it must not.
+    fn leader(&self) -> Option<ServerId>;
+    /// The epoch of that leadership.
+    fn epoch(&self) -> Epoch;
+    /// What this server has of the history; all that is committed here is in it.
+    fn history(&self) -> &History<ZooKeeper>;
+    /// The zxid that the next proposal gets, or `None` while nothing can be proposed here.
+    fn next_zxid(&self) -> Option<Zxid>;
+    /// Appends a transaction, with [`Self::next_zxid`], to be committed if it can be.
+    fn propose(&mut self, txn: Txn);
+    /// A snapshot at a committed transaction: what lies before it need not be kept as transactions.
+    fn compact(&mut self, snapshot: Snapshot<Tree>);
+}
+
+/// Lets the service catch up with the replication and the replication with the service, until neither
+/// has anything to say. `since_snapshot` counts the transactions applied since the last snapshot.
+pub fn settle(
+    service: &mut Service,
+    env: &mut Env,
+    below: &mut impl Replication,
+    since_snapshot: &mut u64,
+) {
+    loop {
+        catch_up(service, env, below, since_snapshot);
+        follow_period(service, env, below);
+        if !propose(service, env, below) {
+            return;
+        }
+    }
+}
+
+/// Applies what is committed.
+fn catch_up(
+    service: &mut Service,
+    env: &mut Env,
+    below: &mut impl Replication,
+    since_snapshot: &mut u64,
+) {
+    let committed = below.committed();
+    let history = below.history();
+    let snapshot = history.snapshot();
+    if snapshot.zxid > service.applied() && history.start() > service.applied() {
+        service.restore(env, snapshot.state.clone(), snapshot.zxid);
+        *since_snapshot = 0;
+    }
+    for Entry { zxid, txn } in history.after(service.applied()) {
+        if *zxid > committed {
+            break;
+        }
+        service.apply(env, *zxid, txn);
+        *since_snapshot += 1;
+    }
+    if *since_snapshot >= env.config.snap_count {
+        *since_snapshot = 0;
+        below.compact(Snapshot {
+            zxid: service.applied(),
+            state: service.tree().clone(),
+        });
+    }
+}
+
+/// Begins and ends the period in which clients are served.
+fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication) {
+    let me = env.config.sid;
+    let leader = below.leader();
+    let history = below.history();
+    // What the leader's service has proposed is the end of the history, unless somebody else has
+    // changed it: then the service's judgements are void.
+    let astray = service
+        .proposed()
+        .is_some_and(|proposed| proposed != history.last_zxid());
+    if leader == service.leader(me) && !astray {
+        return;
+    }
+    match leader {
+        None => service.end(env),
+        Some(leader) if leader == me => {
+            let in_flight = history.after(service.applied());
+            let in_flight = in_flight.map(|Entry { zxid, txn }| (*zxid, txn));
+            service.begin_leading(env, below.epoch(), in_flight);
+        }
+        Some(leader) => service.begin_following(env, leader, below.epoch()),
+    }
+}
+
+/// Proposes the next write, if there is one and it can be proposed.
+fn propose(service: &mut Service, env: &Env, below: &mut impl Replication) -> bool {
+    let Some(zxid) = below.next_zxid() else {
+        return false; // The writes wait.
+    };
+    let Some(txn) = service.next_proposal(env.config, zxid) else {
+        return false;
+    };
+    below.propose(txn);
+    true
+}
