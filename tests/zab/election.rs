@@ -337,3 +337,24 @@ fn a_leader_is_followed_if_it_is_established_or_its_round_is_not_over() {
         assert_eq!(leader, follows.then_some(s(3)));
     }
 }
+
+#[test]
+fn a_supporter_that_has_started_again_since_did_not_choose() {
+    let mut cluster = Cluster::new(config(3, 0));
+    give(&mut cluster, 2, 1, &[z(1, 1)]);
+    cluster.start(s(2));
+    cluster.start(s(3));
+    let vote = Stance::Looking(Vote {
+        leader: s(2),
+        current_epoch: Epoch(1),
+        last_zxid: z(1, 1),
+    });
+    assert!(notify(&mut cluster, 2, 3, 1, vote).changed);
+    assert!(notify(&mut cluster, 3, 2, 1, vote).changed);
+    cluster.crash(s(3), 0);
+    give(&mut cluster, 3, 1, &[z(1, 1), z(1, 2)]);
+    cluster.start(s(3));
+    cluster.fire(s(2), Timer::Finalize);
+    assert!(cluster.state(s(2)).is_leading());
+    assert!(!cluster.record.weak_leader);
+}

@@ -2,12 +2,12 @@
 //!
 //! The checker drops them from its network, which is sound only if this holds.
 
-use crate::cluster::{Envelope, Numbers, config};
+use crate::cluster::{Envelope, Numbers, config, z};
 use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
-use keepright::types::ServerId;
+use keepright::types::{Epoch, ServerId};
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Elections, Leader, Message, Msg, Out, Role, State};
+use keepright::zab::{Config, Elections, Leader, Message, Msg, Out, Role, State};
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -153,4 +153,42 @@ fn what_every_follower_has_made_durable_is_obsolete() {
         }
     }
     assert!(proposals >= 8);
+}
+
+#[test]
+fn an_old_acknowledgement_is_not_obsolete_while_it_is_answered_with_a_snapshot_that_helps() {
+    let mut sim = Sim::established(
+        Config {
+            retain: 0,
+            ..config(3, 0)
+        },
+        1,
+    );
+    assert!(sim.write(1) && sim.write(2) && sim.write(3));
+    sim.until("all is delivered", Sim::converged);
+    sim.run_ms(500);
+    let leader = sim.leader().expect("it leads");
+    sim.snapshot(leader);
+    let history = &sim.cluster.state(leader).storage().history;
+    assert_eq!(history.start(), z(1, 3), "nothing before it is kept");
+    for (acknowledged, durable, obsolete) in [
+        (z(1, 1), z(1, 1), false),
+        (z(1, 1), z(1, 3), true),
+        (z(1, 3), z(1, 3), true),
+    ] {
+        let peer = |id: ServerId| Peer {
+            id,
+            durable: sim.cluster.mark(id),
+            state: sim.cluster.nodes[&id].state.as_ref(),
+        };
+        let mut learner = peer(ServerId(1));
+        learner.durable.last_zxid = durable;
+        let ack = Message::Ack {
+            epoch: Epoch(1),
+            zxid: acknowledged,
+        };
+        let zab = &sim.cluster.zab;
+        let found = zab.is_obsolete(learner, peer(leader), &ack, false);
+        assert_eq!(found, obsolete, "{acknowledged} {durable}");
+    }
 }
