@@ -1,4 +1,4 @@
-//! The package in which the mutants live: Zab, its tests and its models, without the service and the server.
+//! The package in which the mutants live: the library without the server, the tests of Zab, and the models.
 //!
 //! What it must never do: write outside its own folder.
 
@@ -10,15 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-/// What is copied of the repository. Everything else costs time to compile and judges nothing here.
+/// What is copied of the repository: everything but the server costs little and may judge.
 const COPIED: &[&str] = &[
     "src/types.rs",
     "src/quorum.rs",
     "src/zab",
+    "src/znode",
+    "src/proto",
+    "src/service",
     "models",
     "tests/zab",
-    "Cargo.lock",
     "spec/checked.txt",
+    "Cargo.lock",
 ];
 
 /// Asks which mutant was chosen. With one chosen, the first panic ends the program.
@@ -42,6 +45,16 @@ pub fn is(id: usize) -> bool {
     *CHOSEN == id
 }
 "#;
+
+const MODULES: &str = "#![allow(warnings)]
+pub mod mutant;
+pub mod proto;
+pub mod quorum;
+pub mod service;
+pub mod types;
+pub mod zab;
+pub mod znode;
+";
 
 const PROFILE: &str = "
 [profile.mutants]
@@ -136,7 +149,7 @@ impl Tree {
         })?;
         for id in &left_out {
             eprintln!(
-                "not tried, it changes a pattern or the type of an iterator: {}",
+                "no Rust, since it changes a chain of `if let`: {}",
                 self.mutants[id - 1].name
             );
         }
@@ -246,9 +259,7 @@ fn copy_package(root: &Path, to: &Path) -> io::Result<()> {
     }
     let config = fs::read_to_string(root.join("tests/mutation/mutants.toml"))?;
     write(&to.join(".cargo/mutants.toml"), &config)?;
-    let modules =
-        "#![allow(warnings)]\npub mod mutant;\npub mod quorum;\npub mod types;\npub mod zab;\n";
-    write(&to.join("src/lib.rs"), modules)?;
+    write(&to.join("src/lib.rs"), MODULES)?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     write(
         &to.join("Cargo.toml"),

@@ -169,34 +169,36 @@ impl VisitMut for Weaver<'_> {
 }
 
 impl<'a> Weaver<'a> {
-    /// The mutants that replace what a function does by a value. Of those that replace an iterator of
-    /// unnamed type only the empty one can be woven in, as the first none of its items.
+    /// The mutants that replace what a function does by a value.
     fn of_body(&mut self, body: &Block) -> Vec<&'a Mutant> {
-        let Some(first) = body.stmts.first() else {
-            return Vec::new();
-        };
-        let mut mutants = self.take(Genre::FnValue, first.span());
-        let expressible =
-            |m: &Mutant| m.replacement == EMPTY || !m.replacement.starts_with("::std::iter::");
-        for mutant in mutants.extract_if(.., |m| !expressible(m)) {
-            self.woven.remove(&mutant.id);
+        match body.stmts.first() {
+            Some(first) => self.take(Genre::FnValue, first.span()),
+            None => Vec::new(),
         }
-        mutants
     }
 }
 
 const EMPTY: &str = "::std::iter::empty()";
+const ONCE: &str = "::std::iter::once(";
 
 fn early_returns(body: &mut Block, mutants: &[&Mutant]) {
     for mutant in mutants.iter().rev() {
         let is = is(mutant.id);
-        if mutant.replacement == EMPTY {
+        let replacement = &*mutant.replacement;
+        let only = replacement
+            .strip_prefix(ONCE)
+            .and_then(|rest| rest.strip_suffix(')'));
+        if replacement == EMPTY || only.is_some() {
+            // An iterator of a type without a name keeps its type: none of its items, and then the other.
             if let Some(Stmt::Expr(items, None)) = body.stmts.last_mut() {
                 *items = parse_quote!((#items).take(if #is { 0 } else { usize::MAX }));
+                if let Some(item) = only.and_then(|item| syn::parse_str::<Expr>(item).ok()) {
+                    *items = parse_quote!((#items).chain(if #is { Some(#item) } else { None }));
+                }
             }
             continue;
         }
-        let Ok(value) = syn::parse_str::<Expr>(&mutant.replacement) else {
+        let Ok(value) = syn::parse_str::<Expr>(replacement) else {
             continue;
         };
         let value = quote!(return #value;);
@@ -212,7 +214,9 @@ struct Finder {
 impl<'ast> Visit<'ast> for Finder {
     fn visit_expr_if(&mut self, it: &'ast ExprIf) {
         let span = it.then_branch.span();
-        if (span.start()..=span.end()).contains(&self.place)
+        let here =
+            it.span().start() == self.place || (span.start()..=span.end()).contains(&self.place);
+        if here
             && let Expr::Call(call) = &*it.cond
             && let Some(Expr::Lit(literal)) = call.args.first()
             && let syn::Lit::Int(id) = &literal.lit
