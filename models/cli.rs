@@ -5,6 +5,7 @@ use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
+use crate::trial::Trial;
 use crate::{bugs, converge, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -291,7 +292,8 @@ fn to_explore(
             names.join(", ")
         )
     })?;
-    Ok(Box::new(trial.environment()))
+    let bounds = bounds.unwrap_or(trial.bounds);
+    Ok(Box::new(Trial { bounds, ..**trial }.environment()))
 }
 
 fn find(name: &str) -> Result<&'static Spec, String> {

@@ -425,10 +425,12 @@ impl Checked for Environment {
         let broken = mutants
             .chain(bugs::found())
             .find(|(_, trial)| trial.variant == variant && trial.model == name);
-        broken.map_or_else(
-            || self.bounds.flags(),
-            |(name, _)| format!("--mutant {name}"),
-        )
+        // One variant may stand in several bounds, and a path is one of these.
+        let bounds = self.bounds.flags();
+        match broken {
+            Some((name, _)) => format!("--mutant {name} {bounds}"),
+            None => bounds,
+        }
     }
 
     fn mutant(&self) -> Option<String> {
