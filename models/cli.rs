@@ -4,9 +4,10 @@ use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::engine::Limits;
+use crate::output::Output;
 use crate::service::bounds::Options;
 use crate::trial::Trial;
-use crate::{bugs, converge, mutants, record, report, run, service};
+use crate::{bugs, converge, json, mutants, record, replay, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,9 @@ use std::time::Duration;
   check run zab --crashes 1 --pending-saves   saves that a crash may lose
   check mutants                               break the protocol; every break must be noticed
   check bugs                                  the bugs of the past, found again
+  check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
+  check replay it.json                        its steps again, in the code of today
+  check run zab --json                        the report for a program
   check explore zab                           walk through the states in a browser
   check explore zab --mutant no_trunc         the same, with a counterexample to find"
 )]
@@ -32,6 +36,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    output: Output,
     /// Write what was explored to this file, if everything passes (without a command)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -90,6 +96,18 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// Take the steps of saved counterexamples again, in the code of today
+    Replay {
+        /// Files that --save has written
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Open the explorer on the model of the last one, and print the address of its last state
+        #[arg(long)]
+        explore: bool,
+        /// The port on localhost, for the explorer
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
     /// Open the stateright explorer on a model
     Explore {
         /// The model: election, zab or ensemble
@@ -124,12 +142,14 @@ impl Cli {
     /// Does what the command line asks for. `Ok(false)` if a check has failed.
     pub fn run(self) -> Result<bool, String> {
         let limits = self.how.limits();
+        let output = &self.output;
         if self.record.is_some() && self.command.is_some() {
             return Err("--record goes without a command: it is about every model".to_owned());
         }
         match self.command {
             None => {
-                let runs = run::run_all(&runs_of_all(), limits);
+                output.only(false, true, "check without a command")?;
+                let runs = run::run_all(&runs_of_all(), limits, output)?;
                 if let (Some(file), Some(runs)) = (&self.record, &runs) {
                     record::write(file, runs)?;
                 }
@@ -139,7 +159,7 @@ impl Cli {
                 model: None,
                 bounds: None,
                 options: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
+            }) => Ok(run::run_all(&runs_of_all(), limits, output)?.is_some()),
             Some(Command::Run { model: None, .. }) => Err(format!(
                 "bounds need a model: check run MODEL ...; {}",
                 known_models()
@@ -153,10 +173,14 @@ impl Cli {
                     true => service_runs(service_bounds(bounds, options)?),
                     false => runs_of(find(&name)?, not_of_service(bounds, options)?),
                 };
-                Ok(run::run_all(&runs, limits).is_some())
+                Ok(run::run_all(&runs, limits, output)?.is_some())
             }
             Some(Command::List) => {
-                print!("{}", report::list());
+                output.only(true, false, "list")?;
+                match output.json {
+                    true => println!("{:#}", json::list()),
+                    false => print!("{}", report::list()),
+                }
                 Ok(true)
             }
             Some(Command::Converge {
@@ -164,14 +188,17 @@ impl Cli {
                 worst,
                 bounds,
             }) => {
+                output.only(false, false, "converge")?;
                 let runs = runs_to_converge(model.as_deref(), bounds)?;
                 Ok(converge::run_all(&runs, worst, limits))
             }
             Some(Command::Mutants { name, smallest }) => {
-                run::run_mutants(name.as_deref(), smallest, limits)
+                output.only(true, name.is_some(), "mutants without a name")?;
+                run::run_mutants(name.as_deref(), smallest, limits, output)
             }
             Some(Command::Bugs { name, smallest }) => {
-                run::run_bugs(name.as_deref(), smallest, limits)
+                output.only(true, name.is_some(), "bugs without a name")?;
+                run::run_bugs(name.as_deref(), smallest, limits, output)
             }
             Some(Command::Explore {
                 model,
@@ -180,6 +207,7 @@ impl Cli {
                 bounds,
                 options,
             }) => {
+                output.only(false, false, "explore")?;
                 let mutant = mutant.as_deref();
                 let exploration = match model == service::NAME {
                     true => service_to_explore(mutant, service_bounds(bounds, options)?)?,
@@ -187,6 +215,14 @@ impl Cli {
                 };
                 exploration.serve(port)?;
                 Ok(true)
+            }
+            Some(Command::Replay {
+                paths,
+                explore,
+                port,
+            }) => {
+                output.only(false, true, "replay")?;
+                replay::run(&paths, explore.then_some(port), output)
             }
         }
     }
@@ -210,7 +246,7 @@ fn runs_to_converge(
 }
 
 /// The bounds of the model of the service; those that it shares with the others come with theirs.
-fn service_bounds(
+pub fn service_bounds(
     bounds: Option<Bounds>,
     options: Option<Options>,
 ) -> Result<Option<service::bounds::Bounds>, String> {
@@ -247,7 +283,7 @@ fn service_bounds(
     }))
 }
 
-fn not_of_service(
+pub fn not_of_service(
     bounds: Option<Bounds>,
     options: Option<Options>,
 ) -> Result<Option<Bounds>, String> {
@@ -296,7 +332,7 @@ fn to_explore(
     Ok(Box::new(Trial { bounds, ..**trial }.environment()))
 }
 
-fn find(name: &str) -> Result<&'static Spec, String> {
+pub fn find(name: &str) -> Result<&'static Spec, String> {
     catalogue::find(name).ok_or_else(|| format!("no model {name}; {}", known_models()))
 }
 

@@ -54,9 +54,7 @@ impl<'a, P: Recorded> Inquiry<'a, P> {
     /// What each server has in memory and on disk.
     fn stored(&self) -> impl Iterator<Item = Stored<'a, P>> {
         self.ensemble.servers.iter().flat_map(|s| {
-            let memory = s
-                .state
-                .map(|state| (s.id, state.storage(), "in memory"));
+            let memory = s.state.map(|state| (s.id, state.storage(), "in memory"));
             memory.into_iter().chain([(s.id, s.disk, "on its disk")])
         })
     }
@@ -239,7 +237,9 @@ pub(super) fn committed_survives<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
         ));
     }
     let latest = e.record.leaders.last().map(|(epoch, _)| *epoch);
-    let mut leaders = e.established().filter(|(_, epoch, _)| Some(*epoch) == latest);
+    let mut leaders = e
+        .established()
+        .filter(|(_, epoch, _)| Some(*epoch) == latest);
     leaders.find_map(|(id, epoch, state)| {
         let prefix: Vec<_> = whole(state.storage())
             .take_while(|t| t.zxid <= last.zxid)
@@ -247,9 +247,7 @@ pub(super) fn committed_survives<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
         let same = prefix.iter().copied().eq(all);
         (!same).then(|| {
             let (all, has) = (q.list(all), q.list(whole(state.storage())));
-            format!(
-                "{all} has been delivered; server {id}, the leader of epoch {epoch}, has {has}"
-            )
+            format!("{all} has been delivered; server {id}, the leader of epoch {epoch}, has {has}")
         })
     })
 }
@@ -403,9 +401,8 @@ pub(super) fn history_consistency<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
 pub(super) fn leader_completeness<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     q.ensemble.established().find_map(|(id, epoch, state)| {
         let mut older = q.ensemble.record.delivered.iter();
-        let t = older.find(|t| {
-            t.zxid.epoch() < epoch && !whole(state.storage()).any(|entry| entry == *t)
-        })?;
+        let t = older
+            .find(|t| t.zxid.epoch() < epoch && !whole(state.storage()).any(|entry| entry == *t))?;
         let (t, has) = (q.entry(t), q.list(whole(state.storage())));
         Some(format!(
             "{t} has been delivered; server {id}, the leader of epoch {epoch}, has {has}"
@@ -436,8 +433,7 @@ pub(super) fn acknowledged_is_held<P: Recorded>(q: &Inquiry<'_, P>) -> Option<St
 
 pub(super) fn commit_held<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     let mut up = q.ensemble.running();
-    let (id, state) =
-        up.find(|(_, state)| !state.storage().history.covers(state.committed()))?;
+    let (id, state) = up.find(|(_, state)| !state.storage().history.covers(state.committed()))?;
     let (committed, has) = (state.committed(), q.list(whole(state.storage())));
     Some(format!(
         "server {id} takes everything up to {committed} for committed, and has {has}"

@@ -38,7 +38,9 @@ pub(super) fn term<P: Payload>(state: &State<P>) -> Option<Term<'_>> {
 }
 
 impl<'a, P: Recorded> Ensemble<'a, P> {
-    pub(super) fn terms(&self) -> impl Iterator<Item = (ServerId, &'a State<P>, Term<'a>)> + use<'_, 'a, P> {
+    pub(super) fn terms(
+        &self,
+    ) -> impl Iterator<Item = (ServerId, &'a State<P>, Term<'a>)> + use<'_, 'a, P> {
         self.running()
             .filter_map(|(id, state)| Some((id, state, term(state)?)))
     }
