@@ -4,11 +4,12 @@ use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::engine::Limits;
+use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::trial::Trial;
 use crate::{bugs, converge, json, mutants, record, replay, report, run, service};
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -209,9 +210,12 @@ impl Cli {
             }) => {
                 output.only(false, false, "explore")?;
                 let mutant = mutant.as_deref();
-                let exploration = match model == service::NAME {
-                    true => service_to_explore(mutant, service_bounds(bounds, options)?)?,
-                    false => to_explore(&model, mutant, not_of_service(bounds, options)?)?,
+                let exploration: Box<dyn Exploration> = if model == service::NAME {
+                    let bounds = service_bounds(bounds, options)?;
+                    Box::new(service_to_explore(mutant, bounds)?)
+                } else {
+                    let bounds = not_of_service(bounds, options)?;
+                    Box::new(to_explore(&model, mutant, bounds)?)
                 };
                 exploration.serve(port)?;
                 Ok(true)
@@ -296,40 +300,54 @@ pub fn not_of_service(
 fn service_to_explore(
     mutant: Option<&str>,
     bounds: Option<service::bounds::Bounds>,
-) -> Result<Box<dyn Exploration>, String> {
+) -> Result<service::Model, String> {
     let Some(name) = mutant else {
-        let bounds = bounds.unwrap_or(service::BOUNDS[0]);
-        return Ok(Box::new(service::faithful(bounds)));
+        return Ok(service::faithful(bounds.unwrap_or(service::BOUNDS[0])));
     };
-    let known = service::mutants::all().find(|(known, _)| *known == name);
-    let (_, trial) = known.ok_or_else(|| format!("no mutant {name} of service"))?;
-    Ok(trial.exploration())
+    let mut rows = service::mutants::ALL.iter().filter(|m| m.name == name);
+    let row = rows.next();
+    let row = row.ok_or_else(|| format!("no mutant {name} of service"))?;
+    let ids: Vec<_> = [row.invariant]
+        .into_iter()
+        .chain(rows.map(|row| row.invariant))
+        .collect();
+    let trial = row.trial();
+    let bounds = bounds.unwrap_or(trial.bounds);
+    Ok(service::Model::new(bounds, trial.variant, &ids, false))
 }
 
+/// The model, or a mutant or a bug of it with every invariant that it is known to break.
 fn to_explore(
     model: &str,
     mutant: Option<&str>,
     bounds: Option<Bounds>,
-) -> Result<Box<dyn Exploration>, String> {
+) -> Result<Environment, String> {
     let spec = find(model)?;
     let Some(name) = mutant else {
-        let bounds = bounds.unwrap_or(spec.bounds[0]);
-        return Ok(Box::new(spec.faithful(bounds)));
+        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
     };
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
-    let of_model: Vec<_> = mutants
-        .chain(bugs::found())
-        .filter(|(_, trial)| trial.model == model)
-        .collect();
+    let of_model = mutants.chain(bugs::found());
+    let of_model: Vec<_> = of_model.filter(|(_, t)| t.model == model).collect();
     let (_, trial) = of_model.iter().find(|(n, _)| *n == name).ok_or_else(|| {
-        let names: Vec<_> = of_model.iter().map(|(name, _)| *name).collect();
+        let names: BTreeSet<_> = of_model.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = names.into_iter().collect();
         format!(
             "no mutant {name} of {model}; there are {}",
             names.join(", ")
         )
     })?;
+    let same = of_model.iter().filter(|(_, t)| t.variant == trial.variant);
+    let ids: BTreeSet<_> = same.map(|(_, trial)| trial.invariant).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
     let bounds = bounds.unwrap_or(trial.bounds);
-    Ok(Box::new(Trial { bounds, ..**trial }.environment()))
+    Ok(Environment::new(
+        spec.setting,
+        bounds,
+        trial.variant,
+        &ids,
+        false,
+    ))
 }
 
 pub fn find(name: &str) -> Result<&'static Spec, String> {
@@ -360,4 +378,81 @@ fn service_runs(bounds: Option<service::bounds::Bounds>) -> Vec<Box<dyn Explorat
     let chosen = bounds.map_or_else(|| service::BOUNDS.to_vec(), |bounds| vec![bounds]);
     let boxed = |bounds| Box::new(service::faithful(bounds)) as Box<dyn Exploration>;
     chosen.into_iter().map(boxed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checked::Checked;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// What `check explore` would open with these words behind it.
+    fn opened(model: &str, flags: &str) -> (Option<String>, Option<Bounds>, Option<Options>) {
+        let words = ["check", "explore", model].into_iter();
+        let cli = Cli::try_parse_from(words.chain(flags.split_whitespace()));
+        let cli = cli.unwrap_or_else(|error| panic!("{model} {flags}: {error}"));
+        match cli.command {
+            Some(Command::Explore {
+                mutant,
+                bounds,
+                options,
+                ..
+            }) => (mutant, bounds, options),
+            _ => panic!("{model} {flags}: not the explorer"),
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_bounds_variant_and_invariant() {
+        let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+        for (name, trial) in mutants.chain(bugs::found()) {
+            let flags = trial.environment().flags();
+            let (mutant, bounds, options) = opened(trial.model, &flags);
+            let bounds = not_of_service(bounds, options).expect("bounds of the protocol");
+            let again = to_explore(trial.model, mutant.as_deref(), bounds).expect(name);
+            let variant = again.zab.config.variant;
+            assert_eq!(
+                (again.bounds, variant),
+                (trial.bounds, trial.variant),
+                "{name}"
+            );
+            let checks = |property: &stateright::Property<_>| property.name == trial.invariant;
+            assert!(
+                again.properties.iter().any(checks),
+                "{name}: {}",
+                trial.invariant
+            );
+        }
+        for spec in catalogue::ALL {
+            for bounds in spec.bounds {
+                let name = spec.setting.name;
+                let (mutant, again, _) = opened(name, &spec.faithful(*bounds).flags());
+                assert_eq!((mutant, again), (None, Some(*bounds)), "{name} {bounds}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_model_of_the_service() {
+        for mutant in service::mutants::ALL {
+            let trial = mutant.trial();
+            let (name, bounds, options) = opened(service::NAME, &trial.model().flags());
+            let bounds = service_bounds(bounds, options).expect("bounds of the service");
+            let again = service_to_explore(name.as_deref(), bounds).expect(mutant.name);
+            let found = (again.bounds, again.variant);
+            assert_eq!(found, (trial.bounds, trial.variant), "{}", mutant.name);
+            let checks = |named: &crate::checked::Named| named.id == trial.invariant;
+            assert!(again.invariants().iter().any(checks), "{}", mutant.name);
+        }
+        for bounds in service::BOUNDS {
+            let (_, again, options) = opened(service::NAME, &service::faithful(*bounds).flags());
+            let again = service_bounds(again, options).expect("bounds of the service");
+            assert_eq!(again, Some(*bounds));
+        }
+    }
 }

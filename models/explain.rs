@@ -283,18 +283,23 @@ pub fn lines(before: Option<&World>, world: &World) -> Vec<Line> {
 /// The datagrams that a step has sent for the first time; what goes to several servers is one item.
 pub fn sent(before: &World, after: &World) -> Vec<String> {
     let added = after.network.iter().filter(|e| !before.network.contains(e));
-    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    let mut said: Vec<(&ServerId, String, Vec<String>)> = Vec::new();
     let mut added: Vec<_> = added.map(|envelope| envelope.get()).collect();
     added.sort_by_key(|envelope| (envelope.src, envelope.dst));
     for Envelope { src, dst, message } in added {
-        let what = format!("by s{src}: {}", describe(message));
-        match said.iter_mut().find(|(known, _)| *known == what) {
-            Some((_, to)) => to.push(format!("s{dst}")),
-            None => said.push((what, vec![format!("s{dst}")])),
+        let what = describe(message);
+        let known = said
+            .iter_mut()
+            .find(|(from, known, _)| (*from, &*known) == (src, &what));
+        match known {
+            Some((_, _, to)) => to.push(format!("s{dst}")),
+            None => said.push((src, what, vec![format!("s{dst}")])),
         }
     }
-    let to = |(what, to): (String, Vec<String>)| format!("to {} {what}", to.join(", "));
-    said.into_iter().map(to).collect()
+    let in_words = |(src, what, to): (&ServerId, String, Vec<String>)| {
+        format!("s{src} to {}: {what}", to.join(" and "))
+    };
+    said.into_iter().map(in_words).collect()
 }
 
 /// A line a server, the network, and what is left of the budgets.

@@ -35,6 +35,8 @@ mod svg;
 mod symmetry;
 mod tale;
 #[cfg(test)]
+mod tale_tests;
+#[cfg(test)]
 mod tests;
 mod trace;
 mod trial;

@@ -51,11 +51,20 @@ impl Paint {
 /// `text` after `start`, broken between words where it would be longer than a line; what follows stands
 /// `indent` columns to the right. A word that is longer than a line stays whole.
 pub fn wrapped(start: &str, indent: usize, text: &str) -> String {
+    lines_of(COLUMNS, start, indent, text).join("\n")
+}
+
+/// A command, in lines that a shell takes for one.
+pub fn command(text: &str) -> String {
+    lines_of(COLUMNS - 2, "  ", 4, text).join(" \\\n")
+}
+
+fn lines_of(columns: usize, start: &str, indent: usize, text: &str) -> Vec<String> {
     let mut lines = vec![start.to_owned()];
     for (place, word) in text.split(' ').enumerate() {
         let line = lines.last_mut().expect("the first line is there");
         let length = line.chars().count() + usize::from(place > 0) + word.chars().count();
-        if length > COLUMNS && line.chars().count() > indent {
+        if length > columns && line.chars().count() > indent {
             lines.push(format!("{:indent$}{word}", ""));
         } else {
             if place > 0 {
@@ -64,7 +73,7 @@ pub fn wrapped(start: &str, indent: usize, text: &str) -> String {
             line.push_str(word);
         }
     }
-    lines.join("\n")
+    lines
 }
 
 #[cfg(test)]
@@ -80,6 +89,15 @@ mod tests {
         assert!(lines.lines().skip(1).all(|line| line.starts_with("   zab")));
         let words: Vec<_> = lines.split_whitespace().skip(1).collect();
         assert_eq!(words.len(), 60);
+    }
+
+    #[test]
+    fn a_long_command_goes_on_after_a_backslash() {
+        let lines = command(&"check ".repeat(30));
+        assert!(lines.lines().count() > 1);
+        assert!(lines.lines().all(|line| line.chars().count() <= COLUMNS));
+        let (last, others) = lines.split_once('\n').expect("more than one line");
+        assert!(last.ends_with(" \\") && !others.ends_with('\\'));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn run(paths: &[PathBuf], port: Option<u16>, output: &Output) -> Result<bool
 }
 
 /// Takes the steps of a file again.
-fn file(path: &Path) -> Result<(Box<dyn Exploration>, Told), String> {
+pub fn file(path: &Path) -> Result<(Box<dyn Exploration>, Told), String> {
     let tale = trace::load(path)?;
     let in_file = |error| format!("{}: {error}", path.display());
     let exploration = model_of(&tale).map_err(in_file)?;

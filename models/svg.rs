@@ -65,7 +65,9 @@ const GAP: usize = 16;
 const TOP: usize = 74;
 const MARGIN: usize = 20;
 /// The most letters of a line of the words at the left.
-const WIDEST: usize = 64;
+const WIDEST: usize = 66;
+/// How far the second line of the words stands to the right of the first, in letters.
+const INDENT: usize = 3;
 
 impl Diagram {
     pub fn draw(&self) -> String {
@@ -78,7 +80,7 @@ impl Diagram {
             .flatten()
             .map(|line| line.chars().count())
             .max();
-        let left = MARGIN + letters.unwrap_or(0) * LETTER + GAP;
+        let left = MARGIN + (letters.unwrap_or(0) + INDENT) * LETTER + GAP;
         let width = left + LANE * self.lanes.len() + MARGIN;
         let mut heights = Vec::new();
         let mut y = TOP;
@@ -192,8 +194,8 @@ impl Pen {
         let fault = row.marks.iter().any(|(_, mark)| *mark == Mark::Fault);
         let colour = if fault { "#c0392b" } else { "#222" };
         for (line, text) in lines.iter().enumerate() {
-            let y = y + 4 + line * LINE;
-            self.words(MARGIN, y, colour, text);
+            let x = MARGIN + if line == 0 { 0 } else { INDENT * LETTER };
+            self.words(x, y + 4 + line * LINE, colour, text);
         }
         for (lane, mark) in &row.marks {
             let x = self.x(*lane);
@@ -240,7 +242,11 @@ impl Pen {
         );
         for (line, text) in lines.iter().enumerate() {
             let y = y + GAP / 2 + 12 + line * LINE;
-            self.words(MARGIN + GAP, y, "#c0392b", text);
+            let (x, text) = (MARGIN + GAP, escape(text));
+            let _ = write!(
+                self.svg,
+                "<text x='{x}' y='{y}' fill='#a02a1c'>{text}</text>"
+            );
         }
     }
 
@@ -248,8 +254,8 @@ impl Pen {
         let text = escape(text);
         let _ = write!(
             self.svg,
-            "<text x='{x}' y='{y}' fill='{colour}' stroke='#ffffff' stroke-width='3' \
-             paint-order='stroke'>{text}</text>"
+            "<text x='{x}' y='{y}' fill='{colour}' stroke='#ffffff' stroke-width='5' \
+             stroke-linejoin='round' paint-order='stroke'>{text}</text>"
         );
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::checked::Checked;
 use crate::engine::Trace;
-use crate::paint::{Paint, wrapped};
+use crate::paint::{self, Paint, wrapped};
 use crate::report;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -175,7 +175,7 @@ impl Told {
             "{}{}\nTo walk through it:\n{}\nthen open\n  http://localhost:3000/#/steps/{address}\n\n",
             self.tale.text(&self.tale.title(), paint),
             self.aftermath,
-            wrapped("  ", 4, command),
+            paint::command(command),
         )
     }
 }

@@ -6,7 +6,7 @@
 //! connection, and takes a lost connection for an unknown outcome. What it must never do: know more
 //! than a client can. What is written to `ghost`, and the breaches, are the observer's.
 
-use super::explain::{describe_result, name};
+use super::explain::{describe_change, describe_result, name};
 use super::invariants as i;
 use super::past::Past;
 use super::record::{Record, slot};
@@ -274,15 +274,15 @@ impl Hearing<'_> {
         let waited = |watch: &Watch| concerns(watch) && past.fires(watch, until);
         if !self.client.watches.iter().any(waited) {
             self.breach("watch_told_once", |hearing| {
-                let (path, kind, at) = (&event.path, event.kind, until);
+                let (path, kind, at) = (&event.path, describe_change(event.kind), until);
                 let has = hearing.client.watches.iter().any(concerns);
                 let why = match has {
                     true => "nothing has happened that its watch waits for",
-                    false => "it has no such watch, or was told before",
+                    false => "it has no such watch, or was told of it before",
                 };
                 match at {
-                    Zxid(u64::MAX) => format!("is told that {path} is {kind:?}; {why}"),
-                    at => format!("is told that {path} is {kind:?} at {at}; {why}"),
+                    Zxid(u64::MAX) => format!("is told that {path} {kind}; {why}"),
+                    at => format!("is told that {path} {kind}, at {at}; {why}"),
                 }
             });
         }

@@ -159,18 +159,23 @@ pub fn describe_output(output: &ClientOutput) -> String {
             format!("the answer to {}: {result}, at {}", reply.xid, reply.zxid)
         }
         ClientOutput::Event(event) => {
-            let kind = match event.kind {
-                EventType::Created => "was created",
-                EventType::Deleted => "was deleted",
-                EventType::DataChanged => "has new data",
-                EventType::ChildrenChanged => "has other children",
-            };
+            let kind = describe_change(event.kind);
             match event.zxid {
                 NO_ZXID => format!("the event that {} {kind}, found by setWatches", event.path),
                 zxid => format!("the event that {} {kind}, at {zxid}", event.path),
             }
         }
         ClientOutput::Close => "the end of the connection".to_owned(),
+    }
+}
+
+/// What has become of a znode, as a watch event says it.
+pub fn describe_change(kind: EventType) -> &'static str {
+    match kind {
+        EventType::Created => "was created",
+        EventType::Deleted => "was deleted",
+        EventType::DataChanged => "has new data",
+        EventType::ChildrenChanged => "has other children",
     }
 }
 
@@ -366,7 +371,7 @@ pub fn sent(before: &World, after: &World) -> Vec<String> {
     added.sort_by_key(|envelope| (envelope.src, envelope.dst));
     let said = added.into_iter().map(|Envelope { src, dst, message }| {
         let message = describe_message(message);
-        format!("to s{dst} by s{src}: {message}")
+        format!("s{src} to s{dst}: {message}")
     });
     said.collect()
 }

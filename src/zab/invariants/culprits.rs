@@ -179,8 +179,8 @@ pub(super) fn local_primary_order<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
             let t = earlier.find(|t| !delivered[..place].contains(t))?;
             let (t, u, all) = (q.entry(t), q.entry(u), q.list(delivered.iter().copied()));
             Some(format!(
-                "server {id} has delivered {all}: {u}, and not before it {t}, which its leader \
-                 had proposed before"
+                "server {id} has delivered {u}, and not before it {t}, which its leader had proposed \
+                 before; in all it has delivered {all}"
             ))
         })
     })
