@@ -1,6 +1,6 @@
 //! Reports as JSON: everything that the tables have.
 //!
-//! Spec: `spec/report.md` names the fields. What it must never do: change the meaning of a field without
+//! Spec: `spec/8-reports.md` names the fields. What it must never do: change the meaning of a field without
 //! a new version.
 
 use crate::bugs::{self, Bug, Fate};

@@ -22,6 +22,7 @@ mod memo;
 mod mutants;
 mod output;
 mod paint;
+mod protocol;
 mod record;
 mod replay;
 mod report;
@@ -40,7 +41,7 @@ mod tale_tests;
 mod tests;
 mod trace;
 mod trial;
-mod verdict;
+
 mod visited;
 mod world;
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// What is printed, and what is written to files.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Output {
-    /// Print one JSON document instead of tables (run, mutants, bugs, list; see spec/report.md)
+    /// Print one JSON document instead of tables (run, mutants, bugs, list; see spec/8-reports.md)
     #[arg(long, global = true)]
     pub json: bool,
     /// Write the first counterexample to this file, for check replay (run; mutants and bugs with a name)

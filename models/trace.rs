@@ -1,6 +1,6 @@
 //! Counterexamples as files.
 //!
-//! A file is JSON: a format, a version of it, and a [`Tale`]. What this must never do: take a damaged file, or
+//! Spec: `spec/8-reports.md`, "Files". A file is JSON: a format, a version of it, and a [`Tale`]. What this must never do: take a damaged file, or
 //! one of another version, for a tale.
 
 use crate::tale::Tale;
