@@ -290,7 +290,7 @@ pub fn sent(before: &World, after: &World) -> Vec<String> {
         let what = describe(message);
         let known = said
             .iter_mut()
-            .find(|(from, known, _)| (*from, &*known) == (src, &what));
+            .find(|(from, known, _)| *from == src && *known == what);
         match known {
             Some((_, _, to)) => to.push(format!("s{dst}")),
             None => said.push((src, what, vec![format!("s{dst}")])),

@@ -65,7 +65,7 @@ const GAP: usize = 16;
 const TOP: usize = 74;
 const MARGIN: usize = 20;
 /// The most letters of a line of the words at the left.
-const WIDEST: usize = 66;
+const WIDEST: usize = 76;
 /// How far the second line of the words stands to the right of the first, in letters.
 const INDENT: usize = 3;
 

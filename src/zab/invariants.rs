@@ -557,13 +557,17 @@ fn leading_round<P: Payload>(state: &State<P>) -> Option<u32> {
 
 /// Whether a quorum stands by the leader `id` in `round`.
 fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> bool {
+    e.zab.is_quorum(&supporters(e, id, round))
+}
+
+/// Who stands by the leader `id` in `round`.
+fn supporters<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> ServerSet {
     let supports = |(sid, state): &(ServerId, &State<P>)| match state.role() {
         Role::Looking(election) => election.round == round && election.vote.leader == id,
         Role::Following(follower) => follower.round == round && follower.leader == id,
         Role::Leading(leader) => leader.round == round && *sid == id,
     };
-    let supporters: ServerSet = e.running().filter(supports).map(|(sid, _)| sid).collect();
-    e.zab.is_quorum(&supporters)
+    e.running().filter(supports).map(|(sid, _)| sid).collect()
 }
 
 /// Who wins an election has the highest vote of those who support it.

@@ -6,7 +6,10 @@
 //! test holds them against each other, state by state.
 
 use super::synchronization::{Lack, holds, is_prefix, left_behind, term};
-use super::{Ensemble, Recorded, agree, delivered, is_durable, is_supported, leading_round, whole};
+use super::{
+    Ensemble, Recorded, agree, delivered, is_durable, is_supported, leading_round, supporters,
+    whole,
+};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{Entry, Message, Payload, Role, State, Storage};
@@ -42,7 +45,10 @@ impl<'a, P: Recorded> Inquiry<'a, P> {
         P::Txn: 'e,
     {
         let all: Vec<_> = entries.into_iter().map(|entry| self.entry(entry)).collect();
-        format!("[{}]", all.join(" "))
+        match all.is_empty() {
+            true => "[-]".to_owned(),
+            false => format!("[{}]", all.join(" ")),
+        }
     }
 
     /// Every two servers that are up, by ascending id.
@@ -326,8 +332,12 @@ pub(super) fn one_leader_a_round<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
         let round = leading_round(a).filter(|round| leading_round(b) == Some(*round))?;
         let both = is_supported(e, i, round) && is_supported(e, j, round);
         both.then(|| {
-            let both = servers([i, j]);
-            format!("{both} both lead in round {round}, each with a quorum of supporters")
+            let by = |id| servers(supporters(e, id, round).iter());
+            let (by_i, by_j) = (by(i), by(j));
+            format!(
+                "in round {round} server {i} leads with the support of {by_i}, and server {j} with that \
+                 of {by_j}"
+            )
         })
     })
 }
