@@ -2,6 +2,7 @@
 
 use crate::environment::{Action, Environment};
 use crate::explain::sentence;
+use crate::report;
 use crate::svg::{Arrow, Diagram, Kind, Mark, Row, Stand};
 use crate::tale;
 use crate::world::{Process, World};
@@ -49,7 +50,7 @@ pub fn of_path(model: &Environment, path: &[(World, Option<Action>)]) -> Diagram
     let servers = path.first().into_iter().flat_map(|(world, _)| world.ids());
     let broken = tale::broken(model, path);
     Diagram {
-        title: tale::caption(model),
+        title: report::heading(model),
         lanes: servers.map(|id| format!("server {id}")).collect(),
         rows,
         broken,

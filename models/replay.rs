@@ -24,7 +24,12 @@ pub fn run(paths: &[PathBuf], port: Option<u16>, output: &Output) -> Result<bool
     let mut last = None;
     for path in paths {
         let (exploration, told) = match path.is_dir() {
-            true => return Err(format!("{}: this is a directory", path.display())),
+            true => {
+                let path = path.display();
+                return Err(format!(
+                    "{path} is a directory; replay takes files that --save has written"
+                ));
+            }
             false => file(path)?,
         };
         told.print();

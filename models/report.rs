@@ -399,7 +399,9 @@ pub fn list() -> String {
     let mut text = String::new();
     let mut model = |name: &str, about: &str, bounds: Vec<String>, invariants: Vec<&str>| {
         let _ = writeln!(text, "{}", wrapped(&format!("{name}: "), 4, about));
-        let bounds = wrapped("  bounds: ", 4, &bounds.join("; "));
+        // The bounds of one run stay together.
+        let bounds = bounds.join(";~").replace(' ', "\u{a0}").replace('~', " ");
+        let bounds = wrapped("  bounds: ", 4, &bounds).replace('\u{a0}', " ");
         let invariants = wrapped("  invariants: ", 4, &invariants.join(", "));
         let _ = writeln!(text, "{bounds}\n{invariants}\n");
     };

@@ -207,11 +207,6 @@ pub fn broken<M: Checked>(model: &M, path: &[(M::State, Option<M::Action>)]) -> 
     Some(format!("{invariant}: {why}"))
 }
 
-/// What a diagram is of.
-pub fn caption(model: &impl Checked) -> String {
-    report::heading(model)
-}
-
 /// What a step has changed, as the explorer shows it.
 pub fn outcome<M: Checked>(
     model: &M,

@@ -4,6 +4,7 @@ use super::explain::{name, sentence};
 use super::oracle::Standing;
 use super::world::{Client, Server, World};
 use super::{Action, Model};
+use crate::report;
 use crate::svg::{Arrow, Diagram, Kind, Mark, Row, Stand};
 use crate::tale;
 use keepright::types::ServerId;
@@ -37,7 +38,7 @@ pub fn of_path(model: &Model, path: &[(World, Option<Action>)]) -> Diagram {
     let servers = servers.map(|id| format!("server {id}"));
     let clients = (0..model.bounds.clients()).map(name);
     Diagram {
-        title: tale::caption(model),
+        title: report::heading(model),
         lanes: servers.chain(clients).collect(),
         rows,
         broken: tale::broken(model, path),
