@@ -4,8 +4,11 @@
 //! the same to `check`.
 
 use crate::engine::{Expand, Limits, Outcome};
-use crate::explore;
 use crate::run::{self, Run};
+use crate::svg::Diagram;
+use crate::tale::{Line, Tale, Told};
+use crate::{explore, replay};
+use serde_json::Value;
 use stateright::Model;
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -29,14 +32,32 @@ pub trait Checked:
     fn name(&self) -> &'static str;
     /// The bounds, to be read.
     fn bounds(&self) -> String;
-    /// The options of the command line that lead here: the bounds, or the mutant.
+    /// The bounds as options of the command line.
+    fn bounds_as_flags(&self) -> String;
+    /// The options of the command line that lead here: the bounds, and the mutant.
     fn flags(&self) -> String;
     /// The name of its variant, if that is a broken one.
     fn mutant(&self) -> Option<String>;
     /// What it checks.
     fn invariants(&self) -> Vec<Named>;
-    /// What a step has changed, a line for each part.
-    fn outcome(&self, before: &Self::State, after: &Self::State) -> String;
+    /// Each server, client or log of a state in a line; marked if the step from `before` has changed it.
+    fn lines(&self, before: Option<&Self::State>, state: &Self::State) -> Vec<Line>;
+    /// What a step has sent for the first time, in words.
+    fn sent(&self, before: &Self::State, after: &Self::State) -> Vec<String>;
+    /// An action in a form that survives the process. No two actions of one state have the same.
+    fn saved(&self, action: &Self::Action) -> Value;
+    /// The invariants that do not hold in a state, of those that are checked.
+    fn fallen(&self, state: &Self::State) -> Vec<&'static str>;
+    /// Which servers break a property, and by which values; `None` if it holds. `step` is what led there: it
+    /// may be what breaks the property.
+    fn explain(
+        &self,
+        property: &str,
+        step: Option<(&Self::State, &Self::Action)>,
+        state: &Self::State,
+    ) -> Option<String>;
+    /// The sequence diagram of a path: each state with the action that was taken there.
+    fn diagram(&self, path: &[(Self::State, Option<Self::Action>)]) -> Diagram;
     /// What there is to tell after the last state of a counterexample.
     fn aftermath(&self, _last: &Self::State, _property: &str) -> String {
         String::new()
@@ -47,8 +68,10 @@ pub trait Checked:
 pub trait Exploration {
     /// Explores it, with a live line on the terminal.
     fn run(&self, limits: Limits) -> Run;
-    /// The same for a broken variant. Prints the counterexample if that is wanted.
-    fn try_out(&self, title: &str, limits: Limits, steps: bool) -> Outcome;
+    /// The same for a broken variant, with its counterexample if one is found and `told` is set.
+    fn try_out(&self, title: &str, limits: Limits, told: bool) -> (Outcome, Option<Told>);
+    /// Takes the steps of a tale again. The error says which step does not fit, and how.
+    fn replay(&self, tale: &Tale) -> Result<Told, String>;
     /// Serves the explorer on localhost until the program is ended.
     fn serve(self: Box<Self>, port: u16) -> Result<(), String>;
 }
@@ -62,23 +85,24 @@ impl<M: Checked + Send + 'static> Exploration for M {
             bounds: self.bounds(),
             invariants: self.invariants(),
             outcome,
-            counterexample: String::new(),
+            counterexample: None,
         };
-        if let Some(violation) = run.violation() {
-            run.counterexample = run::describe_steps(self, &run.outcome, violation);
-        }
+        run.counterexample = run
+            .violation()
+            .map(|violation| run::tell(self, &run.outcome, violation));
         run
     }
 
-    fn try_out(&self, title: &str, limits: Limits, steps: bool) -> Outcome {
+    fn try_out(&self, title: &str, limits: Limits, told: bool) -> (Outcome, Option<Told>) {
         let outcome = run::explore(title, self, limits, &|_, _| {});
-        if steps && let Some(discovery) = outcome.discoveries.first() {
-            run::print_steps(self, &outcome, discovery);
-            let trace = outcome.path(self, discovery);
-            let last = trace.steps.last().map_or(&trace.init, |step| &step.state);
-            print!("{}", self.aftermath(last, discovery.property));
-        }
-        outcome
+        let found = outcome.discoveries.first().filter(|_| told);
+        let told = found.map(|discovery| run::tell(self, &outcome, discovery));
+        (outcome, told)
+    }
+
+    fn replay(&self, tale: &Tale) -> Result<Told, String> {
+        let trace = replay::retrace(self, tale)?;
+        Ok(Told::of(self, &trace, tale.invariant.as_deref()))
     }
 
     fn serve(self: Box<Self>, port: u16) -> Result<(), String> {

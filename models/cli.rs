@@ -4,10 +4,12 @@ use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::engine::Limits;
+use crate::environment::Environment;
+use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::trial::Trial;
-use crate::{bugs, converge, mutants, record, report, run, service};
+use crate::{bugs, converge, json, mutants, record, replay, report, run, service};
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +26,9 @@ use std::time::Duration;
   check run zab --crashes 1 --pending-saves   saves that a crash may lose
   check mutants                               break the protocol; every break must be noticed
   check bugs                                  the bugs of the past, found again
+  check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
+  check replay it.json                        its steps again, in the code of today
+  check run zab --json                        the report for a program
   check explore zab                           walk through the states in a browser
   check explore zab --mutant no_trunc         the same, with a counterexample to find"
 )]
@@ -32,6 +37,8 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    output: Output,
     /// Write what was explored to this file, if everything passes (without a command)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -90,6 +97,18 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// Take the steps of saved counterexamples again, in the code of today
+    Replay {
+        /// Files that --save has written
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// Open the explorer on the model of the last one, and print the address of its last state
+        #[arg(long)]
+        explore: bool,
+        /// The port on localhost, for the explorer
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
     /// Open the stateright explorer on a model
     Explore {
         /// The model: election, zab or ensemble
@@ -124,12 +143,14 @@ impl Cli {
     /// Does what the command line asks for. `Ok(false)` if a check has failed.
     pub fn run(self) -> Result<bool, String> {
         let limits = self.how.limits();
+        let output = &self.output;
         if self.record.is_some() && self.command.is_some() {
             return Err("--record goes without a command: it is about every model".to_owned());
         }
         match self.command {
             None => {
-                let runs = run::run_all(&runs_of_all(), limits);
+                output.only(false, true, "check without a command")?;
+                let runs = run::run_all(&runs_of_all(), limits, output)?;
                 if let (Some(file), Some(runs)) = (&self.record, &runs) {
                     record::write(file, runs)?;
                 }
@@ -139,7 +160,7 @@ impl Cli {
                 model: None,
                 bounds: None,
                 options: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
+            }) => Ok(run::run_all(&runs_of_all(), limits, output)?.is_some()),
             Some(Command::Run { model: None, .. }) => Err(format!(
                 "bounds need a model: check run MODEL ...; {}",
                 known_models()
@@ -153,10 +174,14 @@ impl Cli {
                     true => service_runs(service_bounds(bounds, options)?),
                     false => runs_of(find(&name)?, not_of_service(bounds, options)?),
                 };
-                Ok(run::run_all(&runs, limits).is_some())
+                Ok(run::run_all(&runs, limits, output)?.is_some())
             }
             Some(Command::List) => {
-                print!("{}", report::list());
+                output.only(true, false, "list")?;
+                match output.json {
+                    true => println!("{:#}", json::list()),
+                    false => print!("{}", report::list()),
+                }
                 Ok(true)
             }
             Some(Command::Converge {
@@ -164,14 +189,17 @@ impl Cli {
                 worst,
                 bounds,
             }) => {
+                output.only(false, false, "converge")?;
                 let runs = runs_to_converge(model.as_deref(), bounds)?;
                 Ok(converge::run_all(&runs, worst, limits))
             }
             Some(Command::Mutants { name, smallest }) => {
-                run::run_mutants(name.as_deref(), smallest, limits)
+                output.only(true, name.is_some(), "mutants without a name")?;
+                run::run_mutants(name.as_deref(), smallest, limits, output)
             }
             Some(Command::Bugs { name, smallest }) => {
-                run::run_bugs(name.as_deref(), smallest, limits)
+                output.only(true, name.is_some(), "bugs without a name")?;
+                run::run_bugs(name.as_deref(), smallest, limits, output)
             }
             Some(Command::Explore {
                 model,
@@ -180,13 +208,25 @@ impl Cli {
                 bounds,
                 options,
             }) => {
+                output.only(false, false, "explore")?;
                 let mutant = mutant.as_deref();
-                let exploration = match model == service::NAME {
-                    true => service_to_explore(mutant, service_bounds(bounds, options)?)?,
-                    false => to_explore(&model, mutant, not_of_service(bounds, options)?)?,
+                let exploration: Box<dyn Exploration> = if model == service::NAME {
+                    let bounds = service_bounds(bounds, options)?;
+                    Box::new(service_to_explore(mutant, bounds)?)
+                } else {
+                    let bounds = not_of_service(bounds, options)?;
+                    Box::new(to_explore(&model, mutant, bounds)?)
                 };
                 exploration.serve(port)?;
                 Ok(true)
+            }
+            Some(Command::Replay {
+                paths,
+                explore,
+                port,
+            }) => {
+                output.only(false, true, "replay")?;
+                replay::run(&paths, explore.then_some(port), output)
             }
         }
     }
@@ -210,7 +250,7 @@ fn runs_to_converge(
 }
 
 /// The bounds of the model of the service; those that it shares with the others come with theirs.
-fn service_bounds(
+pub fn service_bounds(
     bounds: Option<Bounds>,
     options: Option<Options>,
 ) -> Result<Option<service::bounds::Bounds>, String> {
@@ -247,7 +287,7 @@ fn service_bounds(
     }))
 }
 
-fn not_of_service(
+pub fn not_of_service(
     bounds: Option<Bounds>,
     options: Option<Options>,
 ) -> Result<Option<Bounds>, String> {
@@ -260,43 +300,57 @@ fn not_of_service(
 fn service_to_explore(
     mutant: Option<&str>,
     bounds: Option<service::bounds::Bounds>,
-) -> Result<Box<dyn Exploration>, String> {
+) -> Result<service::Model, String> {
     let Some(name) = mutant else {
-        let bounds = bounds.unwrap_or(service::BOUNDS[0]);
-        return Ok(Box::new(service::faithful(bounds)));
+        return Ok(service::faithful(bounds.unwrap_or(service::BOUNDS[0])));
     };
-    let known = service::mutants::all().find(|(known, _)| *known == name);
-    let (_, trial) = known.ok_or_else(|| format!("no mutant {name} of service"))?;
-    Ok(trial.exploration())
+    let mut rows = service::mutants::ALL.iter().filter(|m| m.name == name);
+    let row = rows.next();
+    let row = row.ok_or_else(|| format!("no mutant {name} of service"))?;
+    let ids: Vec<_> = [row.invariant]
+        .into_iter()
+        .chain(rows.map(|row| row.invariant))
+        .collect();
+    let trial = row.trial();
+    let bounds = bounds.unwrap_or(trial.bounds);
+    Ok(service::Model::new(bounds, trial.variant, &ids, false))
 }
 
+/// The model, or a mutant or a bug of it with every invariant that it is known to break.
 fn to_explore(
     model: &str,
     mutant: Option<&str>,
     bounds: Option<Bounds>,
-) -> Result<Box<dyn Exploration>, String> {
+) -> Result<Environment, String> {
     let spec = find(model)?;
     let Some(name) = mutant else {
-        let bounds = bounds.unwrap_or(spec.bounds[0]);
-        return Ok(Box::new(spec.faithful(bounds)));
+        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
     };
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
-    let of_model: Vec<_> = mutants
-        .chain(bugs::found())
-        .filter(|(_, trial)| trial.model == model)
-        .collect();
+    let of_model = mutants.chain(bugs::found());
+    let of_model: Vec<_> = of_model.filter(|(_, t)| t.model == model).collect();
     let (_, trial) = of_model.iter().find(|(n, _)| *n == name).ok_or_else(|| {
-        let names: Vec<_> = of_model.iter().map(|(name, _)| *name).collect();
+        let names: BTreeSet<_> = of_model.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = names.into_iter().collect();
         format!(
             "no mutant {name} of {model}; there are {}",
             names.join(", ")
         )
     })?;
+    let same = of_model.iter().filter(|(_, t)| t.variant == trial.variant);
+    let ids: BTreeSet<_> = same.map(|(_, trial)| trial.invariant).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
     let bounds = bounds.unwrap_or(trial.bounds);
-    Ok(Box::new(Trial { bounds, ..**trial }.environment()))
+    Ok(Environment::new(
+        spec.setting,
+        bounds,
+        trial.variant,
+        &ids,
+        false,
+    ))
 }
 
-fn find(name: &str) -> Result<&'static Spec, String> {
+pub fn find(name: &str) -> Result<&'static Spec, String> {
     catalogue::find(name).ok_or_else(|| format!("no model {name}; {}", known_models()))
 }
 
@@ -324,4 +378,81 @@ fn service_runs(bounds: Option<service::bounds::Bounds>) -> Vec<Box<dyn Explorat
     let chosen = bounds.map_or_else(|| service::BOUNDS.to_vec(), |bounds| vec![bounds]);
     let boxed = |bounds| Box::new(service::faithful(bounds)) as Box<dyn Exploration>;
     chosen.into_iter().map(boxed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checked::Checked;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// What `check explore` would open with these words behind it.
+    fn opened(model: &str, flags: &str) -> (Option<String>, Option<Bounds>, Option<Options>) {
+        let words = ["check", "explore", model].into_iter();
+        let cli = Cli::try_parse_from(words.chain(flags.split_whitespace()));
+        let cli = cli.unwrap_or_else(|error| panic!("{model} {flags}: {error}"));
+        match cli.command {
+            Some(Command::Explore {
+                mutant,
+                bounds,
+                options,
+                ..
+            }) => (mutant, bounds, options),
+            _ => panic!("{model} {flags}: not the explorer"),
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_bounds_variant_and_invariant() {
+        let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+        for (name, trial) in mutants.chain(bugs::found()) {
+            let flags = trial.environment().flags();
+            let (mutant, bounds, options) = opened(trial.model, &flags);
+            let bounds = not_of_service(bounds, options).expect("bounds of the protocol");
+            let again = to_explore(trial.model, mutant.as_deref(), bounds).expect(name);
+            let variant = again.zab.config.variant;
+            assert_eq!(
+                (again.bounds, variant),
+                (trial.bounds, trial.variant),
+                "{name}"
+            );
+            let checks = |property: &stateright::Property<_>| property.name == trial.invariant;
+            assert!(
+                again.properties.iter().any(checks),
+                "{name}: {}",
+                trial.invariant
+            );
+        }
+        for spec in catalogue::ALL {
+            for bounds in spec.bounds {
+                let name = spec.setting.name;
+                let (mutant, again, _) = opened(name, &spec.faithful(*bounds).flags());
+                assert_eq!((mutant, again), (None, Some(*bounds)), "{name} {bounds}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_model_of_the_service() {
+        for mutant in service::mutants::ALL {
+            let trial = mutant.trial();
+            let (name, bounds, options) = opened(service::NAME, &trial.model().flags());
+            let bounds = service_bounds(bounds, options).expect("bounds of the service");
+            let again = service_to_explore(name.as_deref(), bounds).expect(mutant.name);
+            let found = (again.bounds, again.variant);
+            assert_eq!(found, (trial.bounds, trial.variant), "{}", mutant.name);
+            let checks = |named: &crate::checked::Named| named.id == trial.invariant;
+            assert!(again.invariants().iter().any(checks), "{}", mutant.name);
+        }
+        for bounds in service::BOUNDS {
+            let (_, again, options) = opened(service::NAME, &service::faithful(*bounds).flags());
+            let again = service_bounds(again, options).expect("bounds of the service");
+            assert_eq!(again, Some(*bounds));
+        }
+    }
 }

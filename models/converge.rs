@@ -8,9 +8,11 @@ use crate::convergence::{self, CONVERGES, Found, LIMIT, SCHEDULES, UNDISTURBED};
 use crate::engine::{End, Limits, Outcome};
 use crate::environment::Environment;
 use crate::explain;
+use crate::paint::Paint;
 use crate::report::{align_right, grouped, seconds, table_of};
 use crate::run;
 use crate::schedule::{Calm, Old, Schedule};
+use crate::tale::Tale;
 use crate::world::World;
 use keepright::zab::Variant;
 use std::fmt::Write as _;
@@ -134,10 +136,8 @@ impl Explored {
         let Some(discovery) = self.outcome.discoveries.first() else {
             return;
         };
-        run::print_steps(&self.environment, &self.outcome, discovery);
-        let trace = self.outcome.path(&self.environment, discovery);
-        let last = trace.steps.last().map_or(&trace.init, |step| &step.state);
-        print!("{}", self.environment.aftermath(last, discovery.property));
+        let told = run::tell(&self.environment, &self.outcome, discovery);
+        print!("{}", told.text(Paint::of_stdout()));
     }
 
     fn print_worst(&self) {
@@ -146,7 +146,8 @@ impl Explored {
         };
         let trace = self.outcome.path_to(&self.environment, found.fingerprint);
         let title = format!("the worst state of {}", self.name());
-        run::print_trace(&self.environment, &title, &trace);
+        let tale = Tale::of(&self.environment, &trace, None);
+        print!("{}", tale.text(&title, Paint::of_stdout()));
         let last = trace.steps.last().map_or(&trace.init, |step| &step.state);
         let rounds = usize::from(found.worst.rounds);
         print!("{}", self.environment.story(last, found.schedule, rounds));
@@ -187,7 +188,7 @@ fn lengths(done: &[Explored]) -> String {
     for column in [2, 4, 5, 6, 7] {
         align_right(&mut table, column..column + 1);
     }
-    format!("\n{table}\n")
+    format!("\n{}\n", table.trim_fmt())
 }
 
 /// The upper ends of the classes of the distribution, in rounds.
@@ -227,7 +228,7 @@ fn distribution(done: &[Explored]) -> String {
         table.add_row(row);
     }
     align_right(&mut table, 1..CLASSES.len() + 1);
-    format!("{table}\n")
+    format!("{}\n", table.trim_fmt())
 }
 
 impl std::fmt::Display for Schedule {
@@ -257,6 +258,24 @@ impl Environment {
         let schedule = self.falls_under(property, world).unwrap_or(SCHEDULES[0]);
         let rounds = if property == CONVERGES { LIMIT } else { TOLD };
         self.story(world, schedule, rounds)
+    }
+
+    /// Why a property of convergence falls in a state; `None` if it holds.
+    pub fn explain_convergence(&self, property: &str, world: &World) -> Option<String> {
+        let schedule = self.falls_under(property, world)?;
+        if let Some(leader) = self.leads_in_peace(&self.calm(world))
+            && property != CONVERGES
+        {
+            return Some(format!(
+                "server {leader} serves with a quorum; left in peace from here ({schedule}), it does \
+                 not stay the only leader until everybody is at work"
+            ));
+        }
+        let story = Self::aftermath(self, world, property);
+        let end = story.lines().next_back().unwrap_or_default();
+        Some(format!(
+            "left in peace from here ({schedule}), the ensemble does not get to work: {end}"
+        ))
     }
 
     /// The rounds of a schedule from a state, at most so many.

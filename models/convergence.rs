@@ -268,7 +268,7 @@ impl Environment {
 
     /// The leader, if a quorum serves in its epoch, somebody is still to join, and nobody has promised a
     /// later epoch. Who joins is down, or LOOKING and has not heard from anybody yet.
-    fn leads_in_peace(&self, calm: &Calm) -> Option<ServerId> {
+    pub fn leads_in_peace(&self, calm: &Calm) -> Option<ServerId> {
         let (leader, leads) = calm.up().find(|(_, state)| state.is_leading())?;
         let epoch = leads.epoch()?;
         let serves = |id: ServerId, state: &State<Writes>| {

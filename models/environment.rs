@@ -4,7 +4,6 @@
 //! it must never do: be kinder than the real world.
 
 use crate::bounds::Bounds;
-use crate::checked::{Checked, Named};
 use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
@@ -15,8 +14,8 @@ use crate::schedule;
 use crate::steps::{LocalStep, Step};
 use crate::successors::seen;
 use crate::symmetry::Renamings;
+use crate::tale;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
-use crate::{bugs, mutants};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
@@ -402,58 +401,10 @@ impl Model for Environment {
 
     fn format_step(&self, before: &World, action: Action) -> Option<String> {
         self.next_state(before, action)
-            .map(|after| explain::outcome(self, before, &after))
+            .map(|after| tale::outcome(self, before, &action, &after))
     }
 
     fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
-        Some(crate::svg::sequence_diagram(self, &path.into_vec()))
-    }
-}
-
-impl Checked for Environment {
-    fn name(&self) -> &'static str {
-        self.setting.name
-    }
-
-    fn bounds(&self) -> String {
-        self.bounds.to_string()
-    }
-
-    fn flags(&self) -> String {
-        let (name, variant) = (self.setting.name, self.zab.config.variant);
-        let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
-        let broken = mutants
-            .chain(bugs::found())
-            .find(|(_, trial)| trial.variant == variant && trial.model == name);
-        // One variant may stand in several bounds, and a path is one of these.
-        let bounds = self.bounds.flags();
-        match broken {
-            Some((name, _)) => format!("--mutant {name} {bounds}"),
-            None => bounds,
-        }
-    }
-
-    fn mutant(&self) -> Option<String> {
-        let variant = self.zab.config.variant;
-        (variant != Variant::Faithful).then(|| format!("{variant:?}"))
-    }
-
-    fn invariants(&self) -> Vec<Named> {
-        let named = |invariant: &Invariant<Writes>| Named {
-            id: invariant.id,
-            witness_id: invariant.witness_id,
-        };
-        self.invariants.iter().map(named).collect()
-    }
-
-    fn outcome(&self, before: &World, after: &World) -> String {
-        explain::outcome(self, before, after)
-    }
-
-    fn aftermath(&self, last: &World, property: &str) -> String {
-        match convergence::IDS.contains(&property) {
-            true => Self::aftermath(self, last, property),
-            false => String::new(),
-        }
+        Some(crate::diagram::of_path(self, &path.into_vec()).draw())
     }
 }

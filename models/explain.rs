@@ -1,12 +1,13 @@
 //! States and steps in words: names of servers and zxids, a line a server.
 
-use crate::environment::{Action, Environment};
+use crate::environment::Action;
 use crate::faults::Left;
-use crate::world::{Envelope, Process, World};
+use crate::tale::Line;
+use crate::world::{Envelope, Process, World, Writes};
 use keepright::types::{ServerId, Zxid};
-use keepright::zab::invariants::delivered;
 use keepright::zab::{
-    Difference, Entry, Follower, History, Leader, Message, Notification, Role, Stage, Stance,
+    Difference, Election, Entry, Follower, History, Leader, Message, Notification, Role, Stage,
+    Stance, Storage,
 };
 use std::fmt::{self, Write as _};
 
@@ -76,7 +77,7 @@ fn describe_left(left: Left) -> String {
 }
 
 /// A message, as ZooKeeper's people would name it.
-pub fn describe(message: &Message<crate::world::Writes>) -> String {
+pub fn describe(message: &Message<Writes>) -> String {
     match message {
         Message::Notification(Notification { round, stance }) => match stance {
             Stance::Looking(vote) => format!(
@@ -143,7 +144,7 @@ pub fn describe(message: &Message<crate::world::Writes>) -> String {
     }
 }
 
-fn describe_step(step: &Difference<crate::world::Writes>) -> String {
+fn describe_step(step: &Difference<Writes>) -> String {
     match step {
         Difference::Diff { after, entries } => {
             format!("DIFF(after {after}: {})", describe_entries(entries))
@@ -168,74 +169,89 @@ fn describe_entries<'a>(entries: impl IntoIterator<Item = &'a Entry<u8>>) -> Str
     }
 }
 
-/// One server in a line.
+/// One server in a line: what it does, its epochs (current/accepted), its history, how far that is
+/// committed, and where its disk lags behind.
 pub fn server_line(id: ServerId, process: &Process) -> String {
-    let mut line = format!("s{id} ");
+    let disk = &process.disk;
     let Some(state) = &process.state else {
-        let _ = write!(line, "down, on disk {}", describe_storage(process));
-        return line;
+        let (epochs, history) = (describe_epochs(disk), describe_history(&disk.history));
+        return format!("s{id} down; {epochs}; {history}");
     };
-    let _ = write!(line, "{}", describe_role(state.role()));
     let storage = state.storage();
-    let (accepted, current) = (storage.accepted_epoch, storage.current_epoch);
-    let _ = write!(
-        line,
-        "; epochs {current}/{accepted}; {}",
+    let (role, epochs) = (describe_role(state.role()), describe_epochs(storage));
+    let mut line = format!(
+        "s{id} {role}; {epochs}; {}",
         describe_history(&storage.history)
     );
-    match delivered(state).last() {
-        Some(last) => {
-            let _ = write!(line, "; delivered to {}", last.zxid);
-        }
-        None => line.push_str("; nothing delivered"),
+    if state.committed() > Zxid::ZERO {
+        let _ = write!(line, "; committed {}", state.committed());
     }
-    if !process.unsaved.is_empty() {
-        let _ = write!(line, "; on disk {}", describe_storage(process));
+    let mut lags = Vec::new();
+    if describe_epochs(disk) != epochs {
+        lags.push(describe_epochs(disk));
+    }
+    if disk.history != storage.history {
+        lags.push(describe_history(&disk.history));
+    }
+    if !lags.is_empty() {
+        let _ = write!(line, "; on disk {}", lags.join(" "));
     }
     line
 }
 
-fn describe_storage(process: &Process) -> String {
-    let disk = &process.disk;
-    let history = describe_history(&disk.history);
+fn describe_epochs(storage: &Storage<Writes>) -> String {
     format!(
-        "epochs {}/{}; {history}",
-        disk.current_epoch, disk.accepted_epoch
+        "epochs {}/{}",
+        storage.current_epoch, storage.accepted_epoch
     )
 }
 
-fn describe_history(history: &History<crate::world::Writes>) -> String {
+fn describe_history(history: &History<Writes>) -> String {
+    let snapshot = history.snapshot();
     let entries = describe_entries(history.entries());
-    match history.snapshot().zxid {
+    match snapshot.zxid {
         Zxid::ZERO => format!("[{entries}]"),
-        zxid => format!("[snapshot at {zxid}, then {entries}]"),
+        zxid => {
+            // A snapshot of the models is the list of what it holds, which may not be what it should.
+            let content: Vec<_> = snapshot.state.iter().map(describe_entry).collect();
+            format!("[snapshot {zxid} ({}), {entries}]", content.join(" "))
+        }
     }
 }
 
-fn describe_role(role: &Role<crate::world::Writes>) -> String {
+fn describe_role(role: &Role<Writes>) -> String {
+    let each = |all: Vec<String>| match all.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", all.join(", ")),
+    };
     match role {
-        Role::Looking(election) => format!(
-            "LOOKING (round {}, votes for {}, supporters {:?})",
-            election.round, election.vote.leader, election.supporters
-        ),
+        // Without rounds the election is held elsewhere.
+        Role::Looking(Election { round: 0, .. }) => "LOOKING".to_owned(),
+        Role::Looking(Election {
+            round,
+            vote,
+            supporters,
+        }) => {
+            let with: Vec<_> = supporters.iter().map(|id| id.to_string()).collect();
+            let (leader, with) = (vote.leader, with.join(" "));
+            format!("LOOKING in round {round} for {leader} with {with}")
+        }
         Role::Following(Follower {
             leader,
             epoch,
             serving,
             ..
         }) => {
-            let epoch = epoch.map_or("?".to_owned(), |epoch| epoch.to_string());
-            let serving = if *serving { "" } else { ", not up to date" };
-            format!("FOLLOWING {leader} (epoch {epoch}{serving})")
+            let epoch = epoch.map_or(String::new(), |epoch| format!(" in epoch {epoch}"));
+            let serving = if *serving { ", serving" } else { "" };
+            format!("FOLLOWING {leader}{epoch}{serving}")
         }
         Role::Leading(Leader { stage, .. }) => match stage {
-            Stage::Discovery { .. } => "LEADING (discovery)".to_owned(),
+            Stage::Discovery { .. } => "LEADING, discovery".to_owned(),
             Stage::NewEpoch { epoch, reports } => {
-                let promised: Vec<_> = reports
-                    .keys()
-                    .map(|sid| format!(", {sid} has promised"))
-                    .collect();
-                format!("LEADING (proposes epoch {epoch}{})", promised.concat())
+                let promised = reports.keys().map(|sid| format!("{sid} promised"));
+                let promised = each(promised.collect());
+                format!("LEADING, proposes epoch {epoch}{promised}")
             }
             Stage::Broadcast {
                 epoch,
@@ -243,19 +259,47 @@ fn describe_role(role: &Role<crate::world::Writes>) -> String {
                 established,
                 ..
             } => {
-                let established = if *established {
-                    "established"
-                } else {
-                    "synchronizing"
+                let established = match established {
+                    true => "established",
+                    false => "synchronizes",
                 };
-                let acked: Vec<_> = acked
-                    .iter()
-                    .map(|(sid, zxid)| format!(", {sid} has {zxid}"))
-                    .collect();
-                format!("LEADING (epoch {epoch} {established}{})", acked.concat())
+                let acked = acked.iter().map(|(sid, zxid)| format!("{sid} has {zxid}"));
+                let acked = each(acked.collect());
+                format!("LEADING epoch {epoch}, {established}{acked}")
             }
         },
     }
+}
+
+/// Every server of a state in a line; marked if the step from `before` has changed it.
+pub fn lines(before: Option<&World>, world: &World) -> Vec<Line> {
+    let line = |id| Line {
+        text: server_line(id, world.server(id).get()),
+        changed: before.is_some_and(|before| before.server(id) != world.server(id)),
+    };
+    world.ids().map(line).collect()
+}
+
+/// The datagrams that a step has sent for the first time; what goes to several servers is one item.
+pub fn sent(before: &World, after: &World) -> Vec<String> {
+    let added = after.network.iter().filter(|e| !before.network.contains(e));
+    let mut said: Vec<(&ServerId, String, Vec<String>)> = Vec::new();
+    let mut added: Vec<_> = added.map(|envelope| envelope.get()).collect();
+    added.sort_by_key(|envelope| (envelope.src, envelope.dst));
+    for Envelope { src, dst, message } in added {
+        let what = describe(message);
+        let known = said
+            .iter_mut()
+            .find(|(from, known, _)| *from == src && *known == what);
+        match known {
+            Some((_, _, to)) => to.push(format!("s{dst}")),
+            None => said.push((src, what, vec![format!("s{dst}")])),
+        }
+    }
+    let in_words = |(src, what, to): (&ServerId, String, Vec<String>)| {
+        format!("s{src} to {}: {what}", to.join(" and "))
+    };
+    said.into_iter().map(in_words).collect()
 }
 
 /// A line a server, the network, and what is left of the budgets.
@@ -302,32 +346,4 @@ impl fmt::Debug for Envelope {
             describe(&self.message)
         )
     }
-}
-
-/// The servers that a step has changed, a line each; what the explorer shows as its outcome.
-pub fn outcome(model: &Environment, before: &World, after: &World) -> String {
-    let mut text = String::new();
-    for id in after.ids() {
-        let mark = if before.server(id) == after.server(id) {
-            "  "
-        } else {
-            "> "
-        };
-        let _ = writeln!(text, "{mark}{}", server_line(id, after.server(id).get()));
-    }
-    let added = after.network.iter().filter(|e| !before.network.contains(e));
-    for envelope in added {
-        let _ = writeln!(
-            text,
-            "  sent s{} to s{}: {}",
-            envelope.src,
-            envelope.dst,
-            describe(&envelope.message)
-        );
-    }
-    let broken: Vec<_> = model.broken(after).collect();
-    if !broken.is_empty() {
-        let _ = writeln!(text, "  BROKEN: {}", broken.join(", "));
-    }
-    text
 }

@@ -9,16 +9,22 @@ mod checked;
 mod cli;
 mod converge;
 mod convergence;
+mod diagram;
 mod engine;
 mod environment;
 mod explain;
 mod explore;
 mod faults;
 mod intern;
+mod json;
 mod judge;
 mod memo;
 mod mutants;
+mod output;
+mod paint;
+mod protocol;
 mod record;
+mod replay;
 mod report;
 mod row;
 mod run;
@@ -28,9 +34,14 @@ mod steps;
 mod successors;
 mod svg;
 mod symmetry;
+mod tale;
+#[cfg(test)]
+mod tale_tests;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod trial;
+
 mod visited;
 mod world;
 

@@ -1,12 +1,13 @@
 //! What `check` prints: a line while it works, tables at the end.
 
-use crate::bugs::{self, Bug, Fate, Published};
+use crate::bugs::{self, Bug, Fate};
 use crate::catalogue;
 use crate::checked::{Checked, Tried};
 use crate::engine::{End, Outcome, Progress, collision_probability};
+use crate::paint::{COLUMNS, wrapped};
 use crate::run::Run;
 use crate::{mutants, service};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,7 +17,8 @@ pub fn table_of(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(COLUMNS as u16)
         .set_header(header.iter().copied());
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -24,10 +26,12 @@ pub fn table_of(header: &[&str]) -> Table {
     table
 }
 
+/// Columns of numbers, which are never broken into lines.
 pub fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
 }
@@ -43,8 +47,12 @@ pub fn grouped(number: usize) -> String {
         .join(",")
 }
 
+pub fn per_second(states: usize, elapsed: Duration) -> usize {
+    (states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize
+}
+
 fn rate(states: usize, elapsed: Duration) -> String {
-    grouped((states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize)
+    grouped(per_second(states, elapsed))
 }
 
 pub fn seconds(elapsed: Duration) -> String {
@@ -98,12 +106,20 @@ pub fn table(runs: &[Run]) -> String {
         "states/s",
         "end",
     ]);
+    let mut waits = String::new();
     for run in runs {
         let outcome = &run.outcome;
         let end = match outcome.end {
             End::Complete => "complete".to_owned(),
             End::Violation => "VIOLATION".to_owned(),
-            End::Stopped => format!("stopped, {} waiting", grouped(outcome.queue)),
+            End::Stopped => {
+                let waiting = grouped(outcome.queue);
+                waits += &format!(
+                    "{} {}: {waiting} states waited to be explored\n",
+                    run.name, run.bounds
+                );
+                "stopped".to_owned()
+            }
         };
         table.add_row([
             run.name.to_owned(),
@@ -117,41 +133,80 @@ pub fn table(runs: &[Run]) -> String {
         ]);
     }
     align_right(&mut table, 2..7);
-    let worst = runs
-        .iter()
-        .map(|run| collision_probability(run.outcome.distinct))
-        .sum::<f64>();
     format!(
-        "\n{table}\n\nbounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable \
-         later, and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
+        "\n{}\n\n{waits}bounds: (servers, writes, timeouts, crashes with restart). pending: saves become durable later, \
+         and\na crash may lose them. Every message may be lost, repeated, delayed and reordered.\n\
          service: a scenario (servers, elections, crashes, reconnects, expirations).\n\
-         Chance that a collision of hashes hid a state: {worst:.1e}\n"
+         Chance that a collision of hashes hid a state: {:.1e}\n",
+        table.trim_fmt(),
+        collision(runs)
     )
 }
 
-/// A row for each property: what was found, over all runs of each model.
-pub fn verdicts(runs: &[Run]) -> String {
-    let mut table = table_of(&["invariant", "verdict", "witness", "found in"]);
-    for id in invariants_of(runs) {
-        let (with, found) = witnesses(runs, id);
+/// The chance that two different states had the same hash in any of the runs.
+pub fn collision(runs: &[Run]) -> f64 {
+    let chances = runs.iter();
+    chances
+        .map(|run| collision_probability(run.outcome.distinct))
+        .sum()
+}
+
+/// What was found of an invariant, over all runs of each model.
+pub struct Judged {
+    pub id: &'static str,
+    pub verdict: Verdict,
+    pub witness: &'static str,
+    /// The models in which the witness was found.
+    pub found_in: Vec<String>,
+}
+
+pub enum Verdict {
+    Falls,
+    Holds,
+    /// Not everything was explored.
+    HoldsSoFar,
+}
+
+/// What was found of each invariant.
+pub fn judged(runs: &[Run]) -> Vec<Judged> {
+    let judge = |id| {
+        let (witness, found_in) = witnesses(runs, id);
         let broken = runs.iter().any(|run| run.found(id));
         let complete = runs
             .iter()
             .filter(|run| run.invariants.iter().any(|i| i.id == id))
             .all(|run| run.outcome.end == End::Complete);
         let verdict = match (broken, complete) {
-            (true, _) => "FALLS",
-            (false, true) => "holds",
-            (false, false) => "holds so far",
+            (true, _) => Verdict::Falls,
+            (false, true) => Verdict::Holds,
+            (false, false) => Verdict::HoldsSoFar,
         };
-        let found_in = if found.is_empty() {
-            "NOT FOUND".to_owned()
-        } else {
-            found.join(", ")
+        Judged {
+            id,
+            verdict,
+            witness,
+            found_in,
+        }
+    };
+    invariants_of(runs).into_iter().map(judge).collect()
+}
+
+/// A row for each property.
+pub fn verdicts(runs: &[Run]) -> String {
+    let mut table = table_of(&["invariant", "verdict", "witness", "found in"]);
+    for judged in judged(runs) {
+        let verdict = match judged.verdict {
+            Verdict::Falls => "FALLS",
+            Verdict::Holds => "holds",
+            Verdict::HoldsSoFar => "holds so far",
         };
-        table.add_row([id, verdict, with, &found_in]);
+        let found_in = match judged.found_in.is_empty() {
+            true => "NOT FOUND".to_owned(),
+            false => judged.found_in.join(", "),
+        };
+        table.add_row([judged.id, verdict, judged.witness, &found_in]);
     }
-    table.to_string()
+    table.trim_fmt()
 }
 
 fn invariants_of(runs: &[Run]) -> Vec<&'static str> {
@@ -240,23 +295,18 @@ pub fn mutants(rows: &[(&str, Box<dyn Tried>, Outcome)]) -> String {
         "time",
     ]);
     for (name, trial, outcome) in rows {
-        let caught = outcome.discoveries.first();
-        table.add_row([
-            (*name).to_owned(),
-            trial.place(),
-            trial.invariant().to_owned(),
-            caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
-            grouped(caught.map_or(outcome.distinct, |d| d.states)),
-            seconds(outcome.elapsed),
-        ]);
+        let [depth, states, time] = figures(outcome);
+        let (place, invariant) = (trial.place(), trial.invariant());
+        table.add_row([name, place.as_str(), invariant, &depth, &states, &time]);
     }
     align_right(&mut table, 3..6);
     format!(
-        "\n{table}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found"
+        "\n{}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found",
+        table.trim_fmt()
     )
 }
 
-/// A row for each bug, beside the figures of those who found it before.
+/// A row for each bug, and the figures of those who found some of them before.
 pub fn bugs(rows: &[(&Bug, Option<Outcome>)]) -> String {
     let mut table = table_of(&[
         "bug",
@@ -265,83 +315,116 @@ pub fn bugs(rows: &[(&Bug, Option<Outcome>)]) -> String {
         "depth",
         "states",
         "time",
-        "published",
     ]);
     for (bug, outcome) in rows {
-        let published = bug.published.as_ref().map_or(String::new(), published);
-        let (Fate::Found(trial), Some(outcome)) = (&bug.fate, outcome) else {
-            let unit = String::new;
-            let fate = "cannot happen".to_owned();
-            table.add_row([
-                bug.name.to_owned(),
-                fate,
-                unit(),
-                unit(),
-                unit(),
-                unit(),
-                published,
-            ]);
+        let (Some(trial), Some(outcome)) = (bug.trial(), outcome) else {
+            table.add_row([bug.name, "cannot happen"]);
             continue;
         };
-        let caught = outcome.discoveries.first();
-        table.add_row([
-            bug.name.to_owned(),
-            trial.place(),
-            trial.invariant.to_owned(),
-            caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
-            grouped(caught.map_or(outcome.distinct, |d| d.states)),
-            seconds(outcome.elapsed),
-            published,
-        ]);
+        let [depth, states, time] = figures(outcome);
+        let (place, invariant) = (trial.place(), trial.invariant);
+        table.add_row([bug.name, &place, invariant, &depth, &states, &time]);
     }
     align_right(&mut table, 3..6);
-    let titles: Vec<_> = rows
-        .iter()
-        .map(|(bug, _)| match &bug.fate {
-            Fate::Found(_) => format!("{}: {}", bug.name, bug.title),
-            Fate::CannotHappen(why) => format!("{}: {}; cannot happen: {why}", bug.name, bug.title),
-        })
-        .collect();
-    format!(
-        "\n{table}\n\n{}\n\ndepth: the steps of the shortest counterexample; states: distinct when it was found; \
-         published: the same\nof the model checker that found it in a specification of ZooKeeper (TLC, 16 workers)",
-        titles.join("\n")
-    )
+    let mut text = format!("\n{}\n\n", table.trim_fmt());
+    text.push_str(&beside_others(rows));
+    for (bug, _) in rows {
+        let about = match &bug.fate {
+            Fate::Found(_) => bug.title.to_owned(),
+            Fate::CannotHappen(why) => format!("{}; cannot happen: {why}", bug.title),
+        };
+        let line = wrapped(&format!("{}: ", bug.name), 4, &about);
+        let _ = writeln!(text, "{line}");
+    }
+    text.push_str(
+        "\ndepth: the steps of the shortest counterexample; states: distinct when it was found",
+    );
+    text
 }
 
-fn published(figures: &Published) -> String {
-    let Published { depth, states, .. } = figures;
-    let time = figures
-        .seconds
-        .map_or(String::new(), |s| format!(", {s} s"));
-    format!("{depth}, {}{time}", grouped(*states))
+/// Depth, states and time of a counterexample.
+fn figures(outcome: &Outcome) -> [String; 3] {
+    let caught = outcome.discoveries.first();
+    [
+        caught.map_or("SURVIVES".to_owned(), |d| (d.depth - 1).to_string()),
+        grouped(caught.map_or(outcome.distinct, |d| d.states)),
+        seconds(outcome.elapsed),
+    ]
+}
+
+/// The bugs that a model checker had found before, with its figures.
+fn beside_others(rows: &[(&Bug, Option<Outcome>)]) -> String {
+    let header = [
+        "bug",
+        "depth",
+        "states",
+        "time",
+        "published:",
+        "depth",
+        "states",
+        "time",
+    ];
+    let mut table = table_of(&header);
+    for (bug, outcome) in rows {
+        let (Some(published), Some(outcome)) = (&bug.published, outcome) else {
+            continue;
+        };
+        let [depth, states, time] = figures(outcome);
+        table.add_row([
+            bug.name.to_owned(),
+            depth,
+            states,
+            time,
+            String::new(),
+            published.depth.to_string(),
+            grouped(published.states),
+            published
+                .seconds
+                .map_or(String::new(), |s| format!("{s} s")),
+        ]);
+    }
+    if table.row_count() == 0 {
+        return String::new();
+    }
+    align_right(&mut table, 1..8);
+    format!(
+        "{}\n\npublished: the same of the model checker that found it in a specification of ZooKeeper\n\
+         (TLC, 16 workers)\n\n",
+        table.trim_fmt()
+    )
 }
 
 /// What there is to check.
 pub fn list() -> String {
     let mut text = String::new();
+    let mut model = |name: &str, about: &str, bounds: Vec<String>, invariants: Vec<&str>| {
+        let _ = writeln!(text, "{}", wrapped(&format!("{name}: "), 4, about));
+        // The bounds of one run stay together.
+        let bounds = bounds.join(";~").replace(' ', "\u{a0}").replace('~', " ");
+        let bounds = wrapped("  bounds: ", 4, &bounds).replace('\u{a0}', " ");
+        let invariants = wrapped("  invariants: ", 4, &invariants.join(", "));
+        let _ = writeln!(text, "{bounds}\n{invariants}\n");
+    };
     for spec in catalogue::ALL {
-        let _ = writeln!(text, "{}: {}", spec.setting.name, spec.about);
-        let bounds: Vec<_> = spec.bounds.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
-        let _ = writeln!(text, "  invariants: {}\n", spec.invariants().join(", "));
+        let bounds = spec.bounds.iter().map(ToString::to_string).collect();
+        model(spec.setting.name, spec.about, bounds, spec.invariants());
     }
-    let _ = writeln!(text, "{}: {}", service::NAME, service::ABOUT);
-    let bounds: Vec<_> = service::BOUNDS.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "  bounds: {}", bounds.join("; "));
-    let ids: Vec<_> = service::invariants::ALL.iter().map(|i| i.id).collect();
-    let _ = writeln!(text, "  invariants: {}", ids.join(", "));
+    let bounds = service::BOUNDS.iter().map(ToString::to_string).collect();
+    let ids = service::invariants::ALL.iter().map(|i| i.id).collect();
+    model(service::NAME, service::ABOUT, bounds, ids);
+    let _ = writeln!(text, "scenarios of {}:", service::NAME);
     for scenario in service::script::ALL {
-        let _ = writeln!(text, "  scenario {}: {}", scenario.name, scenario.about);
+        let line = wrapped(&format!("  {}: ", scenario.name), 4, scenario.about);
+        let _ = writeln!(text, "{line}");
     }
-    text.push('\n');
     let all = mutants::all().chain(service::mutants::all());
     let names: BTreeSet<_> = all.map(|(name, _)| name).collect();
     let names: Vec<_> = names.into_iter().collect();
-    let _ = writeln!(text, "mutants: {}\n", names.join(", "));
+    let _ = writeln!(text, "\n{}\n", wrapped("mutants: ", 4, &names.join(", ")));
     let _ = writeln!(text, "bugs:");
     for bug in bugs::ALL {
-        let _ = writeln!(text, "  {}: {}", bug.name, bug.title);
+        let line = wrapped(&format!("  {}: ", bug.name), 4, bug.title);
+        let _ = writeln!(text, "{line}");
     }
     text
 }

@@ -1,10 +1,11 @@
 //! Runs models and shows how they get on.
 
-use crate::bugs::{self, Fate};
 use crate::checked::{Checked, Exploration, Named, Tried};
-use crate::engine::{self, Discovery, End, Limits, Outcome, Progress, Trace};
+use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
+use crate::output::Output;
+use crate::tale::Told;
 use crate::trial::Trial;
-use crate::{mutants, report, service};
+use crate::{bugs, json, mutants, report, service};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -20,7 +21,7 @@ pub struct Run {
     pub invariants: Vec<Named>,
     pub outcome: Outcome,
     /// Step by step, if there is one.
-    pub counterexample: String,
+    pub counterexample: Option<Told>,
 }
 
 impl Run {
@@ -47,7 +48,11 @@ impl Run {
 
 /// Explores each model within its bounds and prints the report. The runs, if everything was explored,
 /// everything holds and every witness was found.
-pub fn run_all(runs: &[Box<dyn Exploration>], limits: Limits) -> Option<Vec<Run>> {
+pub fn run_all(
+    runs: &[Box<dyn Exploration>],
+    limits: Limits,
+    output: &Output,
+) -> Result<Option<Vec<Run>>, String> {
     let mut done: Vec<Run> = Vec::new();
     for exploration in runs {
         let run = exploration.run(limits);
@@ -58,18 +63,28 @@ pub fn run_all(runs: &[Box<dyn Exploration>], limits: Limits) -> Option<Vec<Run>
             break;
         }
     }
-    println!("{}", report::table(&done));
-    println!("{}", report::verdicts(&done));
-    if let Some(run) = done.iter().find(|run| run.violation().is_some()) {
-        print!("{}", run.counterexample);
-    }
     let passed = report::passed(&done) && done.len() == runs.len();
-    println!("{}", report::conclusion(&done, runs.len()));
-    passed.then_some(done)
+    let told = done.iter().find_map(|run| run.counterexample.as_ref());
+    output.write(told)?;
+    match output.json {
+        true => println!("{:#}", json::runs(&done, runs.len(), passed)),
+        false => {
+            println!("{}", report::table(&done));
+            println!("{}", report::verdicts(&done));
+            told.into_iter().for_each(Told::print);
+            println!("{}", report::conclusion(&done, runs.len()));
+        }
+    }
+    Ok(passed.then_some(done))
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
-pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
+pub fn run_mutants(
+    name: Option<&str>,
+    smallest: bool,
+    limits: Limits,
+    output: &Output,
+) -> Result<bool, String> {
     let all = || mutants::all().chain(service::mutants::all());
     let chosen: Vec<_> = all()
         .filter(|(known, _)| name.is_none_or(|name| *known == name))
@@ -79,32 +94,47 @@ pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result
         let names: Vec<_> = names.into_iter().collect();
         return Err(format!("no such mutant; there are {}", names.join(", ")));
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut told) = (Vec::new(), Vec::new());
     for (known, trial) in chosen {
-        let outcome = try_out(known, &*trial, limits, name.is_some());
+        let (outcome, tale) = try_out(known, &*trial, limits, name.is_some());
+        told.extend(tale);
         rows.push((known, trial, outcome));
         if interrupted() {
             break;
         }
     }
-    println!("{}", report::mutants(&rows));
+    output.write(told.first())?;
+    if !output.json {
+        told.iter().for_each(Told::print);
+        println!("{}", report::mutants(&rows));
+    }
     let caught = rows
         .iter()
         .filter(|(_, _, outcome)| outcome.end == End::Violation)
         .count();
-    let names: Vec<_> = rows.iter().map(|(name, ..)| *name).collect();
-    println!(
-        "{caught} of {} rows caught, {} mutants",
-        rows.len(),
-        distinct(&names)
-    );
     let trials = rows.iter().map(|(name, trial, _)| (*name, &**trial));
-    Ok(caught == rows.len() && (!smallest || are_smallest(trials, limits)))
+    let smaller = smallest.then(|| explore_smaller(trials, limits));
+    let passed = caught == rows.len() && smaller.as_ref().is_none_or(Smaller::holds);
+    if output.json {
+        let report = json::mutants(&rows, &told, smaller.as_ref(), passed);
+        println!("{report:#}");
+    } else {
+        let names: Vec<_> = rows.iter().map(|(name, ..)| *name).collect();
+        let mutants = distinct(&names);
+        println!("{caught} of {} rows caught, {mutants} mutants", rows.len());
+        smaller.iter().for_each(Smaller::print);
+    }
+    Ok(passed)
 }
 
 /// Explores the bugs of the past, prints which invariant caught each, and explores the protocol as it
 /// should be within the same bounds. `Ok(true)` if all were caught and the protocol passes.
-pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bool, String> {
+pub fn run_bugs(
+    name: Option<&str>,
+    smallest: bool,
+    limits: Limits,
+    output: &Output,
+) -> Result<bool, String> {
     let chosen: Vec<_> = bugs::ALL
         .iter()
         .filter(|bug| name.is_none_or(|name| bug.name == name))
@@ -113,87 +143,143 @@ pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bo
         let names: Vec<_> = bugs::ALL.iter().map(|bug| bug.name).collect();
         return Err(format!("no such bug; there are {}", names.join(", ")));
     }
-    let mut rows = Vec::new();
-    let mut places: Vec<Trial> = Vec::new();
+    let (mut rows, mut told) = (Vec::new(), Vec::new());
     for bug in chosen {
-        let outcome = match &bug.fate {
-            Fate::Found(trial) => {
-                if places.iter().all(|known| known.place() != trial.place()) {
-                    places.push(*trial);
-                }
-                Some(try_out(bug.name, trial, limits, name.is_some()))
-            }
-            Fate::CannotHappen(_) => None,
-        };
+        let outcome = bug.trial().map(|trial| {
+            let (outcome, tale) = try_out(bug.name, trial, limits, name.is_some());
+            told.extend(tale);
+            outcome
+        });
         rows.push((bug, outcome));
         if interrupted() {
             break;
         }
     }
-    println!("{}", report::bugs(&rows));
-    let found = |outcome: &Outcome| outcome.end == End::Violation;
+    output.write(told.first())?;
+    if !output.json {
+        told.iter().for_each(Told::print);
+        println!("{}", report::bugs(&rows));
+    }
+    let found = |outcome: &&Outcome| outcome.end == End::Violation;
     let tried = rows.iter().filter_map(|(_, outcome)| outcome.as_ref());
-    let (caught, tried) = (tried.clone().filter(|o| found(o)).count(), tried.count());
-    println!(
-        "\n{caught} of {tried} bugs found, {} cannot happen",
-        rows.len() - tried
-    );
-    let mut passed = 0;
-    for place in &places {
+    let (caught, tried) = (tried.clone().filter(found).count(), tried.count());
+    let peaceful = explore_faithful(rows.iter().filter_map(|(bug, _)| bug.trial()), limits);
+    let trials = rows
+        .iter()
+        .filter_map(|(bug, _)| Some((bug.name, bug.trial()? as &dyn Tried)));
+    let smaller = smallest.then(|| explore_smaller(trials, limits));
+    let smallest = smaller.as_ref().is_none_or(Smaller::holds);
+    let passed = caught == tried && peaceful.passed == peaceful.places && smallest;
+    if output.json {
+        let report = json::bugs(&rows, &told, &peaceful, smaller.as_ref(), passed);
+        println!("{report:#}");
+    } else {
+        let impossible = rows.len() - tried;
+        println!("\n{caught} of {tried} bugs found, {impossible} cannot happen");
+        peaceful.print();
+        smaller.iter().for_each(Smaller::print);
+    }
+    Ok(passed)
+}
+
+/// How the protocol as it should be does where bugs were found.
+pub struct Peaceful {
+    /// How many different bounds there are.
+    pub places: usize,
+    pub passed: usize,
+    /// The bounds that it does not pass.
+    pub failed: Vec<String>,
+}
+
+fn explore_faithful<'a>(trials: impl Iterator<Item = &'a Trial>, limits: Limits) -> Peaceful {
+    let mut places: Vec<&Trial> = Vec::new();
+    for trial in trials {
+        if places.iter().all(|known| known.place() != trial.place()) {
+            places.push(trial);
+        }
+    }
+    let mut peaceful = Peaceful {
+        places: places.len(),
+        passed: 0,
+        failed: Vec::new(),
+    };
+    for place in places {
         let title = format!("faithful in {}", place.place());
         let outcome = explore(&title, &place.faithful(), limits, &|_, _| {});
-        if outcome.end == End::Complete {
-            passed += 1;
-        } else {
-            println!(
-                "The protocol as it should be does not pass {}",
-                place.place()
-            );
+        match outcome.end {
+            End::Complete => peaceful.passed += 1,
+            End::Violation | End::Stopped => peaceful.failed.push(place.place()),
         }
         if interrupted() {
             break;
         }
     }
-    println!(
-        "The protocol as it should be passes {passed} of {} bounds in which they were found",
-        places.len()
-    );
-    let trials = rows
-        .iter()
-        .filter_map(|(bug, _)| Some((bug.name, bug.trial()? as &dyn Tried)));
-    let smallest = !smallest || are_smallest(trials, limits);
-    Ok(caught == tried && passed == places.len() && smallest)
+    peaceful
 }
 
-/// Whether nothing is found within the next smaller bounds of each trial. Says where something is.
-fn are_smallest<'a>(
+impl Peaceful {
+    fn print(&self) {
+        for place in &self.failed {
+            println!("The protocol as it should be does not pass {place}");
+        }
+        println!(
+            "The protocol as it should be passes {} of {} bounds in which they were found",
+            self.passed, self.places
+        );
+    }
+}
+
+/// What becomes of trials within the next smaller bounds.
+pub struct Smaller {
+    pub explored: usize,
+    /// Where something is found, or the exploration was stopped.
+    pub falls_in: Vec<String>,
+}
+
+/// Explores the next smaller bounds of each trial: nothing should be found there.
+fn explore_smaller<'a>(
     trials: impl Iterator<Item = (&'a str, &'a dyn Tried)>,
     limits: Limits,
-) -> bool {
-    let mut explored = 0;
-    let mut too_large = 0;
+) -> Smaller {
+    let mut smaller = Smaller {
+        explored: 0,
+        falls_in: Vec::new(),
+    };
     for (name, trial) in trials {
-        for smaller in trial.in_smaller_bounds() {
-            let outcome = try_out(name, &*smaller, limits, false);
-            explored += 1;
+        for place in trial.in_smaller_bounds() {
+            let (outcome, _) = try_out(name, &*place, limits, false);
+            smaller.explored += 1;
             if outcome.end != End::Complete {
-                too_large += 1;
-                let invariant = trial.invariant();
-                println!("{name}: {invariant} falls in {} as well", smaller.place());
+                let (invariant, place) = (trial.invariant(), place.place());
+                let falls = format!("{name}: {invariant} falls in {place} as well");
+                smaller.falls_in.push(falls);
             }
             if interrupted() {
-                return false;
+                return smaller;
             }
         }
     }
-    println!("{explored} smaller bounds explored: {too_large} of them would do");
-    too_large == 0
+    smaller
 }
 
-/// Explores a broken variant, and prints its counterexample if that is wanted.
-fn try_out(name: &str, trial: &dyn Tried, limits: Limits, steps: bool) -> Outcome {
+impl Smaller {
+    fn holds(&self) -> bool {
+        self.falls_in.is_empty() && !interrupted()
+    }
+
+    fn print(&self) {
+        for falls in &self.falls_in {
+            println!("{falls}");
+        }
+        let (explored, found) = (self.explored, self.falls_in.len());
+        println!("{explored} smaller bounds explored: {found} of them would do");
+    }
+}
+
+/// Explores a broken variant, with its counterexample if that is wanted.
+fn try_out(name: &str, trial: &dyn Tried, limits: Limits, told: bool) -> (Outcome, Option<Told>) {
     let title = format!("{name} in {}", trial.place());
-    trial.exploration().try_out(&title, limits, steps)
+    trial.exploration().try_out(&title, limits, told)
 }
 
 fn distinct(names: &[&str]) -> usize {
@@ -266,40 +352,11 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Relaxed)
 }
 
-/// A counterexample as a numbered list, and where the explorer shows it.
-pub fn print_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) {
-    print!("{}", describe_steps(model, outcome, discovery));
-}
-
-/// The same as text.
-pub fn describe_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) -> String {
-    let trace = outcome.path(model, discovery);
-    let title = format!(
-        "{} falls in {} steps",
-        discovery.property,
-        trace.steps.len()
-    );
-    let steps = describe_trace(model, &title, &trace);
-    let command = report::explore_command(model);
-    let address = trace.address();
-    format!(
-        "{steps}\nTo walk through it: {command}\nthen open http://localhost:3000/#/steps/{address}\n\n"
+/// The tale of a counterexample.
+pub fn tell<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) -> Told {
+    Told::of(
+        model,
+        &outcome.path(model, discovery),
+        Some(discovery.property),
     )
-}
-
-/// A way through the states, as a numbered list.
-pub fn print_trace<M: Checked>(model: &M, title: &str, trace: &Trace<M>) {
-    print!("{}", describe_trace(model, title, trace));
-}
-
-fn describe_trace<M: Checked>(model: &M, title: &str, trace: &Trace<M>) -> String {
-    let mut text = format!("\n{title}:\n\n");
-    let mut last = &trace.init;
-    for (number, step) in trace.steps.iter().enumerate() {
-        let sentence = model.format_action(&step.action);
-        let outcome = model.outcome(last, &step.state);
-        text.push_str(&format!("{}. {sentence}\n{outcome}", number + 1));
-        last = &step.state;
-    }
-    text
 }

@@ -3,7 +3,7 @@
 //! Spec: `spec/5-service.md`, "What is checked of it". What it must never do: leave out what the real
 //! world may do, but where something else that it does is the same for everybody who can see it.
 
-use super::client::{Hearing, SET_WATCHES, xid};
+use super::client::{Breaches, Hearing, SET_WATCHES, xid};
 use super::oracle::{Log, Standing, Transaction};
 use super::record::{data, expiry, slot};
 use super::script::Op;
@@ -202,12 +202,26 @@ impl Model {
 
     /// The state after an action that is possible.
     pub(super) fn act(&self, world: &World, action: Action) -> World {
+        self.act_and_tell(world, action, &mut Breaches::Noted)
+    }
+
+    /// How each invariant is broken that a client hears to be broken in a step.
+    pub(super) fn breaches(&self, world: &World, action: Action) -> Vec<(&'static str, String)> {
+        let mut breaches = Breaches::Told(Vec::new());
+        self.act_and_tell(world, action, &mut breaches);
+        match breaches {
+            Breaches::Told(told) => told,
+            Breaches::Noted => Vec::new(),
+        }
+    }
+
+    fn act_and_tell(&self, world: &World, action: Action, breaches: &mut Breaches) -> World {
         let mut next = world.clone();
         self.spend(&mut next, &action);
         match action {
             Action::Connect { client, server } => self.connect(&mut next, client, server),
             Action::Send { client, .. } => self.send(&mut next, client),
-            Action::Hear { client, .. } => self.hear(&mut next, client),
+            Action::Hear { client, .. } => self.hear(&mut next, client, breaches),
             Action::Cut { client, late } => self.cut(&mut next, client, late),
             Action::Break(client) => self.change(&mut next, client, |c| c.connection = None),
             Action::Arrive { client, index } => self.arrive(&mut next, client, index),
@@ -247,7 +261,7 @@ impl Model {
             Action::Expire(client) => self.expire(&mut next, client),
             Action::Retransmit(server) => self.input(&mut next, server, &Input::Retransmits),
         }
-        self.settle(&mut next);
+        self.settle(&mut next, breaches);
         next
     }
 
@@ -279,12 +293,12 @@ impl Model {
     }
 
     /// Brings a state into the form that stands for all that nobody can tell from it.
-    fn settle(&self, world: &mut World) {
+    fn settle(&self, world: &mut World, breaches: &mut Breaches) {
         for client in 0..world.clients.len() {
             // Of a client that will not come back it does not matter when it reads: it is told the
             // same, and the sooner it knows the more is asked of what comes after.
             while !self.may_return(world, client) && has_mail(world.clients[client].get()) {
-                self.hear(world, client);
+                self.hear(world, client, breaches);
             }
         }
         let mut network = std::mem::take(&mut world.network);
@@ -457,7 +471,7 @@ impl Model {
         }
     }
 
-    fn hear(&self, world: &mut World, client: usize) {
+    fn hear(&self, world: &mut World, client: usize, breaches: &mut Breaches) {
         let mut state = world.clients[client].get().clone();
         let mut record = world.record.get().clone();
         let Some(connection) = &mut state.connection else {
@@ -470,6 +484,7 @@ impl Model {
             client: &mut state,
             past: self.past(world.log),
             record: &mut record,
+            breaches,
         };
         hearing.hear(output.get());
         world.clients[client] = self.clients.keep(state);

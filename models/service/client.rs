@@ -6,6 +6,7 @@
 //! connection, and takes a lost connection for an unknown outcome. What it must never do: know more
 //! than a client can. What is written to `ghost`, and the breaches, are the observer's.
 
+use super::explain::{describe_change, describe_result, name};
 use super::invariants as i;
 use super::past::Past;
 use super::record::{Record, slot};
@@ -33,11 +34,27 @@ pub struct Hearing<'a> {
     pub client: &'a mut Client,
     pub past: &'a Past,
     pub record: &'a mut Record,
+    pub breaches: &'a mut Breaches,
+}
+
+/// What becomes of a breach beside the note in the record.
+pub enum Breaches {
+    /// Nothing: the search has no time for words.
+    Noted,
+    /// It is told: the invariant, and how it is broken.
+    Told(Vec<(&'static str, String)>),
 }
 
 impl Hearing<'_> {
-    fn breach(&mut self, invariant: &str) {
+    /// `how` says what breaks the invariant.
+    fn breach(&mut self, invariant: &'static str, how: impl FnOnce(&Self) -> String) {
         self.record.broken |= 1 << i::number(invariant);
+        if let Breaches::Told(_) = self.breaches {
+            let how = format!("{} {}", name(self.number), how(self));
+            if let Breaches::Told(told) = self.breaches {
+                told.push((invariant, how));
+            }
+        }
     }
 
     /// The client reads the next message.
@@ -69,7 +86,10 @@ impl Hearing<'_> {
         self.client.ended = true;
         self.client.watches.clear();
         if !self.past.is_closed(self.client.session) {
-            self.breach("ephemerals_end");
+            self.breach("ephemerals_end", |hearing| {
+                let session = hearing.client.session;
+                format!("is told that its session {session} is over; nothing committed ends it")
+            });
         }
     }
 
@@ -86,7 +106,13 @@ impl Hearing<'_> {
             Waiting::Op { number, .. } => xid(number),
         });
         if asked != Some(reply.xid) {
-            self.breach("requests_in_order");
+            self.breach("requests_in_order", |_| {
+                let waits = match asked {
+                    Some(xid) => format!("waits for the answer to request {xid}"),
+                    None => "waits for no answer".to_owned(),
+                };
+                format!("{waits}, and reads the answer to request {}", reply.xid)
+            });
             return self.lose_connection();
         }
         let refused = matches!(
@@ -97,7 +123,10 @@ impl Hearing<'_> {
             return self.on_refusal(reply, waiting);
         }
         if reply.zxid < self.client.seen {
-            self.breach("session_reads_forward");
+            self.breach("session_reads_forward", |hearing| {
+                let (zxid, seen) = (reply.zxid, hearing.client.seen);
+                format!("has seen the state at {seen}, and reads an answer of the state at {zxid}")
+            });
         }
         self.client.seen = self.client.seen.max(reply.zxid);
         self.await_events(reply.zxid, waiting == Some(Waiting::SetWatches));
@@ -119,7 +148,13 @@ impl Hearing<'_> {
         }
         if let Some(Waiting::Op { number, .. }) = waiting {
             if self.zxid_of(number).is_some() {
-                self.breach("writes_linearizable");
+                self.breach("writes_linearizable", |hearing| {
+                    let xid = xid(number);
+                    let zxid = hearing.zxid_of(number).unwrap_or_default();
+                    format!(
+                        "is told that its request {xid} had no effect; it is committed as {zxid}"
+                    )
+                });
             }
             self.record.denied(slot(self.number, number));
         }
@@ -132,10 +167,24 @@ impl Hearing<'_> {
     fn on_read(&mut self, number: u8, op: Op, reply: &Reply) {
         let shown = self.past.answer(op, reply.zxid);
         if shown.as_ref() != Some(&reply.result) {
-            self.breach("session_reads_forward");
+            self.breach("session_reads_forward", |_| {
+                let (zxid, read) = (reply.zxid, describe_result(&reply.result));
+                let shown = match &shown {
+                    Some(shown) => format!("there it is {}", describe_result(shown)),
+                    None => "no such state was ever committed".to_owned(),
+                };
+                format!("reads {read} of the state at {zxid}; {shown}")
+            });
         }
         if reply.zxid < self.client.ghost.own {
-            self.breach("session_reads_own_writes");
+            self.breach("session_reads_own_writes", |hearing| {
+                let write = match hearing.client.ghost.own {
+                    Zxid(u64::MAX) => "which is not committed yet".to_owned(),
+                    own => format!("which has made the state at {own}"),
+                };
+                let zxid = reply.zxid;
+                format!("had the answer to a write, {write}, and then reads the state at {zxid}")
+            });
         }
         self.client.ghost.read = Some((xid(number), reply.zxid));
         self.client.ghost.read_elsewhere |= self.client.connects > 1;
@@ -170,14 +219,20 @@ impl Hearing<'_> {
     fn await_events(&mut self, zxid: Zxid, set_again: bool) {
         let past = self.past;
         let is_there = |path| past.tree(zxid).is_some_and(|tree| tree.contains(path));
-        let missed = self.client.watches.iter().any(|watch| {
+        let missed = self.client.watches.iter().find(|watch| {
             // A znode that has come and gone while its client was away leaves no trace, as in
             // ZooKeeper: an exists watch is set again as if nothing had happened.
             let unseen = set_again && watch.kind == WatchKind::Exist && !is_there(watch.path);
             past.fires(watch, zxid) && !unseen
         });
-        if missed {
-            self.breach("watch_told_first");
+        if let Some(missed) = missed {
+            let Watch { path, since, .. } = missed.clone();
+            self.breach("watch_told_first", |_| {
+                format!(
+                    "watches {path} since {since}, which has changed since then, and reads an answer \
+                     of the state at {zxid} before the event"
+                )
+            });
         }
         if set_again {
             for watch in &mut self.client.watches {
@@ -218,7 +273,18 @@ impl Hearing<'_> {
         let past = self.past;
         let waited = |watch: &Watch| concerns(watch) && past.fires(watch, until);
         if !self.client.watches.iter().any(waited) {
-            self.breach("watch_told_once");
+            self.breach("watch_told_once", |hearing| {
+                let (path, kind, at) = (&event.path, describe_change(event.kind), until);
+                let has = hearing.client.watches.iter().any(concerns);
+                let why = match has {
+                    true => "nothing has happened that its watch waits for",
+                    false => "it has no such watch, or was told of it before",
+                };
+                match at {
+                    Zxid(u64::MAX) => format!("is told that {path} {kind}; {why}"),
+                    at => format!("is told that {path} {kind}, at {at}; {why}"),
+                }
+            });
         }
         self.client.watches.retain(|watch| !concerns(watch));
         self.client.ghost.event = true;

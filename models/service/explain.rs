@@ -1,15 +1,16 @@
 //! States and steps of the model of the service in words.
 
-use super::oracle::Standing;
+use super::oracle::{Log, Standing};
 use super::script::Op;
 use super::world::{Client, Envelope, Server, Waiting, World};
 use super::{Action, Model};
+use crate::tale::Line;
 use keepright::proto::{CreateMode, EventType, MultiResult, Response};
 use keepright::service::watch::NO_ZXID;
 use keepright::service::{ClientOutput, PeerMsg};
 use keepright::types::ServerId;
 use keepright::zab::Entry;
-use keepright::znode::{Txn, TxnBody};
+use keepright::znode::{ErrorCode, Txn, TxnBody};
 use std::fmt::{self, Write as _};
 
 /// A step, as a sentence.
@@ -109,11 +110,11 @@ impl fmt::Debug for Action {
     }
 }
 
-fn name(client: usize) -> String {
+pub fn name(client: usize) -> String {
     format!("client {}", client + 1)
 }
 
-fn describe_op(op: &Op) -> String {
+pub fn describe_op(op: &Op) -> String {
     let expecting = |version: &i32| match version {
         -1 => String::new(),
         version => format!(" expecting version {version}"),
@@ -145,7 +146,7 @@ fn describe_op(op: &Op) -> String {
     }
 }
 
-fn describe_output(output: &ClientOutput) -> String {
+pub fn describe_output(output: &ClientOutput) -> String {
     match output {
         ClientOutput::Connected(response) if response.timeout_ms == 0 => {
             "that its session is over".to_owned()
@@ -154,25 +155,35 @@ fn describe_output(output: &ClientOutput) -> String {
             format!("that its session {} is open", response.session)
         }
         ClientOutput::Reply { reply, .. } => {
-            let result = match &reply.result {
-                Ok(response) => describe_response(response),
-                Err(error) => format!("{error:?}"),
-            };
+            let result = describe_result(&reply.result);
             format!("the answer to {}: {result}, at {}", reply.xid, reply.zxid)
         }
         ClientOutput::Event(event) => {
-            let kind = match event.kind {
-                EventType::Created => "was created",
-                EventType::Deleted => "was deleted",
-                EventType::DataChanged => "has new data",
-                EventType::ChildrenChanged => "has other children",
-            };
+            let kind = describe_change(event.kind);
             match event.zxid {
                 NO_ZXID => format!("the event that {} {kind}, found by setWatches", event.path),
                 zxid => format!("the event that {} {kind}, at {zxid}", event.path),
             }
         }
         ClientOutput::Close => "the end of the connection".to_owned(),
+    }
+}
+
+/// What has become of a znode, as a watch event says it.
+pub fn describe_change(kind: EventType) -> &'static str {
+    match kind {
+        EventType::Created => "was created",
+        EventType::Deleted => "was deleted",
+        EventType::DataChanged => "has new data",
+        EventType::ChildrenChanged => "has other children",
+    }
+}
+
+/// What a request was answered.
+pub fn describe_result(result: &Result<Response, ErrorCode>) -> String {
+    match result {
+        Ok(response) => describe_response(response),
+        Err(error) => format!("{error:?}"),
     }
 }
 
@@ -196,7 +207,7 @@ fn describe_response(response: &Response) -> String {
     }
 }
 
-fn describe_message(message: &PeerMsg) -> String {
+pub fn describe_message(message: &PeerMsg) -> String {
     match message {
         PeerMsg::Zab(_) => "a message of Zab".to_owned(),
         PeerMsg::Forward(forward) => {
@@ -224,7 +235,7 @@ fn describe_message(message: &PeerMsg) -> String {
     }
 }
 
-fn describe_entry(entry: &Entry<Txn>) -> String {
+pub fn describe_entry(entry: &Entry<Txn>) -> String {
     let body = match &entry.txn.body {
         TxnBody::Create { path, .. } => format!("create {path}"),
         TxnBody::Delete { path } => format!("delete {path}"),
@@ -262,7 +273,8 @@ fn server_line(id: ServerId, server: &Server) -> String {
     let paths: Vec<_> = paths.collect();
     let (epoch, committed) = (copy.epoch, copy.committed);
     let paths = paths.join(" ");
-    format!("s{id} {standing} in epoch {epoch}; applied up to {committed}: {paths}")
+    let paths = if paths.is_empty() { "-" } else { &paths };
+    format!("s{id} {standing} in epoch {epoch}; applied {committed}: {paths}")
 }
 
 fn client_line(number: usize, client: &Client) -> String {
@@ -320,32 +332,46 @@ impl fmt::Debug for World {
     }
 }
 
-/// What a step has changed, a line for each server and client.
-pub fn outcome(model: &Model, before: &World, after: &World) -> String {
-    let mut text = String::new();
-    for id in after.ids() {
-        let same = before.server(id) == after.server(id);
-        let mark = if same { "  " } else { "> " };
-        let _ = writeln!(text, "{mark}{}", server_line(id, after.server(id).get()));
+/// Every server and client in a line, and the log; marked if the step from `before` has changed it.
+pub fn lines(before: Option<&World>, world: &World) -> Vec<Line> {
+    let servers = world.ids().map(|id| Line {
+        text: server_line(id, world.server(id).get()),
+        changed: before.is_some_and(|before| before.server(id) != world.server(id)),
+    });
+    let clients = world.clients.iter().enumerate();
+    let clients = clients.map(|(number, client)| Line {
+        text: client_line(number, client.get()),
+        changed: before.is_some_and(|before| before.clients[number] != *client),
+    });
+    let log = Line {
+        text: log_line(world.log.get()),
+        changed: before.is_some_and(|before| before.log != world.log),
+    };
+    servers.chain(clients).chain([log]).collect()
+}
+
+/// The last transactions of the log that are told.
+const LAST: usize = 3;
+
+fn log_line(log: &Log) -> String {
+    let skipped = log.committed.len().saturating_sub(LAST);
+    let more = if skipped > 0 { "... " } else { "" };
+    let last = describe_entries(log.committed.iter().skip(skipped));
+    let mut line = format!("log {more}{last}");
+    if !log.in_flight.is_empty() {
+        let _ = write!(line, "; proposed {}", describe_entries(&log.in_flight));
     }
-    for (number, client) in after.clients.iter().enumerate() {
-        let same = before.clients[number] == *client;
-        let mark = if same { "  " } else { "> " };
-        let _ = writeln!(text, "{mark}{}", client_line(number, client.get()));
-    }
-    let (old, new) = (before.log.get(), after.log.get());
-    if new.in_flight != old.in_flight {
-        let _ = writeln!(text, "  proposed: {}", describe_entries(&new.in_flight));
-    }
+    line
+}
+
+/// The datagrams that a step has sent for the first time.
+pub fn sent(before: &World, after: &World) -> Vec<String> {
     let added = after.network.iter().filter(|e| !before.network.contains(e));
-    for envelope in added {
-        let Envelope { src, dst, message } = envelope.get();
+    let mut added: Vec<_> = added.map(|envelope| envelope.get()).collect();
+    added.sort_by_key(|envelope| (envelope.src, envelope.dst));
+    let said = added.into_iter().map(|Envelope { src, dst, message }| {
         let message = describe_message(message);
-        let _ = writeln!(text, "  sent s{src} to s{dst}: {message}");
-    }
-    let broken: Vec<_> = model.broken(after).collect();
-    if !broken.is_empty() {
-        let _ = writeln!(text, "  BROKEN: {}", broken.join(", "));
-    }
-    text
+        format!("s{src} to s{dst}: {message}")
+    });
+    said.collect()
 }

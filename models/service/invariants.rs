@@ -4,14 +4,14 @@
 //! step that lets it hear that notes the breach in the record. What this must never do: hold vacuously;
 //! so each invariant has a witness.
 
-use super::Model;
+use super::oracle::Transaction;
 use super::record::{SLOTS, slot};
 use super::reference::Ret;
 use super::script::Op;
-use super::world::{Server, Waiting, World};
-use crate::intern::Interned;
-use keepright::types::Zxid;
-use keepright::znode::{ErrorCode, SessionId, Tree, TxnBody};
+use super::world::{Client, Waiting, World};
+use super::{Model, culprits};
+use keepright::types::{ServerId, Zxid};
+use keepright::znode::{ErrorCode, Node, SessionId, Tree, TxnBody};
 use std::collections::BTreeSet;
 
 /// An invariant with its witness.
@@ -20,6 +20,9 @@ pub struct Invariant {
     pub holds: fn(&Model, &World) -> bool,
     pub witness_id: &'static str,
     pub witness: fn(&Model, &World) -> bool,
+    /// Which clients and servers break it, and by which values, as far as a state shows that; `None` where
+    /// it holds.
+    pub explain: fn(&Model, &World) -> Option<String>,
 }
 
 /// Every invariant of the service.
@@ -29,65 +32,75 @@ pub const ALL: &[Invariant] = &[
         holds: |model, world| world.record.is_linearizable(model.scenario()),
         witness_id: "writes_overlap",
         witness: |_, world| world.record.overlap(),
+        explain: culprits::writes_linearizable,
     },
     Invariant {
         id: "session_reads_forward",
         holds: |_, _| true,
         witness_id: "read_after_reconnect",
         witness: |_, world| world.clients.iter().any(|c| c.ghost.read_elsewhere),
+        explain: culprits::by_hearing,
     },
     Invariant {
         id: "session_reads_own_writes",
         holds: |_, _| true,
         witness_id: "own_write_read",
         witness: own_write_read,
+        explain: culprits::by_hearing,
     },
     Invariant {
         id: "requests_in_order",
         holds: in_order,
         witness_id: "answered_before_another",
         witness: answered_before_another,
+        explain: culprits::requests_in_order,
     },
     Invariant {
         id: "watch_told_first",
         holds: |_, _| true,
         witness_id: "event_heard",
         witness: |_, world| world.clients.iter().any(|c| c.ghost.event),
+        explain: culprits::by_hearing,
     },
     Invariant {
         id: "watch_told_once",
         holds: |_, _| true,
         witness_id: "event_caught_up",
         witness: |_, world| world.clients.iter().any(|c| c.ghost.event_caught_up),
+        explain: culprits::by_hearing,
     },
     Invariant {
         id: "ephemerals_end",
-        holds: |_, world| trees(world).all(|(_, tree)| owners_are_open(tree)),
+        holds: |_, world| trees(world).all(|(_, _, tree)| owners_are_open(tree)),
         witness_id: "ephemerals_deleted",
         witness: ephemerals_deleted,
+        explain: culprits::ephemerals_end,
     },
     Invariant {
         id: "sequence_unique",
         holds: |_, world| {
             let names = sequential_names(world);
-            names.iter().collect::<BTreeSet<_>>().len() == names.len()
+            let different: BTreeSet<_> = names.iter().map(|(_, path)| path).collect();
+            different.len() == names.len()
         },
         witness_id: "two_sequential",
         witness: |_, world| sequential_names(world).len() > 1,
+        explain: culprits::sequence_unique,
     },
     Invariant {
         id: "conditional_once",
         holds: conditional_once,
         witness_id: "condition_failed",
         witness: |model, world| {
-            conditional(model, world).any(|(_, ret)| ret == Ret::Error(ErrorCode::BadVersion))
+            conditional(model, world).any(|(.., ret)| ret == Ret::Error(ErrorCode::BadVersion))
         },
+        explain: culprits::conditional_once,
     },
     Invariant {
         id: "multi_whole",
         holds: |model, world| {
             let together = model.scenario().together;
-            trees(world).all(|(_, tree)| {
+            trees(world).all(|(_, _, tree)| {
                 let count = together.iter().filter(|path| tree.contains(path)).count();
                 count == 0 || count == together.len()
             })
@@ -95,14 +108,16 @@ pub const ALL: &[Invariant] = &[
         witness_id: "multi_seen",
         witness: |model, world| {
             let together = model.scenario().together;
-            trees(world).any(|(_, tree)| together.iter().any(|path| tree.contains(path)))
+            trees(world).any(|(_, _, tree)| together.iter().any(|path| tree.contains(path)))
         },
+        explain: culprits::multi_whole,
     },
     Invariant {
         id: "same_tree",
-        holds: |_, world| pairs(world).all(|((_, one), (_, two))| one == two),
+        holds: |_, world| pairs(world).all(|((.., one), (.., two))| one == two),
         witness_id: "two_at_one_zxid",
-        witness: |_, world| pairs(world).any(|((zxid, _), _)| zxid > world.log.initial),
+        witness: |_, world| pairs(world).any(|((_, zxid, _), _)| zxid > world.log.initial),
+        explain: culprits::same_tree,
     },
 ];
 
@@ -113,28 +128,31 @@ pub fn number(id: &str) -> usize {
 }
 
 /// The trees of the servers that are up, each with the last zxid that it includes.
-fn trees(world: &World) -> impl Iterator<Item = (Zxid, &'static Tree)> {
-    let tree = |server: &Interned<Server>| {
-        let service = server.get().service.as_ref()?;
-        Some((service.applied(), service.tree()))
-    };
-    world.servers.iter().filter_map(tree)
+pub fn trees(world: &World) -> impl Iterator<Item = At> {
+    world.ids().filter_map(|id| {
+        let service = world.server(id).get().service.as_ref()?;
+        Some((id, service.applied(), service.tree()))
+    })
 }
 
-type At = (Zxid, &'static Tree);
+/// A server, and the tree that it has at a zxid.
+pub type At = (ServerId, Zxid, &'static Tree);
 
 /// Every two servers that have applied the same.
-fn pairs(world: &World) -> impl Iterator<Item = (At, At)> {
+pub fn pairs(world: &World) -> impl Iterator<Item = (At, At)> {
     let all: Vec<At> = trees(world).collect();
     let pairs = (0..all.len()).flat_map(move |i| (0..i).map(move |j| (i, j)));
     let all: Vec<(At, At)> = pairs.map(|(i, j)| (all[i], all[j])).collect();
-    all.into_iter().filter(|(one, two)| one.0 == two.0)
+    all.into_iter().filter(|(one, two)| one.1 == two.1)
 }
 
 fn owners_are_open(tree: &Tree) -> bool {
-    tree.walk().all(|(_, node)| {
-        !node.is_ephemeral() || tree.sessions().contains_key(&node.ephemeral_owner)
-    })
+    tree.walk().all(|(_, node)| !owner_is_gone(tree, node))
+}
+
+/// Whether a znode is an ephemeral of a session that is over.
+pub fn owner_is_gone(tree: &Tree, node: &Node) -> bool {
+    node.is_ephemeral() && !tree.sessions().contains_key(&node.ephemeral_owner)
 }
 
 fn own_write_read(model: &Model, world: &World) -> bool {
@@ -150,27 +168,35 @@ fn own_write_read(model: &Model, world: &World) -> bool {
 /// shows those of them that were asked for before, and none that was asked for after.
 fn in_order(_: &Model, world: &World) -> bool {
     world.clients.iter().all(|client| {
-        let own = world.log.committed.iter().filter(|entry| {
-            // A session is opened and resumed with numbers that no client uses.
-            client.session != SessionId::default()
-                && entry.txn.session == client.session
-                && entry.txn.cxid > 0
-        });
         let mut last = 0;
-        own.into_iter().all(|entry| {
+        own_entries(world, client.get()).all(|entry| {
             let cxid = entry.txn.cxid;
             let follows = cxid > last;
             last = cxid;
-            let fits = client
-                .ghost
-                .read
-                .is_none_or(|(xid, seen)| match cxid < xid {
-                    true => entry.zxid <= seen,
-                    false => entry.zxid > seen,
-                });
-            follows && fits
+            follows && client.ghost.read.is_none_or(|read| fits(entry, read))
         })
     })
+}
+
+/// The committed transactions that a client has asked for.
+pub fn own_entries<'a>(
+    world: &'a World,
+    client: &'a Client,
+) -> impl Iterator<Item = &'a Transaction> {
+    world.log.committed.iter().filter(|entry| {
+        // A session is opened and resumed with numbers that no client uses.
+        client.session != SessionId::default()
+            && entry.txn.session == client.session
+            && entry.txn.cxid > 0
+    })
+}
+
+/// Whether a read, by its number and the zxid that it saw, stands right to a transaction of its client.
+pub fn fits(entry: &Transaction, (xid, seen): (i32, Zxid)) -> bool {
+    match entry.txn.cxid < xid {
+        true => entry.zxid <= seen,
+        false => entry.zxid > seen,
+    }
 }
 
 fn answered_before_another(_: &Model, world: &World) -> bool {
@@ -194,28 +220,29 @@ fn ephemerals_deleted(_: &Model, world: &World) -> bool {
     })
 }
 
-/// The names that sequential creates were answered with.
-fn sequential_names(world: &World) -> Vec<&'static str> {
+/// The names that sequential creates were answered with, each with the place of the request.
+pub fn sequential_names(world: &World) -> Vec<(usize, &'static str)> {
     let requests = 0..world.clients.len() * usize::from(SLOTS);
     let told = requests.filter_map(|slot| match world.record.get().ret(slot) {
-        Some(Ret::Path(path)) => Some(path.as_str()),
+        Some(Ret::Path(path)) => Some((slot, path.as_str())),
         _ => None,
     });
-    told.filter(|path| path.ends_with(|c: char| c.is_ascii_digit()))
+    told.filter(|(_, path)| path.ends_with(|c: char| c.is_ascii_digit()))
         .collect()
 }
 
-/// The answers to requests that expect a version of a znode.
-fn conditional<'a>(
+/// The answers to requests that expect a version of a znode, with their places and what they expect.
+pub fn conditional<'a>(
     model: &'a Model,
     world: &'a World,
-) -> impl Iterator<Item = ((&'static str, i32), Ret)> + 'a {
+) -> impl Iterator<Item = (usize, (&'static str, i32), Ret)> + 'a {
     (0..world.clients.len()).flat_map(move |client| {
         let ops = model.ops(client).iter().enumerate();
         ops.filter_map(move |(number, op)| match op {
             Op::Set(path, version) | Op::Delete(path, version) if *version >= 0 => {
-                let ret = world.record.ret(slot(client, number as u8))?;
-                Some(((*path, *version), ret.clone()))
+                let place = slot(client, number as u8);
+                let ret = world.record.ret(place)?;
+                Some((place, (*path, *version), ret.clone()))
             }
             _ => None,
         })
@@ -227,6 +254,6 @@ fn conditional<'a>(
 fn conditional_once(model: &Model, world: &World) -> bool {
     let mut had = BTreeSet::new();
     conditional(model, world)
-        .filter(|(_, ret)| !matches!(ret, Ret::Error(_)))
-        .all(|(expected, _)| had.insert(expected))
+        .filter(|(.., ret)| !matches!(ret, Ret::Error(_)))
+        .all(|(_, expected, _)| had.insert(expected))
 }

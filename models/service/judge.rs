@@ -1,12 +1,15 @@
 //! What the invariants say of a state, and the model as stateright and the checker see it.
 
 use super::world::World;
-use super::{Action, Model, NAME, explain, invariants, mutants};
+use super::{Action, Model, NAME, diagram, explain, invariants, mutants};
 use crate::checked::{Checked, Named};
 use crate::engine::{self, Expand};
 use crate::intern::fingerprint;
 use crate::memo::Key;
+use crate::svg::Diagram;
+use crate::tale::{self, Line};
 use keepright::service::variant::Variant;
+use serde_json::{Value, json};
 use stateright::{Path, Property};
 use std::cell::Cell;
 
@@ -121,11 +124,11 @@ impl stateright::Model for Model {
 
     fn format_step(&self, before: &World, action: Action) -> Option<String> {
         let after = stateright::Model::next_state(self, before, action)?;
-        Some(explain::outcome(self, before, &after))
+        Some(tale::outcome(self, before, &action, &after))
     }
 
-    fn as_svg(&self, _: Path<World, Action>) -> Option<String> {
-        None // A diagram would need a column for each client: the sentences say the same.
+    fn as_svg(&self, path: Path<World, Action>) -> Option<String> {
+        Some(diagram::of_path(self, &path.into_vec()).draw())
     }
 }
 
@@ -154,6 +157,10 @@ impl Checked for Model {
         self.bounds.to_string()
     }
 
+    fn bounds_as_flags(&self) -> String {
+        self.bounds.flags()
+    }
+
     fn flags(&self) -> String {
         let trial = mutants::ALL.iter().find(|mutant| {
             let trial = mutant.trial();
@@ -179,7 +186,64 @@ impl Checked for Model {
         checked.map(named).collect()
     }
 
-    fn outcome(&self, before: &World, after: &World) -> String {
-        explain::outcome(self, before, after)
+    fn lines(&self, before: Option<&World>, world: &World) -> Vec<Line> {
+        explain::lines(before, world)
+    }
+
+    fn sent(&self, before: &World, after: &World) -> Vec<String> {
+        explain::sent(before, after)
+    }
+
+    fn saved(&self, action: &Action) -> Value {
+        saved(action)
+    }
+
+    fn fallen(&self, world: &World) -> Vec<&'static str> {
+        self.broken(world).collect()
+    }
+
+    fn explain(
+        &self,
+        property: &str,
+        step: Option<(&World, &Action)>,
+        world: &World,
+    ) -> Option<String> {
+        let mut all = invariants::ALL.iter();
+        let invariant = all.find(|invariant| invariant.id == property)?;
+        (invariant.explain)(self, world).or_else(|| self.explain_breach(property, step, world))
+    }
+
+    fn diagram(&self, path: &[(World, Option<Action>)]) -> Diagram {
+        diagram::of_path(self, path)
+    }
+}
+
+/// An action as a file keeps it. What a client hears or sends follows from the state.
+fn saved(action: &Action) -> Value {
+    match action {
+        Action::Connect { client, server } => {
+            json!({ "connect": { "client": client + 1, "server": server } })
+        }
+        Action::Send { client, .. } => json!({ "send": { "client": client + 1 } }),
+        Action::Hear { client, .. } => json!({ "hear": { "client": client + 1 } }),
+        Action::Cut { client, late } => json!({ "cut": { "client": client + 1, "late": late } }),
+        Action::Break(client) => json!({ "break": { "client": client + 1 } }),
+        Action::Arrive { client, index } => {
+            json!({ "arrive": { "client": client + 1, "connection": index } })
+        }
+        Action::Deliver(envelope) => {
+            let (src, dst, message) = (envelope.src, envelope.dst, &envelope.message);
+            json!({ "deliver": { "from": src, "to": dst, "message": message } })
+        }
+        Action::Commit(zxid) => json!({ "commit": { "zxid": zxid } }),
+        Action::Tell { server, zxid } => json!({ "tell": { "server": server, "zxid": zxid } }),
+        Action::Elect { server, kept } => json!({ "elect": { "server": server, "kept": kept } }),
+        Action::Follow(server) => json!({ "follow": { "server": server } }),
+        Action::Lose(server) => json!({ "lose": { "server": server } }),
+        Action::Snap(server) => json!({ "snap": { "server": server } }),
+        Action::Crash(server) => json!({ "crash": { "server": server } }),
+        Action::Restart(server) => json!({ "restart": { "server": server } }),
+        Action::Expire(client) => json!({ "expire": { "client": client + 1 } }),
+        Action::Retransmit(server) => json!({ "retransmit": { "server": server } }),
     }
 }

@@ -7,6 +7,8 @@
 mod act;
 pub mod bounds;
 mod client;
+mod culprits;
+mod diagram;
 mod explain;
 pub mod invariants;
 mod judge;

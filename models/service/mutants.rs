@@ -164,6 +164,13 @@ pub fn all() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
     ALL.iter().map(move |mutant| (mutant.name, boxed(mutant)))
 }
 
+/// The variant with this name.
+pub fn variant(name: &str) -> Option<Variant> {
+    let broken = ALL.iter().map(|mutant| mutant.variant);
+    let mut all = [Variant::Faithful].into_iter().chain(broken);
+    all.find(|variant| format!("{variant:?}") == name)
+}
+
 impl Mutant {
     /// The bounds that suffice to show it.
     pub fn trial(&self) -> Trial {

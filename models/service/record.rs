@@ -93,6 +93,12 @@ impl Record {
         })
     }
 
+    /// The requests that may have had an effect, each with its place.
+    pub fn sent_requests(&self) -> impl Iterator<Item = (usize, &Request)> {
+        let places = self.requests.iter().enumerate();
+        places.filter_map(|(slot, request)| Some((slot, request.as_ref()?)))
+    }
+
     /// Whether one order of all requests explains every answer, and puts no request before one that
     /// had been answered when it was sent.
     ///
@@ -100,12 +106,7 @@ impl Record {
     /// and never learn what came of some. What was answered before a request was sent grows with
     /// time, so the sets say in which order requests were sent.
     pub fn is_linearizable(&self, scenario: &Scenario) -> bool {
-        let mut sent: Vec<(usize, &Request)> = self
-            .requests
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, request)| Some((slot, request.as_ref()?)))
-            .collect();
+        let mut sent: Vec<(usize, &Request)> = self.sent_requests().collect();
         sent.sort_by_key(|(slot, request)| (request.after.count_ones(), *slot));
         let mut tester = LinearizabilityTester::new(Space::new(scenario.znodes));
         let mut returned = 0u32;

@@ -4,8 +4,10 @@
 //! and the mutants. What it must never do: hold vacuously. So each invariant has a witness: a state
 //! in which its premise is true must be reachable within the same bounds.
 
+mod culprits;
 mod synchronization;
 
+pub use culprits::{Inquiry, Taken};
 pub use synchronization::*;
 
 use super::{Election, Entry, Leader, Message, Payload, Role, Stage, State, Storage, Zab};
@@ -88,7 +90,7 @@ impl<T: Clone + PartialEq> Record<T> {
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader);
             if let Some(Role::Looking(election)) = before.map(State::role) {
-                self.weak_leader |= !is_strongest(id, after, election, others);
+                self.weak_leader |= stronger(id, after, election, others).is_some();
             }
         }
         self.served_too_early |= synchronization::serves_too_early(&self.initial, before, after);
@@ -138,30 +140,27 @@ impl<T: Clone + PartialEq> Record<T> {
     }
 }
 
-/// Whether nobody who votes for the winner should have won itself. Only votes count: who has
+/// Somebody who votes for the winner and should have won itself. Only votes count: who has
 /// followed an earlier self of the winner, or has gone on since, did not choose.
-fn is_strongest<'a, P: Payload>(
+fn stronger<'a, P: Payload>(
     winner: ServerId,
     state: &State<P>,
     election: &Election,
     others: impl Fn(ServerId) -> Option<&'a State<P>>,
-) -> bool {
+) -> Option<ServerId> {
     let rank = |sid, state: &State<P>| (state.recency(), sid);
-    election
-        .supporters
-        .iter()
-        .filter(|sid| *sid != winner)
-        .all(|sid| match others(sid) {
-            Some(other) => match other.role() {
-                Role::Looking(theirs)
-                    if theirs.round == election.round && theirs.vote == election.vote =>
-                {
-                    rank(sid, other) < rank(winner, state)
-                }
-                Role::Looking(_) | Role::Following(_) | Role::Leading(_) => true,
-            },
-            None => true,
+    let is_stronger = |sid: &ServerId| {
+        others(*sid).is_some_and(|other| match other.role() {
+            Role::Looking(theirs)
+                if theirs.round == election.round && theirs.vote == election.vote =>
+            {
+                rank(*sid, other) >= rank(winner, state)
+            }
+            Role::Looking(_) | Role::Following(_) | Role::Leading(_) => false,
         })
+    };
+    let mut supporters = election.supporters.iter().filter(|sid| *sid != winner);
+    supporters.find(is_stronger)
 }
 
 /// A named predicate, with the witness that shows it to be more than empty words.
@@ -174,6 +173,8 @@ pub struct Invariant<P: Payload> {
     pub witness: fn(&Ensemble<'_, P>) -> bool,
     /// The id of the witness.
     pub witness_id: &'static str,
+    /// Which servers break it, and by which values; `None` where it holds.
+    pub explain: fn(&Inquiry<'_, P>) -> Option<String>,
 }
 
 /// Every transaction that a server has delivered since it started, in the order of its history.
@@ -556,13 +557,17 @@ fn leading_round<P: Payload>(state: &State<P>) -> Option<u32> {
 
 /// Whether a quorum stands by the leader `id` in `round`.
 fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> bool {
+    e.zab.is_quorum(&supporters(e, id, round))
+}
+
+/// Who stands by the leader `id` in `round`.
+fn supporters<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> ServerSet {
     let supports = |(sid, state): &(ServerId, &State<P>)| match state.role() {
         Role::Looking(election) => election.round == round && election.vote.leader == id,
         Role::Following(follower) => follower.round == round && follower.leader == id,
         Role::Leading(leader) => leader.round == round && *sid == id,
     };
-    let supporters: ServerSet = e.running().filter(supports).map(|(sid, _)| sid).collect();
-    e.zab.is_quorum(&supporters)
+    e.running().filter(supports).map(|(sid, _)| sid).collect()
 }
 
 /// Who wins an election has the highest vote of those who support it.
@@ -584,6 +589,7 @@ pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
                 holds: $holds::<P>,
                 witness: $witness::<P>,
                 witness_id: stringify!($witness),
+                explain: culprits::$holds::<P>,
             }),*]
         };
     }

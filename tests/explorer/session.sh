@@ -52,5 +52,6 @@ expect "<svg" "the sequence diagram"
 expect "server 3</text>" "the diagram's line of each server"
 expect "BROKEN: committed_survives" "the invariant that the state breaks"
 expect "epochs 2/2; [-]" "the servers, a line each"
+expect "has been delivered, and is on the disk of" "why it is broken"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -9,15 +9,15 @@ use crate::zab::{Difference, Leader, Message, Payload, Role, Stage, State, Stora
 use std::collections::BTreeMap;
 
 /// What the leader of an epoch knows of the others.
-struct Term<'a> {
-    epoch: Epoch,
+pub(super) struct Term<'a> {
+    pub(super) epoch: Epoch,
     initial: Zxid,
-    acked: &'a BTreeMap<ServerId, Zxid>,
+    pub(super) acked: &'a BTreeMap<ServerId, Zxid>,
     established: bool,
 }
 
 /// The term of a server that synchronizes others or broadcasts to them.
-fn term<P: Payload>(state: &State<P>) -> Option<Term<'_>> {
+pub(super) fn term<P: Payload>(state: &State<P>) -> Option<Term<'_>> {
     let Role::Leading(Leader { stage, .. }) = state.role() else {
         return None;
     };
@@ -38,7 +38,9 @@ fn term<P: Payload>(state: &State<P>) -> Option<Term<'_>> {
 }
 
 impl<'a, P: Recorded> Ensemble<'a, P> {
-    fn terms(&self) -> impl Iterator<Item = (ServerId, &'a State<P>, Term<'a>)> + use<'_, 'a, P> {
+    pub(super) fn terms(
+        &self,
+    ) -> impl Iterator<Item = (ServerId, &'a State<P>, Term<'a>)> + use<'_, 'a, P> {
         self.running()
             .filter_map(|(id, state)| Some((id, state, term(state)?)))
     }
@@ -61,7 +63,7 @@ impl<'a, P: Recorded> Ensemble<'a, P> {
     }
 
     /// Where the initial history of each epoch ends that a leader was established in.
-    fn initial_histories(&self) -> impl Iterator<Item = (Epoch, Zxid)> + use<'_, 'a, P> {
+    pub(super) fn initial_histories(&self) -> impl Iterator<Item = (Epoch, Zxid)> + use<'_, 'a, P> {
         let led = |epoch| self.record.leaders.iter().any(|(led, _)| *led == epoch);
         self.record
             .initial
@@ -71,11 +73,11 @@ impl<'a, P: Recorded> Ensemble<'a, P> {
     }
 }
 
-fn holds<P: Recorded>(storage: &Storage<P>, zxid: Zxid) -> bool {
+pub(super) fn holds<P: Recorded>(storage: &Storage<P>, zxid: Zxid) -> bool {
     zxid == Zxid::ZERO || whole(storage).any(|entry| entry.zxid == zxid)
 }
 
-fn is_prefix<P: Recorded>(a: &Storage<P>, b: &Storage<P>) -> bool {
+pub(super) fn is_prefix<P: Recorded>(a: &Storage<P>, b: &Storage<P>) -> bool {
     let mut b = whole(b);
     whole(a).all(|entry| b.next() == Some(entry))
 }
@@ -216,38 +218,59 @@ pub fn leaves_behind<P: Payload>(
     after: &State<P>,
     sent: &[(ServerId, &Message<P>)],
 ) -> bool {
-    let (Some(old), Some(new)) = (term(before), term(after)) else {
-        return false;
-    };
-    let voters = new
-        .acked
-        .iter()
-        .filter(|(peer, _)| zab.config.voters.contains(**peer));
-    old.epoch == new.epoch
-        && voters.into_iter().any(|(peer, zxid)| {
-            let known = old.acked.contains_key(peer);
-            let from = match known {
-                true => before.storage().history.last_zxid(),
-                false => *zxid,
-            };
-            let to_peer = || {
-                sent.iter()
-                    .filter(|(to, _)| to == peer)
-                    .map(|(_, message)| message)
-            };
-            let proposed = after.storage().history.after(from).all(|t| {
-                to_peer().any(|message| match message {
-                    Message::Propose { entry, .. } => entry.zxid == t.zxid,
-                    Message::Sync {
-                        step: Difference::Snap { .. },
-                        ..
-                    } => true, // The rest follows when it has acknowledged that.
-                    _ => false,
-                })
-            });
-            let told = to_peer().any(|message| {
-                matches!(message, Message::Commit { zxid, .. } if *zxid >= before.committed())
-            });
-            !proposed || (old.established && !known && !told)
-        })
+    left_behind(zab, before, after, sent).is_some()
+}
+
+/// What a follower that is left behind was not told.
+pub(super) enum Lack {
+    /// The first transaction that it was not sent.
+    Proposal(Zxid),
+    /// How far transactions are committed.
+    Commit(Zxid),
+}
+
+/// The follower that a leader's step leaves behind, and what it lacks.
+pub(super) fn left_behind<P: Payload>(
+    zab: &Zab<P>,
+    before: &State<P>,
+    after: &State<P>,
+    sent: &[(ServerId, &Message<P>)],
+) -> Option<(ServerId, Lack)> {
+    let (old, new) = (term(before)?, term(after)?);
+    if old.epoch != new.epoch {
+        return None;
+    }
+    let acked = new.acked.iter();
+    let mut voters = acked.filter(|(peer, _)| zab.config.voters.contains(**peer));
+    voters.find_map(|(peer, zxid)| {
+        let known = old.acked.contains_key(peer);
+        let from = match known {
+            true => before.storage().history.last_zxid(),
+            false => *zxid,
+        };
+        let to_peer = || {
+            sent.iter()
+                .filter(|(to, _)| to == peer)
+                .map(|(_, message)| message)
+        };
+        let unsent = after.storage().history.after(from).find(|t| {
+            !to_peer().any(|message| match message {
+                Message::Propose { entry, .. } => entry.zxid == t.zxid,
+                Message::Sync {
+                    step: Difference::Snap { .. },
+                    ..
+                } => true, // The rest follows when it has acknowledged that.
+                _ => false,
+            })
+        });
+        let committed = before.committed();
+        let told = to_peer()
+            .any(|message| matches!(message, Message::Commit { zxid, .. } if *zxid >= committed));
+        let lack = match unsent {
+            Some(t) => Lack::Proposal(t.zxid),
+            None if old.established && !known && !told => Lack::Commit(committed),
+            None => return None,
+        };
+        Some((*peer, lack))
+    })
 }
