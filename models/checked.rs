@@ -3,6 +3,7 @@
 //! The models of the protocol and the model of the service have different states; from here on they are
 //! the same to `check`.
 
+use crate::coverage::Tally;
 use crate::engine::{Expand, Limits, Outcome};
 use crate::explore;
 use crate::run::{self, Run};
@@ -37,6 +38,10 @@ pub trait Checked:
     fn invariants(&self) -> Vec<Named>;
     /// What a step has changed, a line for each part.
     fn outcome(&self, before: &Self::State, after: &Self::State) -> String;
+    /// Which handlers of the actor were exercised so far, if the model counts that.
+    fn tally(&self) -> Option<&Tally> {
+        None
+    }
     /// What there is to tell after the last state of a counterexample.
     fn aftermath(&self, _last: &Self::State, _property: &str) -> String {
         String::new()
@@ -63,7 +68,11 @@ impl<M: Checked + Send + 'static> Exploration for M {
             invariants: self.invariants(),
             outcome,
             counterexample: String::new(),
+            tally: Tally::default(),
         };
+        if let Some(tally) = self.tally() {
+            run.tally.merge(tally);
+        }
         if let Some(violation) = run.violation() {
             run.counterexample = run::describe_steps(self, &run.outcome, violation);
         }

@@ -3,6 +3,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
+use crate::coverage::Tally;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
 use crate::trial::Trial;
@@ -35,6 +36,9 @@ pub struct Cli {
     /// Write what was explored to this file, if everything passes (without a command)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Print which handlers of the actor were exercised (without a command)
+    #[arg(long)]
+    coverage: bool,
 }
 
 /// How much to explore, and with how many threads.
@@ -57,6 +61,9 @@ enum Command {
     Run {
         /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
+        /// Print which handlers of the actor were exercised
+        #[arg(long)]
+        coverage: bool,
         #[command(flatten)]
         bounds: Option<Bounds>,
         #[command(flatten)]
@@ -127,33 +134,23 @@ impl Cli {
         if self.record.is_some() && self.command.is_some() {
             return Err("--record goes without a command: it is about every model".to_owned());
         }
+        if self.coverage && self.command.is_some() {
+            return Err("--coverage goes without a command, or after run".to_owned());
+        }
         match self.command {
-            None => {
-                let runs = run::run_all(&runs_of_all(), limits);
-                if let (Some(file), Some(runs)) = (&self.record, &runs) {
-                    record::write(file, runs)?;
-                }
-                Ok(runs.is_some() && converge::run_all(&converge::runs(None), false, limits))
-            }
+            None => self.run_everything(limits),
             Some(Command::Run {
-                model: None,
-                bounds: None,
-                options: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits).is_some()),
-            Some(Command::Run { model: None, .. }) => Err(format!(
-                "bounds need a model: check run MODEL ...; {}",
-                known_models()
-            )),
-            Some(Command::Run {
-                model: Some(name),
+                model,
+                coverage,
                 bounds,
                 options,
             }) => {
-                let runs = match name == service::NAME {
-                    true => service_runs(service_bounds(bounds, options)?),
-                    false => runs_of(find(&name)?, not_of_service(bounds, options)?),
-                };
-                Ok(run::run_all(&runs, limits).is_some())
+                let runs = runs_to_explore(model.as_deref(), bounds, options)?;
+                let done = run::run_all(&runs, limits);
+                if let (true, Some(done)) = (coverage, &done) {
+                    println!("{}", run::exercised(done).table());
+                }
+                Ok(done.is_some())
             }
             Some(Command::List) => {
                 print!("{}", report::list());
@@ -165,7 +162,7 @@ impl Cli {
                 bounds,
             }) => {
                 let runs = runs_to_converge(model.as_deref(), bounds)?;
-                Ok(converge::run_all(&runs, worst, limits))
+                Ok(converge::run_all(&runs, worst, limits, &Tally::default()))
             }
             Some(Command::Mutants { name, smallest }) => {
                 run::run_mutants(name.as_deref(), smallest, limits)
@@ -189,6 +186,41 @@ impl Cli {
                 Ok(true)
             }
         }
+    }
+}
+
+impl Cli {
+    /// Every model within its default bounds, convergence, and whether that has exercised all handlers.
+    fn run_everything(&self, limits: Limits) -> Result<bool, String> {
+        let Some(runs) = run::run_all(&runs_of_all(), limits) else {
+            return Ok(false);
+        };
+        if let Some(file) = &self.record {
+            record::write(file, &runs)?;
+        }
+        let tally = run::exercised(&runs);
+        let converges = converge::run_all(&converge::runs(None), false, limits, &tally);
+        if self.coverage {
+            println!("{}", tally.table());
+        }
+        println!("{}", tally.conclusion());
+        Ok(converges && tally.missing().is_empty())
+    }
+}
+
+fn runs_to_explore(
+    model: Option<&str>,
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Vec<Box<dyn Exploration>>, String> {
+    match (model, &bounds, &options) {
+        (None, None, None) => Ok(runs_of_all()),
+        (None, ..) => Err(format!(
+            "bounds need a model: check run MODEL ...; {}",
+            known_models()
+        )),
+        (Some(service::NAME), ..) => Ok(service_runs(service_bounds(bounds, options)?)),
+        (Some(name), ..) => Ok(runs_of(find(name)?, not_of_service(bounds, options)?)),
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::convergence::{self, CONVERGES, Found, LIMIT, SCHEDULES, UNDISTURBED};
+use crate::coverage::Tally;
 use crate::engine::{End, Limits, Outcome};
 use crate::environment::Environment;
 use crate::explain;
@@ -72,8 +73,13 @@ pub fn runs(model: Option<&str>) -> Vec<(&'static Spec, Bounds)> {
 }
 
 /// Explores each model within its bounds and prints the report. `true` if every state of all of them
-/// comes to work again.
-pub fn run_all(runs: &[(&'static Spec, Bounds)], worst: bool, limits: Limits) -> bool {
+/// comes to work again. Adds the handlers that were exercised to `tally`.
+pub fn run_all(
+    runs: &[(&'static Spec, Bounds)],
+    worst: bool,
+    limits: Limits,
+    tally: &Tally,
+) -> bool {
     let mut done = Vec::new();
     for (spec, bounds) in runs {
         let environment = environment(spec, *bounds, Variant::Faithful);
@@ -82,6 +88,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], worst: bool, limits: Limits) ->
         let outcome = run::explore(&title, &environment, limits, &look);
         let found = environment.convergence.take_found();
         let end = outcome.end;
+        tally.merge(&environment.tally);
         done.push(Explored {
             environment,
             outcome,

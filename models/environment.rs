@@ -6,6 +6,7 @@
 use crate::bounds::Bounds;
 use crate::checked::{Checked, Named};
 use crate::convergence;
+use crate::coverage::Tally;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
@@ -93,6 +94,7 @@ pub struct Environment {
     pub envelopes: Interner<Envelope>,
     pub records: Interner<Record<u8>>,
     pub verdicts: Memo<Verdict>,
+    pub tally: Tally,
     pub convergence: convergence::Tables,
 }
 
@@ -158,6 +160,7 @@ impl Environment {
             envelopes: Interner::default(),
             records: Interner::default(),
             verdicts: Memo::default(),
+            tally: Tally::default(),
             convergence: convergence::Tables::default(),
         }
     }
@@ -448,6 +451,10 @@ impl Checked for Environment {
 
     fn outcome(&self, before: &World, after: &World) -> String {
         explain::outcome(self, before, after)
+    }
+
+    fn tally(&self) -> Option<&Tally> {
+        Some(&self.tally)
     }
 
     fn aftermath(&self, last: &World, property: &str) -> String {

@@ -9,6 +9,7 @@ mod checked;
 mod cli;
 mod converge;
 mod convergence;
+mod coverage;
 mod engine;
 mod environment;
 mod explain;

@@ -2,6 +2,7 @@
 
 use crate::bugs::{self, Fate};
 use crate::checked::{Checked, Exploration, Named, Tried};
+use crate::coverage::Tally;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress, Trace};
 use crate::trial::Trial;
 use crate::{mutants, report, service};
@@ -21,6 +22,8 @@ pub struct Run {
     pub outcome: Outcome,
     /// Step by step, if there is one.
     pub counterexample: String,
+    /// Which handlers of the actor it exercised.
+    pub tally: Tally,
 }
 
 impl Run {
@@ -66,6 +69,13 @@ pub fn run_all(runs: &[Box<dyn Exploration>], limits: Limits) -> Option<Vec<Run>
     let passed = report::passed(&done) && done.len() == runs.len();
     println!("{}", report::conclusion(&done, runs.len()));
     passed.then_some(done)
+}
+
+/// The handlers of the actor that some runs have exercised.
+pub fn exercised(runs: &[Run]) -> Tally {
+    let tally = Tally::default();
+    runs.iter().for_each(|run| tally.merge(&run.tally));
+    tally
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
