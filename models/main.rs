@@ -19,6 +19,7 @@ mod intern;
 mod judge;
 mod memo;
 mod mutants;
+mod progress;
 mod record;
 mod report;
 mod row;

@@ -3,13 +3,12 @@
 use crate::bugs::{self, Bug, Fate, Published};
 use crate::catalogue;
 use crate::checked::{Checked, Tried};
-use crate::engine::{End, Outcome, Progress, collision_probability};
+use crate::engine::{End, Outcome, collision_probability};
 use crate::run::Run;
 use crate::{mutants, service};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub fn table_of(header: &[&str]) -> Table {
@@ -49,19 +48,6 @@ fn rate(states: usize, elapsed: Duration) -> String {
 
 pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
-}
-
-/// How a search gets on.
-pub fn progress_line(title: &str, progress: &Progress, elapsed: Duration) -> String {
-    let distinct = progress.distinct.load(Relaxed);
-    format!(
-        "{title}: {} distinct, {}/s, depth {}, queue {}, {}",
-        grouped(distinct),
-        rate(distinct, elapsed),
-        progress.depth.load(Relaxed),
-        grouped(progress.queue.load(Relaxed)),
-        seconds(elapsed),
-    )
 }
 
 /// One finished run in a line.

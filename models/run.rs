@@ -4,6 +4,7 @@ use crate::bugs::{self, Fate};
 use crate::checked::{Checked, Exploration, Named, Tried};
 use crate::coverage::Tally;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress, Trace};
+use crate::progress::Gauge;
 use crate::trial::Trial;
 use crate::{mutants, report, service};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -226,10 +227,11 @@ pub fn explore<M: Checked>(
     );
     let started = Instant::now();
     let mut last_line = Instant::now();
+    let mut gauge = Gauge::new(title);
     let outcome = engine::with_reports(
         || engine::search_and_look(model, limits, &progress, look),
         || {
-            let line = report::progress_line(title, &progress, started.elapsed());
+            let line = gauge.line(&progress, started.elapsed());
             if std::io::stderr().is_terminal() {
                 bar.set_message(line);
                 bar.tick();
