@@ -7,8 +7,9 @@ use crate::coverage::Tally;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
 use crate::trial::Trial;
-use crate::{bugs, converge, mutants, record, report, run, service};
+use crate::{bugs, converge, help, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,17 +18,7 @@ use std::time::Duration;
 ///
 /// Without a command: explore every model within its default bounds.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:
-  check                                       every model, default bounds
-  check run zab --writes 2 --timeouts 2       one model, other bounds
-  check run zab --crashes 1 --pending-saves   saves that a crash may lose
-  check mutants                               break the protocol; every break must be noticed
-  check bugs                                  the bugs of the past, found again
-  check explore zab                           walk through the states in a browser
-  check explore zab --mutant no_trunc         the same, with a counterexample to find"
-)]
+#[command(version, after_help = help::CHECK)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -44,20 +35,22 @@ pub struct Cli {
 /// How much to explore, and with how many threads.
 #[derive(Args, Clone, Copy)]
 pub struct How {
-    /// Threads [default: all cores]
-    #[arg(long, global = true)]
+    /// Threads, at least 1 [default: all cores]
+    #[arg(long, global = true, value_parser = at_least_one)]
     threads: Option<usize>,
-    /// End a run after so many distinct states
-    #[arg(long, global = true)]
+    /// End each run after about so many distinct states. What is known then is printed; the exit code is 1,
+    /// because not everything was explored
+    #[arg(long, global = true, value_parser = at_least_one)]
     max_states: Option<usize>,
-    /// End a run after so many seconds
-    #[arg(long, global = true)]
-    max_time: Option<u64>,
+    /// End each run after so many seconds, in the same way
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = at_least_one)]
+    max_time: Option<usize>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Explore models, and say what holds
+    #[command(after_help = help::RUN)]
     Run {
         /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
@@ -72,6 +65,7 @@ enum Command {
     /// List the models with their bounds and invariants, and the mutants
     List,
     /// Explore broken variants of the protocol: each must break its invariant
+    #[command(after_help = help::MUTANTS)]
     Mutants {
         /// Only the mutant with this name, with its counterexample step by step
         name: Option<String>,
@@ -80,6 +74,7 @@ enum Command {
         smallest: bool,
     },
     /// From every state, with faults off and a fair schedule: back to work, and in how many rounds
+    #[command(after_help = help::CONVERGE)]
     Converge {
         /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
@@ -90,6 +85,7 @@ enum Command {
         bounds: Option<Bounds>,
     },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
+    #[command(after_help = help::BUGS)]
     Bugs {
         /// Only the bug with this name, with its counterexample step by step
         name: Option<String>,
@@ -98,8 +94,9 @@ enum Command {
         smallest: bool,
     },
     /// Open the stateright explorer on a model
+    #[command(after_help = help::EXPLORE)]
     Explore {
-        /// The model: election, zab or ensemble
+        /// The model: election, zab, ensemble or service
         model: String,
         /// The port on localhost
         #[arg(long, default_value_t = 3000)]
@@ -114,15 +111,27 @@ enum Command {
     },
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => {
+            Err("it must be at least 1; leave the option out for no limit of your own".to_owned())
+        }
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number, without separators".to_owned()),
+    }
+}
+
 impl How {
     /// The limits of one run.
     pub fn limits(&self) -> Limits {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Limits {
-            threads: self.threads.unwrap_or(cores).max(1),
+            threads: self.threads.unwrap_or(cores),
             stop_at_first: true,
             max_states: self.max_states,
-            max_time: self.max_time.map(Duration::from_secs),
+            max_time: self
+                .max_time
+                .map(|seconds| Duration::from_secs(seconds as u64)),
         }
     }
 }
@@ -177,12 +186,7 @@ impl Cli {
                 bounds,
                 options,
             }) => {
-                let mutant = mutant.as_deref();
-                let exploration = match model == service::NAME {
-                    true => service_to_explore(mutant, service_bounds(bounds, options)?)?,
-                    false => to_explore(&model, mutant, not_of_service(bounds, options)?)?,
-                };
-                exploration.serve(port)?;
+                to_open(&model, mutant.as_deref(), bounds, options)?.serve(port)?;
                 Ok(true)
             }
         }
@@ -203,7 +207,7 @@ impl Cli {
         if self.coverage {
             println!("{}", tally.table());
         }
-        println!("{}", tally.conclusion());
+        report::conclude(&tally.conclusion());
         Ok(converges && tally.missing().is_empty())
     }
 }
@@ -233,7 +237,7 @@ fn runs_to_converge(
             "bounds need a model: check converge MODEL ...; {}",
             known_models()
         )),
-        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds)]),
+        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds.sensible()?)]),
         (model, None) => {
             model.map(find).transpose()?;
             Ok(converge::runs(model))
@@ -258,7 +262,9 @@ fn service_bounds(
     };
     if bounds != shared {
         return Err(
-            "service has no such bounds: see --scenario and below in check run --help".into(),
+            "the model service knows --servers, --crashes and --snapshots, and what stands \
+                    below \"Of the model service\" in check run --help"
+                .to_owned(),
         );
     }
     let options = options.unwrap_or_default();
@@ -284,8 +290,23 @@ fn not_of_service(
     options: Option<Options>,
 ) -> Result<Option<Bounds>, String> {
     match options {
-        None => Ok(bounds),
-        Some(_) => Err("scenarios with their bounds are of the model service".to_owned()),
+        None => bounds.map(Bounds::sensible).transpose(),
+        Some(_) => Err(
+            "--scenario and the options below it in the help are for the model service alone"
+                .to_owned(),
+        ),
+    }
+}
+
+fn to_open(
+    model: &str,
+    mutant: Option<&str>,
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Box<dyn Exploration>, String> {
+    match model == service::NAME {
+        true => service_to_explore(mutant, service_bounds(bounds, options)?),
+        false => to_explore(model, mutant, not_of_service(bounds, options)?),
     }
 }
 
@@ -298,7 +319,14 @@ fn service_to_explore(
         return Ok(Box::new(service::faithful(bounds)));
     };
     let known = service::mutants::all().find(|(known, _)| *known == name);
-    let (_, trial) = known.ok_or_else(|| format!("no mutant {name} of service"))?;
+    let (_, trial) = known.ok_or_else(|| {
+        let names: BTreeSet<_> = service::mutants::all().map(|(name, _)| name).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        format!(
+            "no mutant {name} of service; there are {}",
+            names.join(", ")
+        )
+    })?;
     Ok(trial.exploration())
 }
 
@@ -356,4 +384,105 @@ fn service_runs(bounds: Option<service::bounds::Bounds>) -> Vec<Box<dyn Explorat
     let chosen = bounds.map_or_else(|| service::BOUNDS.to_vec(), |bounds| vec![bounds]);
     let boxed = |bounds| Box::new(service::faithful(bounds)) as Box<dyn Exploration>;
     chosen.into_iter().map(boxed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The examples in the help of a command and its subcommands: a line that begins with its name.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string);
+        let lines = help.iter().flat_map(|help| help.lines());
+        let examples = lines.filter_map(|line| line.strip_prefix("  check"));
+        // What an example is about stands two blanks after it, or one if it is long.
+        let example = |line: &str| {
+            let end = line.find("  ").or_else(|| line.get(42..).and(Some(42)));
+            format!("check{}", &line[..end.unwrap_or(line.len())])
+        };
+        let mut all: Vec<_> = examples.map(example).collect();
+        all.extend(command.get_subcommands().flat_map(examples_of));
+        all
+    }
+
+    fn examples_of(command: &clap::Command) -> Vec<String> {
+        examples(command)
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_line() {
+        let examples = examples(&Cli::command());
+        assert!(examples.len() > 20, "{examples:?}");
+        for example in examples {
+            let cli = Cli::try_parse_from(example.split_whitespace())
+                .unwrap_or_else(|error| panic!("{example}: {error}"));
+            let is_known = match cli.command {
+                Some(Command::Run {
+                    model,
+                    bounds,
+                    options,
+                    ..
+                }) => runs_to_explore(model.as_deref(), bounds, options).map(|_| ()),
+                Some(Command::Converge { model, bounds, .. }) => {
+                    runs_to_converge(model.as_deref(), bounds).map(|_| ())
+                }
+                Some(Command::Explore {
+                    model,
+                    mutant,
+                    bounds,
+                    options,
+                    ..
+                }) => to_open(&model, mutant.as_deref(), bounds, options).map(|_| ()),
+                _ => Ok(()),
+            };
+            is_known.unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_mistake_and_the_remedy() {
+        for (line, words) in [
+            ("check --threads 0", "at least 1"),
+            ("check --max-time 0", "leave the option out"),
+            ("check --max-states 1,000", "without separators"),
+            ("check run zab --servers 0", "1..=6"),
+            ("check run zab --writes 255", "0..=100"),
+            (
+                "check run nothing",
+                "the models are election, zab, ensemble, service",
+            ),
+            ("check run --writes 1", "bounds need a model"),
+            ("check run zab --wipes 1", "--observers"),
+            ("check run zab --disk-errors 1", "--pending-saves"),
+            ("check run ensemble --strays 2", "at most 1"),
+            ("check run zab --scenario locks", "the model service"),
+            (
+                "check run service --timeouts 2",
+                "--servers, --crashes and --snapshots",
+            ),
+            (
+                "check run service --scenario nothing",
+                "no scenario nothing; there are",
+            ),
+            ("check converge nothing", "the models are"),
+            ("check mutants nothing", "no mutant nothing; there are"),
+            ("check bugs nothing", "no bug nothing; there are"),
+            (
+                "check explore zab --mutant nothing",
+                "no mutant nothing of zab; there are",
+            ),
+            ("check explore service --mutant nothing", "there are"),
+            (
+                "check run zab --record x",
+                "--record goes without a command",
+            ),
+        ] {
+            let error = match Cli::try_parse_from(line.split_whitespace()) {
+                Err(error) => error.to_string(),
+                Ok(cli) => cli.run().expect_err(line),
+            };
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::coverage::Tally;
 use crate::engine::{End, Limits, Outcome};
 use crate::environment::Environment;
 use crate::explain;
-use crate::report::{align_right, grouped, seconds, table_of};
+use crate::report::{self, align_right, grouped, seconds, table_of};
 use crate::run;
 use crate::schedule::{Calm, Old, Schedule};
 use crate::world::World;
@@ -115,20 +115,23 @@ fn conclude(done: &[Explored], planned: usize) -> bool {
         .find_map(|e| e.environment.convergence.stuck.get());
     let most = done.iter().flat_map(|e| &e.found).map(|f| f.worst).max();
     let most = most.unwrap_or_default();
-    if let Some(stuck) = stuck {
-        println!("FAILED: {stuck}");
+    let (converges, words) = if let Some(stuck) = stuck {
+        (false, format!("FAILED: {stuck}"))
     } else if done.iter().any(|e| e.outcome.end == End::Violation) {
-        println!("FAILED: an ensemble that is left in peace does not get to work");
+        let words = "FAILED: an ensemble that is left in peace does not get to work";
+        (false, words.to_owned())
     } else if done.len() < planned || done.iter().any(|e| e.outcome.end == End::Stopped) {
-        println!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
+        let words = format!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
+        (false, words)
     } else {
-        println!(
+        let words = format!(
             "CONVERGES: every state comes to work, and stays, within {} rounds; {} steps in the longest walk",
             most.rounds, most.steps
         );
-        return true;
-    }
-    false
+        (true, words)
+    };
+    report::conclude(&words);
+    converges
 }
 
 impl Explored {

@@ -15,6 +15,7 @@ mod environment;
 mod explain;
 mod explore;
 mod faults;
+mod help;
 mod intern;
 mod judge;
 mod memo;

@@ -6,6 +6,7 @@ use crate::checked::{Checked, Tried};
 use crate::engine::{End, Outcome, collision_probability};
 use crate::run::Run;
 use crate::{mutants, service};
+use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -301,6 +302,18 @@ fn published(figures: &Published) -> String {
         .seconds
         .map_or(String::new(), |s| format!(", {s} s"));
     format!("{depth}, {}{time}", grouped(*states))
+}
+
+/// Prints a last word, its first words in a colour if this is a terminal and `NO_COLOR` is not set.
+pub fn conclude(words: &str) {
+    let colour = match words.split([' ', ':']).next() {
+        Some("PASSED" | "CONVERGES" | "COVERED") => AnsiColor::Green,
+        Some("INCOMPLETE") => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    let (verdict, rest) = words.split_once(':').unwrap_or((words, ""));
+    anstream::println!("{style}{verdict}{style:#}:{rest}");
 }
 
 /// What there is to check.

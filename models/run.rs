@@ -68,7 +68,7 @@ pub fn run_all(runs: &[Box<dyn Exploration>], limits: Limits) -> Option<Vec<Run>
         print!("{}", run.counterexample);
     }
     let passed = report::passed(&done) && done.len() == runs.len();
-    println!("{}", report::conclusion(&done, runs.len()));
+    report::conclude(&report::conclusion(&done, runs.len()));
     passed.then_some(done)
 }
 
@@ -88,7 +88,8 @@ pub fn run_mutants(name: Option<&str>, smallest: bool, limits: Limits) -> Result
     if chosen.is_empty() {
         let names: BTreeSet<_> = all().map(|(name, _)| name).collect();
         let names: Vec<_> = names.into_iter().collect();
-        return Err(format!("no such mutant; there are {}", names.join(", ")));
+        let name = name.unwrap_or_default();
+        return Err(format!("no mutant {name}; there are {}", names.join(", ")));
     }
     let mut rows = Vec::new();
     for (known, trial) in chosen {
@@ -122,7 +123,8 @@ pub fn run_bugs(name: Option<&str>, smallest: bool, limits: Limits) -> Result<bo
         .collect();
     if chosen.is_empty() {
         let names: Vec<_> = bugs::ALL.iter().map(|bug| bug.name).collect();
-        return Err(format!("no such bug; there are {}", names.join(", ")));
+        let name = name.unwrap_or_default();
+        return Err(format!("no bug {name}; there are {}", names.join(", ")));
     }
     let mut rows = Vec::new();
     let mut places: Vec<Trial> = Vec::new();
