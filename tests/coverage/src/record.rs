@@ -49,6 +49,8 @@ pub fn explore(root: &Path) -> Result<Counts, String> {
             "RUSTC_WORKSPACE_WRAPPER",
             root.join("tests/coverage/instrument.sh"),
         )
+        // What is never called is left out of some incremental builds.
+        .env("CARGO_INCREMENTAL", "0")
         .current_dir(root)
         .status();
     match built {
