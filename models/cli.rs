@@ -395,19 +395,12 @@ mod tests {
     fn examples(command: &clap::Command) -> Vec<String> {
         let help = command.get_after_help().map(ToString::to_string);
         let lines = help.iter().flat_map(|help| help.lines());
-        let examples = lines.filter_map(|line| line.strip_prefix("  check"));
-        // What an example is about stands two blanks after it, or one if it is long.
-        let example = |line: &str| {
-            let end = line.find("  ").or_else(|| line.get(42..).and(Some(42)));
-            format!("check{}", &line[..end.unwrap_or(line.len())])
-        };
-        let mut all: Vec<_> = examples.map(example).collect();
-        all.extend(command.get_subcommands().flat_map(examples_of));
+        let examples_here = lines.filter_map(|line| line.strip_prefix("  check"));
+        // What an example is about stands after it.
+        let command_line = |line: &str| format!("check{}", line.split("  ").next().unwrap_or(line));
+        let mut all: Vec<_> = examples_here.map(command_line).collect();
+        all.extend(command.get_subcommands().flat_map(examples));
         all
-    }
-
-    fn examples_of(command: &clap::Command) -> Vec<String> {
-        examples(command)
     }
 
     #[test]
@@ -474,7 +467,7 @@ mod tests {
             ),
             ("check explore service --mutant nothing", "there are"),
             (
-                "check run zab --record x",
+                "check --record x run zab",
                 "--record goes without a command",
             ),
         ] {

@@ -15,12 +15,12 @@ run ended early (--max-states, --max-time, Control-C); 2 if the command line ask
 
 pub const RUN: &str = "\
 Examples:
-  check run                                   every model within its default bounds
-  check run zab                               one model within its default bounds
-  check run zab --writes 2 --timeouts 2       within other bounds
-  check run zab --crashes 1 --pending-saves   saves that a crash may lose
-  check run zab --crashes 1 --coverage        and which handlers of the actor that exercised
-  check run ensemble --writes 1 --max-time 60 for a minute at most; exit code 1 if that ends it
+  check run                                     every model within its default bounds
+  check run zab                                 one model within its default bounds
+  check run zab --writes 2 --timeouts 2         within other bounds
+  check run zab --crashes 1 --pending-saves     saves that a crash may lose
+  check run zab --crashes 1 --coverage          and which handlers of the actor that exercised
+  check run ensemble --writes 1 --max-time 60   a minute at most; exit code 1 if that ends it
   check run service --scenario locks --expirations 1
 Bounds that are not given have the defaults above, whatever the model.";
 
