@@ -13,42 +13,65 @@ pub struct Bounds {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub observers: u8,
     /// Transactions that clients ask for
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = budget())]
     pub writes: u8,
     /// How often a server gives up its leader or its followers and goes LOOKING
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = budget())]
     pub timeouts: u8,
     /// How often a server crashes; each may restart
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub crashes: u8,
     /// How often all servers crash at once
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub outages: u8,
-    /// How often a disk fails a save, so that the server stops (with pending saves)
-    #[arg(long, default_value_t = 0)]
+    /// How often a disk fails a save, so that the server stops (needs --pending-saves)
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub disk_errors: u8,
-    /// How often the disk of an observer is replaced by an empty one
-    #[arg(long, default_value_t = 0)]
+    /// How often the disk of an observer is replaced by an empty one (needs --observers)
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub wipes: u8,
     /// How often a leader hears no more from one server, and goes on with the others
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub cuts: u8,
     /// How often a server's service takes a snapshot and older transactions are dropped
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub snapshots: u8,
     /// Saves become durable later, in order, and a crash loses any suffix of them; otherwise they
     /// are durable at once
     #[arg(long, default_value_t = false)]
     pub pending_saves: bool,
-    /// Malformed votes in the network from the beginning, each for another server
-    #[arg(long, default_value_t = 0)]
+    /// Malformed votes in the network from the beginning, each for another server (half of --servers at most)
+    #[arg(long, default_value_t = 0, value_parser = budget())]
     pub strays: u8,
     /// The last counter of an epoch: with a small one the leader moves on to new epochs
-    #[arg(long, default_value_t = u32::MAX)]
+    #[arg(long, default_value_t = u32::MAX, hide_default_value = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
     pub max_counter: u32,
 }
 
+/// More than any search can exhaust.
+fn budget() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(0..=100)
+}
+
 impl Bounds {
+    /// These bounds, if each of them can have an effect. An error that says what is missing otherwise.
+    pub fn sensible(self) -> Result<Self, String> {
+        let strays = self.servers / 2;
+        if self.wipes > 0 && self.observers == 0 {
+            Err("--wipes is about observers: add --observers 1".to_owned())
+        } else if self.disk_errors > 0 && !self.pending_saves {
+            Err("--disk-errors is about saves that are pending: add --pending-saves".to_owned())
+        } else if self.strays > strays {
+            let servers = self.servers;
+            Err(format!(
+                "--strays can be at most {strays} with --servers {servers}: one for each other server"
+            ))
+        } else {
+            Ok(self)
+        }
+    }
+
     /// (servers, writes, timeouts, crashes), with saves durable at once.
     pub const fn new(servers: u8, writes: u8, timeouts: u8, crashes: u8) -> Self {
         Self {

@@ -129,6 +129,10 @@ pub const ALL: &[Spec] = &[
             Bounds::new(3, 0, 0, 1),
             Bounds::new(2, 2, 1, 1),
             Bounds::new(2, 2, 1, 1).with_pending_saves(),
+            Bounds {
+                observers: 1,
+                ..Bounds::new(2, 1, 0, 0)
+            },
         ],
         invariants: &[OF_ZAB, OF_ELECTIONS],
     },

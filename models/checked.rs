@@ -3,6 +3,7 @@
 //! The models of the protocol and the model of the service have different states; from here on they are
 //! the same to `check`.
 
+use crate::coverage::Tally;
 use crate::engine::{Expand, Limits, Outcome};
 use crate::run::{self, Run};
 use crate::svg::Diagram;
@@ -58,6 +59,10 @@ pub trait Checked:
     ) -> Option<String>;
     /// The sequence diagram of a path: each state with the action that was taken there.
     fn diagram(&self, path: &[(Self::State, Option<Self::Action>)]) -> Diagram;
+    /// Which handlers of the actor were exercised so far, if the model counts that.
+    fn tally(&self) -> Option<&Tally> {
+        None
+    }
     /// What there is to tell after the last state of a counterexample.
     fn aftermath(&self, _last: &Self::State, _property: &str) -> String {
         String::new()
@@ -86,7 +91,11 @@ impl<M: Checked + Send + 'static> Exploration for M {
             invariants: self.invariants(),
             outcome,
             counterexample: None,
+            tally: Tally::default(),
         };
+        if let Some(tally) = self.tally() {
+            run.tally.merge(tally);
+        }
         run.counterexample = run
             .violation()
             .map(|violation| run::tell(self, &run.outcome, violation));

@@ -3,11 +3,12 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
+use crate::coverage::Tally;
 use crate::engine::Limits;
 use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::{bugs, converge, json, mutants, record, replay, report, run, service};
+use crate::{bugs, converge, help, json, mutants, record, replay, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,20 +19,7 @@ use std::time::Duration;
 ///
 /// Without a command: explore every model within its default bounds.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:
-  check                                       every model, default bounds
-  check run zab --writes 2 --timeouts 2       one model, other bounds
-  check run zab --crashes 1 --pending-saves   saves that a crash may lose
-  check mutants                               break the protocol; every break must be noticed
-  check bugs                                  the bugs of the past, found again
-  check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
-  check replay it.json                        its steps again, in the code of today
-  check run zab --json                        the report for a program
-  check explore zab                           walk through the states in a browser
-  check explore zab --mutant no_trunc         the same, with a counterexample to find"
-)]
+#[command(version, after_help = help::CHECK)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,28 +30,36 @@ pub struct Cli {
     /// Write what was explored to this file, if everything passes (without a command)
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Print which handlers of the actor were exercised (without a command)
+    #[arg(long)]
+    coverage: bool,
 }
 
 /// How much to explore, and with how many threads.
 #[derive(Args, Clone, Copy)]
 pub struct How {
-    /// Threads [default: all cores]
-    #[arg(long, global = true)]
+    /// Threads, at least 1 [default: all cores]
+    #[arg(long, global = true, value_parser = at_least_one)]
     threads: Option<usize>,
-    /// End a run after so many distinct states
-    #[arg(long, global = true)]
+    /// End each run after about so many distinct states. What is known then is printed; the exit code is 1,
+    /// because not everything was explored
+    #[arg(long, global = true, value_parser = at_least_one)]
     max_states: Option<usize>,
-    /// End a run after so many seconds
-    #[arg(long, global = true)]
-    max_time: Option<u64>,
+    /// End each run after so many seconds, in the same way
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = at_least_one)]
+    max_time: Option<usize>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Explore models, and say what holds
+    #[command(after_help = help::RUN)]
     Run {
         /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
+        /// Print which handlers of the actor were exercised
+        #[arg(long)]
+        coverage: bool,
         #[command(flatten)]
         bounds: Option<Bounds>,
         #[command(flatten)]
@@ -72,6 +68,7 @@ enum Command {
     /// List the models with their bounds and invariants, and the mutants
     List,
     /// Explore broken variants of the protocol: each must break its invariant
+    #[command(after_help = help::MUTANTS)]
     Mutants {
         /// Only the mutant with this name, with its counterexample step by step
         name: Option<String>,
@@ -80,6 +77,7 @@ enum Command {
         smallest: bool,
     },
     /// From every state, with faults off and a fair schedule: back to work, and in how many rounds
+    #[command(after_help = help::CONVERGE)]
     Converge {
         /// The model: election, zab, ensemble or service; all of them if none is given
         model: Option<String>,
@@ -90,6 +88,7 @@ enum Command {
         bounds: Option<Bounds>,
     },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
+    #[command(after_help = help::BUGS)]
     Bugs {
         /// Only the bug with this name, with its counterexample step by step
         name: Option<String>,
@@ -110,8 +109,9 @@ enum Command {
         port: u16,
     },
     /// Open the stateright explorer on a model
+    #[command(after_help = help::EXPLORE)]
     Explore {
-        /// The model: election, zab or ensemble
+        /// The model: election, zab, ensemble or service
         model: String,
         /// The port on localhost
         #[arg(long, default_value_t = 3000)]
@@ -126,15 +126,27 @@ enum Command {
     },
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => {
+            Err("it must be at least 1; leave the option out for no limit of your own".to_owned())
+        }
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number, without separators".to_owned()),
+    }
+}
+
 impl How {
     /// The limits of one run.
     pub fn limits(&self) -> Limits {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Limits {
-            threads: self.threads.unwrap_or(cores).max(1),
+            threads: self.threads.unwrap_or(cores),
             stop_at_first: true,
             max_states: self.max_states,
-            max_time: self.max_time.map(Duration::from_secs),
+            max_time: self
+                .max_time
+                .map(|seconds| Duration::from_secs(seconds as u64)),
         }
     }
 }
@@ -147,34 +159,26 @@ impl Cli {
         if self.record.is_some() && self.command.is_some() {
             return Err("--record goes without a command: it is about every model".to_owned());
         }
+        if self.coverage && self.command.is_some() {
+            return Err("--coverage goes without a command, or after run".to_owned());
+        }
         match self.command {
             None => {
                 output.only(false, true, "check without a command")?;
-                let runs = run::run_all(&runs_of_all(), limits, output)?;
-                if let (Some(file), Some(runs)) = (&self.record, &runs) {
-                    record::write(file, runs)?;
-                }
-                Ok(runs.is_some() && converge::run_all(&converge::runs(None), false, limits))
+                self.run_everything(limits)
             }
             Some(Command::Run {
-                model: None,
-                bounds: None,
-                options: None,
-            }) => Ok(run::run_all(&runs_of_all(), limits, output)?.is_some()),
-            Some(Command::Run { model: None, .. }) => Err(format!(
-                "bounds need a model: check run MODEL ...; {}",
-                known_models()
-            )),
-            Some(Command::Run {
-                model: Some(name),
+                model,
+                coverage,
                 bounds,
                 options,
             }) => {
-                let runs = match name == service::NAME {
-                    true => service_runs(service_bounds(bounds, options)?),
-                    false => runs_of(find(&name)?, not_of_service(bounds, options)?),
-                };
-                Ok(run::run_all(&runs, limits, output)?.is_some())
+                let runs = runs_to_explore(model.as_deref(), bounds, options)?;
+                let done = run::run_all(&runs, limits, output)?;
+                if let (true, Some(done)) = (coverage, &done) {
+                    println!("{}", run::exercised(done).table());
+                }
+                Ok(done.is_some())
             }
             Some(Command::List) => {
                 output.only(true, false, "list")?;
@@ -191,7 +195,7 @@ impl Cli {
             }) => {
                 output.only(false, false, "converge")?;
                 let runs = runs_to_converge(model.as_deref(), bounds)?;
-                Ok(converge::run_all(&runs, worst, limits))
+                Ok(converge::run_all(&runs, worst, limits, &Tally::default()))
             }
             Some(Command::Mutants { name, smallest }) => {
                 output.only(true, name.is_some(), "mutants without a name")?;
@@ -209,15 +213,7 @@ impl Cli {
                 options,
             }) => {
                 output.only(false, false, "explore")?;
-                let mutant = mutant.as_deref();
-                let exploration: Box<dyn Exploration> = if model == service::NAME {
-                    let bounds = service_bounds(bounds, options)?;
-                    Box::new(service_to_explore(mutant, bounds)?)
-                } else {
-                    let bounds = not_of_service(bounds, options)?;
-                    Box::new(to_explore(&model, mutant, bounds)?)
-                };
-                exploration.serve(port)?;
+                to_open(&model, mutant.as_deref(), bounds, options)?.serve(port)?;
                 Ok(true)
             }
             Some(Command::Replay {
@@ -232,6 +228,41 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// Every model within its default bounds, convergence, and whether that has exercised all handlers.
+    fn run_everything(&self, limits: Limits) -> Result<bool, String> {
+        let Some(runs) = run::run_all(&runs_of_all(), limits, &self.output)? else {
+            return Ok(false);
+        };
+        if let Some(file) = &self.record {
+            record::write(file, &runs)?;
+        }
+        let tally = run::exercised(&runs);
+        let converges = converge::run_all(&converge::runs(None), false, limits, &tally);
+        if self.coverage {
+            println!("{}", tally.table());
+        }
+        report::conclude(&tally.conclusion());
+        Ok(converges && tally.missing().is_empty())
+    }
+}
+
+fn runs_to_explore(
+    model: Option<&str>,
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Vec<Box<dyn Exploration>>, String> {
+    match (model, &bounds, &options) {
+        (None, None, None) => Ok(runs_of_all()),
+        (None, ..) => Err(format!(
+            "bounds need a model: check run MODEL ...; {}",
+            known_models()
+        )),
+        (Some(service::NAME), ..) => Ok(service_runs(service_bounds(bounds, options)?)),
+        (Some(name), ..) => Ok(runs_of(find(name)?, not_of_service(bounds, options)?)),
+    }
+}
+
 fn runs_to_converge(
     model: Option<&str>,
     bounds: Option<Bounds>,
@@ -241,7 +272,7 @@ fn runs_to_converge(
             "bounds need a model: check converge MODEL ...; {}",
             known_models()
         )),
-        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds)]),
+        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds.sensible()?)]),
         (model, None) => {
             model.map(find).transpose()?;
             Ok(converge::runs(model))
@@ -266,7 +297,9 @@ pub fn service_bounds(
     };
     if bounds != shared {
         return Err(
-            "service has no such bounds: see --scenario and below in check run --help".into(),
+            "the model service knows --servers, --crashes and --snapshots, and what stands \
+                    below \"Of the model service\" in check run --help"
+                .to_owned(),
         );
     }
     let options = options.unwrap_or_default();
@@ -292,9 +325,27 @@ pub fn not_of_service(
     options: Option<Options>,
 ) -> Result<Option<Bounds>, String> {
     match options {
-        None => Ok(bounds),
-        Some(_) => Err("scenarios with their bounds are of the model service".to_owned()),
+        None => bounds.map(Bounds::sensible).transpose(),
+        Some(_) => Err(
+            "--scenario and the options below it in the help are for the model service alone"
+                .to_owned(),
+        ),
     }
+}
+
+fn to_open(
+    model: &str,
+    mutant: Option<&str>,
+    bounds: Option<Bounds>,
+    options: Option<Options>,
+) -> Result<Box<dyn Exploration>, String> {
+    Ok(match model == service::NAME {
+        true => Box::new(service_to_explore(
+            mutant,
+            service_bounds(bounds, options)?,
+        )?),
+        false => Box::new(to_explore(model, mutant, not_of_service(bounds, options)?)?),
+    })
 }
 
 fn service_to_explore(
@@ -305,8 +356,14 @@ fn service_to_explore(
         return Ok(service::faithful(bounds.unwrap_or(service::BOUNDS[0])));
     };
     let mut rows = service::mutants::ALL.iter().filter(|m| m.name == name);
-    let row = rows.next();
-    let row = row.ok_or_else(|| format!("no mutant {name} of service"))?;
+    let row = rows.next().ok_or_else(|| {
+        let names: BTreeSet<_> = service::mutants::all().map(|(name, _)| name).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        format!(
+            "no mutant {name} of service; there are {}",
+            names.join(", ")
+        )
+    })?;
     let ids: Vec<_> = [row.invariant]
         .into_iter()
         .chain(rows.map(|row| row.invariant))
@@ -453,6 +510,94 @@ mod tests {
             let (_, again, options) = opened(service::NAME, &service::faithful(*bounds).flags());
             let again = service_bounds(again, options).expect("bounds of the service");
             assert_eq!(again, Some(*bounds));
+        }
+    }
+
+    /// The examples in the help of a command and its subcommands: a line that begins with its name.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string);
+        let lines = help.iter().flat_map(|help| help.lines());
+        let examples_here = lines.filter_map(|line| line.strip_prefix("  check"));
+        // What an example is about stands after it.
+        let command_line = |line: &str| format!("check{}", line.split("  ").next().unwrap_or(line));
+        let mut all: Vec<_> = examples_here.map(command_line).collect();
+        all.extend(command.get_subcommands().flat_map(examples));
+        all
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_line() {
+        let examples = examples(&Cli::command());
+        assert!(examples.len() > 20, "{examples:?}");
+        for example in examples {
+            let cli = Cli::try_parse_from(example.split_whitespace())
+                .unwrap_or_else(|error| panic!("{example}: {error}"));
+            let is_known = match cli.command {
+                Some(Command::Run {
+                    model,
+                    bounds,
+                    options,
+                    ..
+                }) => runs_to_explore(model.as_deref(), bounds, options).map(|_| ()),
+                Some(Command::Converge { model, bounds, .. }) => {
+                    runs_to_converge(model.as_deref(), bounds).map(|_| ())
+                }
+                Some(Command::Explore {
+                    model,
+                    mutant,
+                    bounds,
+                    options,
+                    ..
+                }) => to_open(&model, mutant.as_deref(), bounds, options).map(|_| ()),
+                _ => Ok(()),
+            };
+            is_known.unwrap_or_else(|error| panic!("{example}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_mistake_and_the_remedy() {
+        for (line, words) in [
+            ("check --threads 0", "at least 1"),
+            ("check --max-time 0", "leave the option out"),
+            ("check --max-states 1,000", "without separators"),
+            ("check run zab --servers 0", "1..=6"),
+            ("check run zab --writes 255", "0..=100"),
+            (
+                "check run nothing",
+                "the models are election, zab, ensemble, service",
+            ),
+            ("check run --writes 1", "bounds need a model"),
+            ("check run zab --wipes 1", "--observers"),
+            ("check run zab --disk-errors 1", "--pending-saves"),
+            ("check run ensemble --strays 2", "at most 1"),
+            ("check run zab --scenario locks", "the model service"),
+            (
+                "check run service --timeouts 2",
+                "--servers, --crashes and --snapshots",
+            ),
+            (
+                "check run service --scenario nothing",
+                "no scenario nothing; there are",
+            ),
+            ("check converge nothing", "the models are"),
+            ("check mutants nothing", "no mutant nothing; there are"),
+            ("check bugs nothing", "no bug nothing; there are"),
+            (
+                "check explore zab --mutant nothing",
+                "no mutant nothing of zab; there are",
+            ),
+            ("check explore service --mutant nothing", "there are"),
+            (
+                "check --record x run zab",
+                "--record goes without a command",
+            ),
+        ] {
+            let error = match Cli::try_parse_from(line.split_whitespace()) {
+                Err(error) => error.to_string(),
+                Ok(cli) => cli.run().expect_err(line),
+            };
+            assert!(error.contains(words), "{line}: {error}");
         }
     }
 }

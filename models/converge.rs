@@ -5,11 +5,12 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::convergence::{self, CONVERGES, Found, LIMIT, SCHEDULES, UNDISTURBED};
+use crate::coverage::Tally;
 use crate::engine::{End, Limits, Outcome};
 use crate::environment::Environment;
 use crate::explain;
 use crate::paint::Paint;
-use crate::report::{align_right, grouped, seconds, table_of};
+use crate::report::{self, align_right, grouped, seconds, table_of};
 use crate::run;
 use crate::schedule::{Calm, Old, Schedule};
 use crate::tale::Tale;
@@ -74,8 +75,13 @@ pub fn runs(model: Option<&str>) -> Vec<(&'static Spec, Bounds)> {
 }
 
 /// Explores each model within its bounds and prints the report. `true` if every state of all of them
-/// comes to work again.
-pub fn run_all(runs: &[(&'static Spec, Bounds)], worst: bool, limits: Limits) -> bool {
+/// comes to work again. Adds the handlers that were exercised to `tally`.
+pub fn run_all(
+    runs: &[(&'static Spec, Bounds)],
+    worst: bool,
+    limits: Limits,
+    tally: &Tally,
+) -> bool {
     let mut done = Vec::new();
     for (spec, bounds) in runs {
         let environment = environment(spec, *bounds, Variant::Faithful);
@@ -84,6 +90,7 @@ pub fn run_all(runs: &[(&'static Spec, Bounds)], worst: bool, limits: Limits) ->
         let outcome = run::explore(&title, &environment, limits, &look);
         let found = environment.convergence.take_found();
         let end = outcome.end;
+        tally.merge(&environment.tally);
         done.push(Explored {
             environment,
             outcome,
@@ -110,20 +117,23 @@ fn conclude(done: &[Explored], planned: usize) -> bool {
         .find_map(|e| e.environment.convergence.stuck.get());
     let most = done.iter().flat_map(|e| &e.found).map(|f| f.worst).max();
     let most = most.unwrap_or_default();
-    if let Some(stuck) = stuck {
-        println!("FAILED: {stuck}");
+    let (converges, words) = if let Some(stuck) = stuck {
+        (false, format!("FAILED: {stuck}"))
     } else if done.iter().any(|e| e.outcome.end == End::Violation) {
-        println!("FAILED: an ensemble that is left in peace does not get to work");
+        let words = "FAILED: an ensemble that is left in peace does not get to work";
+        (false, words.to_owned())
     } else if done.len() < planned || done.iter().any(|e| e.outcome.end == End::Stopped) {
-        println!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
+        let words = format!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
+        (false, words)
     } else {
-        println!(
+        let words = format!(
             "CONVERGES: every state comes to work, and stays, within {} rounds; {} steps in the longest walk",
             most.rounds, most.steps
         );
-        return true;
-    }
-    false
+        (true, words)
+    };
+    report::conclude(&words);
+    converges
 }
 
 impl Explored {

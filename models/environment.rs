@@ -5,6 +5,7 @@
 
 use crate::bounds::Bounds;
 use crate::convergence;
+use crate::coverage::Tally;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
@@ -92,6 +93,7 @@ pub struct Environment {
     pub envelopes: Interner<Envelope>,
     pub records: Interner<Record<u8>>,
     pub verdicts: Memo<Verdict>,
+    pub tally: Tally,
     pub convergence: convergence::Tables,
 }
 
@@ -157,6 +159,7 @@ impl Environment {
             envelopes: Interner::default(),
             records: Interner::default(),
             verdicts: Memo::default(),
+            tally: Tally::default(),
             convergence: convergence::Tables::default(),
         }
     }

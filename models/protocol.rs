@@ -4,6 +4,7 @@
 
 use crate::checked::{Checked, Named};
 use crate::convergence;
+use crate::coverage::Tally;
 use crate::diagram;
 use crate::environment::{Action, Environment};
 use crate::explain;
@@ -93,6 +94,10 @@ impl Checked for Environment {
 
     fn diagram(&self, path: &[(World, Option<Action>)]) -> Diagram {
         diagram::of_path(self, path)
+    }
+
+    fn tally(&self) -> Option<&Tally> {
+        Some(&self.tally)
     }
 
     fn aftermath(&self, last: &World, property: &str) -> String {

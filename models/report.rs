@@ -3,14 +3,14 @@
 use crate::bugs::{self, Bug, Fate};
 use crate::catalogue;
 use crate::checked::{Checked, Tried};
-use crate::engine::{End, Outcome, Progress, collision_probability};
+use crate::engine::{End, Outcome, collision_probability};
 use crate::paint::{COLUMNS, wrapped};
 use crate::run::Run;
 use crate::{mutants, service};
+use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub fn table_of(header: &[&str]) -> Table {
@@ -57,19 +57,6 @@ fn rate(states: usize, elapsed: Duration) -> String {
 
 pub fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
-}
-
-/// How a search gets on.
-pub fn progress_line(title: &str, progress: &Progress, elapsed: Duration) -> String {
-    let distinct = progress.distinct.load(Relaxed);
-    format!(
-        "{title}: {} distinct, {}/s, depth {}, queue {}, {}",
-        grouped(distinct),
-        rate(distinct, elapsed),
-        progress.depth.load(Relaxed),
-        grouped(progress.queue.load(Relaxed)),
-        seconds(elapsed),
-    )
 }
 
 /// One finished run in a line.
@@ -392,6 +379,18 @@ fn beside_others(rows: &[(&Bug, Option<Outcome>)]) -> String {
          (TLC, 16 workers)\n\n",
         table.trim_fmt()
     )
+}
+
+/// Prints a last word, its first words in a colour if this is a terminal and `NO_COLOR` is not set.
+pub fn conclude(words: &str) {
+    let colour = match words.split([' ', ':']).next() {
+        Some("PASSED" | "CONVERGES" | "COVERED") => AnsiColor::Green,
+        Some("INCOMPLETE") => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    let (verdict, rest) = words.split_once(':').unwrap_or((words, ""));
+    anstream::println!("{style}{verdict}{style:#}:{rest}");
 }
 
 /// What there is to check.

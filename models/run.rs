@@ -1,8 +1,10 @@
 //! Runs models and shows how they get on.
 
 use crate::checked::{Checked, Exploration, Named, Tried};
+use crate::coverage::Tally;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
 use crate::output::Output;
+use crate::progress::Gauge;
 use crate::tale::Told;
 use crate::trial::Trial;
 use crate::{bugs, json, mutants, report, service};
@@ -22,6 +24,8 @@ pub struct Run {
     pub outcome: Outcome,
     /// Step by step, if there is one.
     pub counterexample: Option<Told>,
+    /// Which handlers of the actor it exercised.
+    pub tally: Tally,
 }
 
 impl Run {
@@ -72,10 +76,17 @@ pub fn run_all(
             println!("{}", report::table(&done));
             println!("{}", report::verdicts(&done));
             told.into_iter().for_each(Told::print);
-            println!("{}", report::conclusion(&done, runs.len()));
+            report::conclude(&report::conclusion(&done, runs.len()));
         }
     }
     Ok(passed.then_some(done))
+}
+
+/// The handlers of the actor that some runs have exercised.
+pub fn exercised(runs: &[Run]) -> Tally {
+    let tally = Tally::default();
+    runs.iter().for_each(|run| tally.merge(&run.tally));
+    tally
 }
 
 /// Explores the mutants and prints which invariant caught each. `Ok(true)` if all were caught.
@@ -92,7 +103,8 @@ pub fn run_mutants(
     if chosen.is_empty() {
         let names: BTreeSet<_> = all().map(|(name, _)| name).collect();
         let names: Vec<_> = names.into_iter().collect();
-        return Err(format!("no such mutant; there are {}", names.join(", ")));
+        let name = name.unwrap_or_default();
+        return Err(format!("no mutant {name}; there are {}", names.join(", ")));
     }
     let (mut rows, mut told) = (Vec::new(), Vec::new());
     for (known, trial) in chosen {
@@ -141,7 +153,8 @@ pub fn run_bugs(
         .collect();
     if chosen.is_empty() {
         let names: Vec<_> = bugs::ALL.iter().map(|bug| bug.name).collect();
-        return Err(format!("no such bug; there are {}", names.join(", ")));
+        let name = name.unwrap_or_default();
+        return Err(format!("no bug {name}; there are {}", names.join(", ")));
     }
     let (mut rows, mut told) = (Vec::new(), Vec::new());
     for bug in chosen {
@@ -302,10 +315,11 @@ pub fn explore<M: Checked>(
     );
     let started = Instant::now();
     let mut last_line = Instant::now();
+    let mut gauge = Gauge::new(title);
     let outcome = engine::with_reports(
         || engine::search_and_look(model, limits, &progress, look),
         || {
-            let line = report::progress_line(title, &progress, started.elapsed());
+            let line = gauge.line(&progress, started.elapsed());
             if std::io::stderr().is_terminal() {
                 bar.set_message(line);
                 bar.tick();

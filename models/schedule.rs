@@ -15,7 +15,6 @@ use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::{Elections, Message, Msg, Role, State, Timer};
 use smallvec::SmallVec;
-use stateright::actor::Actor;
 use std::time::Duration;
 
 /// A round takes a second: in each one every server repeats its last word.

@@ -2,15 +2,16 @@
 //!
 //! What it must never do: let a server see more than its own state, its disk and the action.
 
+use crate::coverage::{Input, Watched, is_effect};
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
 use crate::world::{Envelope, Known, Process, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
-use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant, Zab};
+use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant};
 use smallvec::SmallVec;
-use stateright::actor::{Actor, Command, Id};
+use stateright::actor::{Command, Id};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl Environment {
         id: ServerId,
         process: &Process,
         fired: &[Timer],
-        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
+        handler: impl FnOnce(&Watched, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<Step> {
         let (mut step, has_effect) = self.handle(id, process, handler)?;
         self.check_timers(id, process.state.as_ref(), fired, &step);
@@ -76,15 +77,12 @@ impl Environment {
         &self,
         id: ServerId,
         process: &Process,
-        handler: impl FnOnce(&Zab<Writes>, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
+        handler: impl FnOnce(&Watched, Id, &mut Cow<'_, State<Writes>>, &mut Out<Writes>),
     ) -> Option<(Step, bool)> {
         let mut state = Cow::Borrowed(process.state.as_ref()?);
         let mut out = Out::new();
-        handler(&self.zab, id.into(), &mut state, &mut out);
-        let silent = out
-            .iter()
-            .all(|c| !matches!(c, Command::Send(..) | Command::Save(_)));
-        let has_effect = matches!(state, Cow::Owned(_)) || !silent;
+        handler(&self.watched(), id.into(), &mut state, &mut out);
+        let has_effect = matches!(state, Cow::Owned(_)) || out.iter().any(is_effect);
         let process = Process {
             disk: process.disk.clone(),
             unsaved: process.unsaved.clone(),
@@ -93,6 +91,14 @@ impl Environment {
         let mut step = Step::of(process);
         self.carry_out(id, &mut step, out);
         Some((step, has_effect))
+    }
+
+    /// The actor, with a note of each step that it takes.
+    fn watched(&self) -> Watched<'_> {
+        Watched {
+            zab: &self.zab,
+            tally: &self.tally,
+        }
     }
 
     /// Carries out what the actor wants: sends and saves. Timers are noted.
@@ -135,7 +141,7 @@ impl Environment {
                 .take()
                 .expect("a server that takes a step is up");
             let mut state = Cow::Owned(state);
-            self.zab.on_msg(
+            self.watched().on_msg(
                 id.into(),
                 &mut state,
                 id.into(),
@@ -148,7 +154,7 @@ impl Environment {
 
     pub fn start(&self, id: ServerId, disk: &Storage<Writes>) -> Step {
         let mut out = Out::new();
-        let state = self.zab.on_start(id.into(), &Some(disk.clone()), &mut out);
+        let state = self.watched().on_start(id.into(), disk, &mut out);
         let mut step = Step::of(Process {
             disk: disk.clone(),
             unsaved: Vec::new(),
@@ -162,6 +168,11 @@ impl Environment {
     /// The step of the server that an action concerns.
     pub fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
         let local = |server: ServerId, step| Some((server, step?));
+        let fails = |server: ServerId, input, disk| {
+            let before = world.server(server).get().state.as_ref();
+            self.tally.note(input, before, true);
+            Some((server, faults::down(disk)))
+        };
         match action {
             Action::Deliver(envelope) => {
                 let Envelope { src, dst, message } = envelope.get();
@@ -200,7 +211,7 @@ impl Environment {
             Action::Silence { server, peer } => self.timer(world, server, &[Timer::Peer(peer)]),
             Action::Crash { server, left } => {
                 let disk = faults::disk_after(world.server(server).get(), left);
-                local(server, Some(faults::down(disk)))
+                fails(server, Input::Crash, disk)
             }
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
@@ -212,9 +223,9 @@ impl Environment {
             Action::DiskError { server, torn } => {
                 let left = Left { kept: 0, torn };
                 let disk = faults::disk_after(world.server(server).get(), left);
-                local(server, Some(faults::down(disk)))
+                fails(server, Input::DiskError, disk)
             }
-            Action::Wipe(server) => local(server, Some(faults::down(Storage::default()))),
+            Action::Wipe(server) => fails(server, Input::Wipe, Storage::default()),
             Action::Outage(_) => unreachable!("an outage is a crash of each server"),
             Action::Restart(server) => {
                 local(server, Some(self.start(server, &world.server(server).disk)))

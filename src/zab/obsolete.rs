@@ -20,16 +20,17 @@ pub struct Peer<'a, P: Payload> {
 impl<P: Payload> Peer<'_, P> {
     /// Whether two states of one server are the same to [`Zab::is_obsolete`], whatever the message.
     pub fn is_alike(&self, other: &Self) -> bool {
-        let leads = |peer: &Self| match peer.state.map(State::role) {
-            Some(Role::Leading(leader)) => {
-                let history = &peer.state?.storage().history;
-                Some((
+        let leads = |peer: &Self| {
+            let state = peer.state?;
+            let history = &state.storage().history;
+            match state.role() {
+                Role::Leading(leader) => Some((
                     leader.stage.clone(),
                     history.start(),
                     history.snapshot().zxid,
-                ))
+                )),
+                Role::Looking(_) | Role::Following(_) => None,
             }
-            Some(Role::Looking(_) | Role::Following(_)) | None => None,
         };
         self.durable == other.durable && leads(self) == leads(other)
     }

@@ -1,0 +1,54 @@
+//! The examples that `check --help` and `check COMMAND --help` end with. A test parses each of them.
+
+pub const CHECK: &str = "\
+Examples:
+  check                                       every model within its default bounds
+  check --coverage                            the same, and which handlers that exercised
+  check run zab --writes 2 --timeouts 2       one model, other bounds
+  check mutants                               break the protocol; every break must be noticed
+  check bugs                                  the bugs of the past, found again
+  check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
+  check replay it.json                        its steps again, in the code of today
+  check run zab --json                        the report for a program
+  check explore zab                           walk through the states in a browser
+More: check COMMAND --help
+
+Exit code: 0 if everything was explored and holds; 1 if something falls or is missing, or if the
+run ended early (--max-states, --max-time, Control-C); 2 if the command line asks for what cannot be.";
+
+pub const RUN: &str = "\
+Examples:
+  check run                                     every model within its default bounds
+  check run zab                                 one model within its default bounds
+  check run zab --writes 2 --timeouts 2         within other bounds
+  check run zab --crashes 1 --pending-saves     saves that a crash may lose
+  check run zab --crashes 1 --coverage          and which handlers of the actor that exercised
+  check run ensemble --writes 1 --max-time 60   a minute at most; exit code 1 if that ends it
+  check run service --scenario locks --expirations 1
+Bounds that are not given have the defaults above, whatever the model.";
+
+pub const MUTANTS: &str = "\
+Examples:
+  check mutants                               all of them
+  check mutants keep_own_history              one, with its counterexample step by step
+  check mutants no_trunc --smallest           and that no smaller bounds would do
+Their names: check list";
+
+pub const BUGS: &str = "\
+Examples:
+  check bugs                                  all of them
+  check bugs zk4643                           one, with its counterexample step by step
+Their names: check list";
+
+pub const CONVERGE: &str = "\
+Examples:
+  check converge                              every model within its default bounds
+  check converge ensemble --worst             and the way to the state that takes longest
+  check converge zab --writes 1 --crashes 1   within other bounds";
+
+pub const EXPLORE: &str = "\
+Examples:
+  check explore zab                           then open http://localhost:3000
+  check explore ensemble --writes 1 --port 3001
+  check explore zab --mutant no_trunc         a broken variant, with a counterexample to find
+  check explore service --scenario watches";
