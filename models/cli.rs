@@ -5,6 +5,7 @@ use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
+use crate::simulate;
 use crate::trial::Trial;
 use crate::{bugs, converge, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +25,7 @@ use std::time::Duration;
   check run zab --crashes 1 --pending-saves   saves that a crash may lose
   check mutants                               break the protocol; every break must be noticed
   check bugs                                  the bugs of the past, found again
+  check simulate                              random walks, with more faults and writes
   check explore zab                           walk through the states in a browser
   check explore zab --mutant no_trunc         the same, with a counterexample to find"
 )]
@@ -90,6 +92,8 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// Walk at random where exhaustive search cannot reach, with faults drawn for each run
+    Simulate(simulate::Options),
     /// Open the stateright explorer on a model
     Explore {
         /// The model: election, zab or ensemble
@@ -173,6 +177,7 @@ impl Cli {
             Some(Command::Bugs { name, smallest }) => {
                 run::run_bugs(name.as_deref(), smallest, limits)
             }
+            Some(Command::Simulate(options)) => simulate::simulate(&options, limits),
             Some(Command::Explore {
                 model,
                 port,

@@ -43,7 +43,8 @@ pub fn grouped(number: usize) -> String {
         .join(",")
 }
 
-fn rate(states: usize, elapsed: Duration) -> String {
+/// So many a second.
+pub fn rate(states: usize, elapsed: Duration) -> String {
     grouped((states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize)
 }
 

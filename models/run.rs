@@ -210,27 +210,31 @@ pub fn explore<M: Checked>(
 ) -> Outcome {
     let progress = Arc::new(Progress::default());
     stop_on_interrupt(&progress);
+    let started = Instant::now();
+    with_live_line(
+        || engine::search_and_look(model, limits, &progress, look),
+        || report::progress_line(title, &progress, started.elapsed()),
+    )
+}
+
+/// Runs `work` with a live line on the terminal, or a line now and then where there is none.
+pub fn with_live_line<R>(work: impl FnOnce() -> R, line: impl Fn() -> String + Sync) -> R {
     let bar = ProgressBar::new_spinner();
     bar.set_style(
         ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"),
     );
-    let started = Instant::now();
     let mut last_line = Instant::now();
-    let outcome = engine::with_reports(
-        || engine::search_and_look(model, limits, &progress, look),
-        || {
-            let line = report::progress_line(title, &progress, started.elapsed());
-            if std::io::stderr().is_terminal() {
-                bar.set_message(line);
-                bar.tick();
-            } else if last_line.elapsed() >= Duration::from_secs(10) {
-                last_line = Instant::now();
-                eprintln!("{line}");
-            }
-        },
-    );
+    let result = engine::with_reports(work, || {
+        if std::io::stderr().is_terminal() {
+            bar.set_message(line());
+            bar.tick();
+        } else if last_line.elapsed() >= Duration::from_secs(10) {
+            last_line = Instant::now();
+            eprintln!("{}", line());
+        }
+    });
     bar.finish_and_clear();
-    outcome
+    result
 }
 
 /// The search that Control-C is to stop.
@@ -247,6 +251,11 @@ fn current() -> &'static Mutex<Option<Arc<Progress>>> {
 
 fn stop_on_interrupt(progress: &Arc<Progress>) {
     *current().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(progress));
+}
+
+/// From now on Control-C is noted: see [`interrupted`].
+pub fn listen_for_interrupt() {
+    stop_on_interrupt(&Arc::default());
 }
 
 fn stop_current() {
@@ -274,12 +283,13 @@ pub fn print_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discove
 /// The same as text.
 pub fn describe_steps<M: Checked>(model: &M, outcome: &Outcome, discovery: &Discovery) -> String {
     let trace = outcome.path(model, discovery);
-    let title = format!(
-        "{} falls in {} steps",
-        discovery.property,
-        trace.steps.len()
-    );
-    let steps = describe_trace(model, &title, &trace);
+    describe_fall(model, &format!("{} falls", discovery.property), &trace)
+}
+
+/// A trace at whose end something has gone wrong, as text, and where the explorer shows it.
+pub fn describe_fall<M: Checked>(model: &M, what: &str, trace: &Trace<M>) -> String {
+    let title = format!("{what} in {} steps", trace.steps.len());
+    let steps = describe_trace(model, &title, trace);
     let command = report::explore_command(model);
     let address = trace.address();
     format!(

@@ -1,0 +1,380 @@
+//! `check simulate`: seeded random walks, for depths that exhaustive search cannot reach.
+//!
+//! Spec: `spec/0-assumptions.md`, "Simulation". What it must never do: pass for a proof. What was not walked is
+//! not known.
+
+mod chance;
+mod clients;
+mod fleet;
+mod protocol;
+mod report;
+mod shrink;
+mod swarm;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use crate::catalogue;
+use crate::convergence;
+use crate::engine::Limits;
+use crate::{bugs, mutants, run, service};
+use clap::Args;
+use clients::Clients;
+use fleet::Progress;
+use keepright::service::variant::Variant as ServiceVariant;
+use keepright::zab::Variant;
+use protocol::Protocol;
+use stateright::Model as _;
+use std::io::Write as _;
+use std::ops::Range;
+use std::process::Command;
+use std::str::FromStr;
+use std::time::Instant;
+use swarm::{Kind, Swarm, Walked};
+use tally::Tally;
+use walk::Fall;
+
+/// What to simulate.
+#[derive(Args, Clone)]
+pub struct Options {
+    /// The model: election, zab, ensemble or service; all of them if none is given
+    model: Option<String>,
+    /// The seed of the first run; the next run has the next seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many runs of each model [default: what takes a quarter of a minute]
+    #[arg(long)]
+    runs: Option<u64>,
+    /// The most steps of a run
+    #[arg(long, default_value_t = 1000)]
+    steps: usize,
+    /// Only the part I of N of the runs, 1/N to N/N
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// A mutant or a bug of this model instead of the protocol as it should be
+    #[arg(long)]
+    mutant: Option<String>,
+    /// Make the runs in this process and write their tally, in bytes, to standard output
+    #[arg(long, hide = true)]
+    batch: bool,
+}
+
+/// One of several parts of the seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1.
+    number: u64,
+    of: u64,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/');
+        let parsed = parts.and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parsed {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number, of }),
+            _ => Err("a shard is I/N, with I from 1 to N, such as 2/8".to_owned()),
+        }
+    }
+}
+
+impl Shard {
+    /// Its part of the seeds.
+    fn part(self, seeds: &Range<u64>) -> Range<u64> {
+        let count = u128::from(seeds.end - seeds.start);
+        let place = |number: u64| {
+            let before = count * u128::from(number) / u128::from(self.of);
+            seeds.start + before as u64
+        };
+        place(self.number - 1)..place(self.number)
+    }
+}
+
+/// A swarm, whatever its states are.
+trait Simulation: Sync {
+    /// Makes the runs of these seeds until one goes wrong or `is_over` says so.
+    fn batch(&self, seeds: Range<u64>, steps: usize, is_over: &dyn Fn() -> bool) -> Tally;
+    /// What goes wrong in the run of a seed, by the shortest way that was found to it.
+    fn describe(&self, seed: u64, steps: usize) -> String;
+    fn kinds(&self) -> &'static [Kind];
+    /// Whether events of this kind happen in the model at all.
+    fn expects(&self, kind: usize) -> bool;
+    fn goals(&self) -> &'static [&'static str];
+    /// A tally in which nothing has happened.
+    fn tally(&self) -> Tally {
+        Tally::new(self.kinds(), self.goals())
+    }
+}
+
+impl<S: Swarm> Simulation for S {
+    fn batch(&self, seeds: Range<u64>, steps: usize, is_over: &dyn Fn() -> bool) -> Tally {
+        let mut tally = self.tally();
+        for seed in seeds {
+            if is_over() {
+                break;
+            }
+            if walk::walk(self, seed, steps, &mut tally).fall.is_some() {
+                tally.fell = Some(seed);
+                break;
+            }
+        }
+        tally
+    }
+
+    fn describe(&self, seed: u64, steps: usize) -> String {
+        let walk = walk::walk(self, seed, steps, &mut self.tally());
+        let Some(fall) = &walk.fall else {
+            return format!(
+                "the run of seed {seed} went wrong once, but not again: a bug of the simulator\n"
+            );
+        };
+        let (trace, panicking) = shrink::shrink(&walk, fall);
+        let what = match fall {
+            Fall::Invariant(id) => format!("{id} falls"),
+            Fall::Panic(_) => "a handler panics".to_owned(),
+        };
+        let mut text = format!(
+            "shrunk from {} steps to {}\n",
+            walk.actions.len(),
+            trace.steps.len()
+        );
+        text.push_str(&run::describe_fall(&walk.model, &what, &trace));
+        if let (Fall::Panic(words), Some(action)) = (fall, panicking) {
+            let sentence = walk.model.format_action(&action);
+            text.push_str(&format!("then {sentence}\n  PANIC: {words}\n\n"));
+        }
+        text
+    }
+
+    fn kinds(&self) -> &'static [Kind] {
+        <S::Model as Walked>::kinds()
+    }
+
+    fn expects(&self, kind: usize) -> bool {
+        Swarm::expects(self, kind)
+    }
+
+    fn goals(&self) -> &'static [&'static str] {
+        Swarm::goals(self)
+    }
+}
+
+/// The models, and how many runs of each are made by default.
+const MODELS: &[(&str, u64)] = &[
+    ("election", 2000),
+    ("zab", 2000),
+    ("ensemble", 2000),
+    (service::NAME, 2000),
+];
+
+/// Simulates what the options ask for. `Ok(false)` if something went wrong, or if what should happen
+/// now and then never did.
+pub fn simulate(options: &Options, limits: Limits) -> Result<bool, String> {
+    let chosen =
+        |(name, _): &&(&str, u64)| options.model.as_deref().is_none_or(|model| model == *name);
+    let models: Vec<_> = MODELS.iter().filter(chosen).collect();
+    if models.is_empty() {
+        let names: Vec<_> = MODELS.iter().map(|(name, _)| *name).collect();
+        let unknown = options.model.as_deref().unwrap_or_default();
+        return Err(format!(
+            "no model {unknown}; the models are {}",
+            names.join(", ")
+        ));
+    }
+    if options.model.is_none() && options.mutant.is_some() {
+        return Err("a mutant needs a model: check simulate MODEL --mutant NAME".to_owned());
+    }
+    let mut passed = true;
+    for (model, usual) in models {
+        let plan = Plan::new(options, model, *usual, limits)?;
+        match options.batch {
+            true => plan.make_batch()?,
+            false => passed &= plan.carry_out()?,
+        }
+        if run::interrupted() {
+            return Ok(false);
+        }
+    }
+    Ok(passed)
+}
+
+/// The runs of one model.
+struct Plan<'a> {
+    model: &'static str,
+    simulation: Box<dyn Simulation>,
+    options: &'a Options,
+    seeds: Range<u64>,
+    /// Whether these are all the runs that there are by default, so that everything should happen.
+    is_whole: bool,
+    limits: Limits,
+    started: Instant,
+}
+
+/// About how many steps one process takes: with some kilobytes for each, a few hundred megabytes.
+const STEPS_OF_A_PROCESS: u64 = 100_000;
+
+impl<'a> Plan<'a> {
+    fn new(
+        options: &'a Options,
+        model: &'static str,
+        usual: u64,
+        limits: Limits,
+    ) -> Result<Self, String> {
+        let runs = options.runs.unwrap_or(usual);
+        let end = options
+            .seed
+            .checked_add(runs)
+            .ok_or("no room for so many seeds after this one")?;
+        let all = options.seed..end;
+        Ok(Self {
+            model,
+            simulation: find(model, options.mutant.as_deref())?,
+            options,
+            seeds: options.shard.map_or(all.clone(), |shard| shard.part(&all)),
+            is_whole: options.shard.is_none() && options.mutant.is_none() && runs >= usual,
+            limits,
+            started: Instant::now(),
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        let elapsed = self.started.elapsed();
+        run::interrupted() || self.limits.max_time.is_some_and(|max| elapsed >= max)
+    }
+
+    /// Makes the runs in this process.
+    fn make_batch(&self) -> Result<(), String> {
+        let (seeds, steps) = (self.seeds.clone(), self.options.steps);
+        let tally = self.simulation.batch(seeds, steps, &|| self.is_over());
+        let bytes = postcard::to_stdvec(&tally).map_err(|error| error.to_string())?;
+        let written = std::io::stdout().lock().write_all(&bytes);
+        written.map_err(|error| format!("cannot write the tally: {error}"))
+    }
+
+    /// Makes the runs in other processes, and prints what has happened in them.
+    fn carry_out(&self) -> Result<bool, String> {
+        run::listen_for_interrupt();
+        let program = std::env::current_exe()
+            .map_err(|error| format!("cannot find this program to start it again: {error}"))?;
+        let command = |seeds: &Range<u64>| {
+            let mut command = Command::new(&program);
+            command.args(["simulate", self.model, "--batch"]);
+            command.args(["--seed", &seeds.start.to_string()]);
+            command.args(["--runs", &(seeds.end - seeds.start).to_string()]);
+            command.args(["--steps", &self.options.steps.to_string()]);
+            if let Some(mutant) = &self.options.mutant {
+                command.args(["--mutant", mutant]);
+            }
+            if let Some(max) = self.limits.max_time {
+                let left = max.saturating_sub(self.started.elapsed());
+                command.args(["--max-time", &left.as_secs().to_string()]);
+            }
+            command
+        };
+        let size = STEPS_OF_A_PROCESS / self.options.steps.max(1) as u64;
+        let progress = Progress::default();
+        let tally = run::with_live_line(
+            || {
+                fleet::run(
+                    fleet::batches(self.seeds.clone(), size),
+                    self.limits.threads,
+                    self.simulation.tally(),
+                    &progress,
+                    || self.is_over(),
+                    command,
+                )
+            },
+            || report::progress_line(self.model, &progress, self.started.elapsed()),
+        )?;
+        Ok(self.report(&tally))
+    }
+
+    /// Prints what has happened. Whether all is well.
+    fn report(&self, tally: &Tally) -> bool {
+        let elapsed = self.started.elapsed();
+        print!("{}", report::tables(&*self.simulation, tally));
+        let missing = report::missing(&*self.simulation, tally);
+        if !missing.is_empty() {
+            println!("never happened: {}", missing.join(", "));
+        }
+        let unseen = report::unseen(tally);
+        if !unseen.is_empty() {
+            println!("never witnessed: {}", unseen.join(", "));
+        }
+        if let Some(seed) = tally.fell {
+            let steps = self.options.steps;
+            println!("\nseed {seed}: {}", self.simulation.describe(seed, steps));
+            println!("To see it again: {}", self.replay(seed));
+        }
+        let planned = self.seeds.end - self.seeds.start;
+        let is_complete = tally.runs == planned;
+        let is_dull = self.is_whole && is_complete && !missing.is_empty();
+        let verdict = match tally.fell {
+            Some(_) => "FAILED",
+            None if is_dull => "FAILED: what should happen now and then never did",
+            None if is_complete => "PASSED",
+            None => "STOPPED",
+        };
+        let line = report::conclusion(&self.heading(), tally, planned, elapsed);
+        println!("{verdict}: {line}\n");
+        tally.fell.is_none() && !is_dull
+    }
+
+    fn heading(&self) -> String {
+        let (model, Range { start, end }) = (self.model, &self.seeds);
+        let mutant = self.options.mutant.as_deref();
+        let mutant = mutant.map_or(String::new(), |name| format!(" with mutant {name}"));
+        format!(
+            "{model}{mutant}, seeds {start} to {}",
+            end.saturating_sub(1)
+        )
+    }
+
+    /// The command that makes the run of one seed again.
+    fn replay(&self, seed: u64) -> String {
+        let (model, steps) = (self.model, self.options.steps);
+        let mutant = self.options.mutant.as_deref();
+        let mutant = mutant.map_or(String::new(), |name| format!(" --mutant {name}"));
+        format!("check simulate {model}{mutant} --seed {seed} --runs 1 --steps {steps}")
+    }
+}
+
+/// The simulation of a model, of a broken variant if one is named.
+fn find(model: &str, mutant: Option<&str>) -> Result<Box<dyn Simulation>, String> {
+    let unknown = |names: Vec<&str>| {
+        let name = mutant.unwrap_or_default();
+        format!(
+            "no mutant {name} to simulate in {model}; there are {}",
+            names.join(", ")
+        )
+    };
+    if model == service::NAME {
+        let all = service::mutants::ALL.iter();
+        let variant = match mutant {
+            None => ServiceVariant::Faithful,
+            Some(name) => all
+                .clone()
+                .find(|mutant| mutant.name == name)
+                .map(|mutant| mutant.trial().variant)
+                .ok_or_else(|| unknown(all.map(|mutant| mutant.name).collect()))?,
+        };
+        return Ok(Box::new(Clients { variant }));
+    }
+    let spec = catalogue::find(model).ok_or_else(|| format!("no model {model}"))?;
+    let all: Vec<_> = (mutants::ALL.iter().map(|m| (m.name, &m.trial)))
+        .chain(bugs::found())
+        .filter(|(_, trial)| !convergence::IDS.contains(&trial.invariant))
+        .collect();
+    let variant = match mutant {
+        None => Variant::Faithful,
+        Some(name) => all
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, trial)| trial.variant)
+            .ok_or_else(|| unknown(all.iter().map(|(name, _)| *name).collect()))?,
+    };
+    Ok(Box::new(Protocol { spec, variant }))
+}

@@ -1,0 +1,120 @@
+//! A shorter way to the same fall.
+//!
+//! Steps are left out as long as the same invariant still falls: first many at a time, in the end one by one and
+//! in pairs. A step that is not possible without one that was left out is left out too. What it must never do:
+//! end with another fall than the one that it began with.
+
+use super::swarm::Walked;
+use super::walk::{Asked, Fall, Walk, step};
+use crate::engine::{Trace, TraceStep};
+
+/// A list of at most so many steps is tried without each pair of its steps.
+const PAIRS: usize = 80;
+
+/// A shrunk walk as a trace: a step that panics leads to no state and is not part of it, but comes with it.
+pub fn shrink<M: Walked>(walk: &Walk<M>, fall: &Fall) -> (Trace<M>, Option<M::Action>) {
+    let asked = Asked::of(&walk.model);
+    let mut best = walk.actions.clone();
+    let replay = |actions: &[M::Action]| replay(walk, &asked, fall, actions);
+    let mut size = best.len().div_ceil(2).max(1);
+    loop {
+        let before = best.len();
+        let mut first = 0;
+        while first < best.len() {
+            match replay(&without(&best, &[first..first + size])) {
+                Some(shorter) => best = shorter,
+                None => first += size,
+            }
+        }
+        if size > 1 {
+            size = size.div_ceil(2);
+        } else if best.len() == before {
+            match best.len() <= PAIRS {
+                true => match pairs(&best).find_map(|pair| replay(&without(&best, &pair))) {
+                    Some(shorter) => best = shorter,
+                    None => break,
+                },
+                false => break,
+            }
+        }
+    }
+    trace(walk, best, fall)
+}
+
+type Places = std::ops::Range<usize>;
+
+/// Every two steps.
+fn pairs<A>(actions: &[A]) -> impl Iterator<Item = [Places; 2]> + use<A> {
+    let len = actions.len();
+    (0..len).flat_map(move |one| (one + 1..len).map(move |two| [one..one + 1, two..two + 1]))
+}
+
+/// The steps that are in none of these places.
+fn without<A: Clone>(actions: &[A], places: &[Places]) -> Vec<A> {
+    let kept = (0..).zip(actions);
+    kept.filter(|(place, _)| !places.iter().any(|places| places.contains(place)))
+        .map(|(_, action)| action.clone())
+        .collect()
+}
+
+/// Takes these steps as far as they are possible. Those that were taken, if they end with the same fall.
+fn replay<M: Walked>(
+    walk: &Walk<M>,
+    asked: &Asked<M>,
+    fall: &Fall,
+    actions: &[M::Action],
+) -> Option<Vec<M::Action>> {
+    let model = &walk.model;
+    let mut state = model.init_states().swap_remove(walk.start);
+    let mut taken = Vec::new();
+    for action in actions {
+        if !model.is_possible(&state, action) {
+            continue;
+        }
+        let next = match step(model, &state, action) {
+            Ok(None) => continue,
+            Ok(Some(next)) => next,
+            Err(words) => {
+                taken.push(action.clone());
+                return (Fall::Panic(words) == *fall).then_some(taken);
+            }
+        };
+        taken.push(action.clone());
+        state = next;
+        if let Some(found) = asked.fall(model, &state) {
+            return (found == *fall).then_some(taken);
+        }
+    }
+    None
+}
+
+fn trace<M: Walked>(
+    walk: &Walk<M>,
+    mut actions: Vec<M::Action>,
+    fall: &Fall,
+) -> (Trace<M>, Option<M::Action>) {
+    let model = &walk.model;
+    let last = match fall {
+        Fall::Invariant(_) => None,
+        Fall::Panic(_) => actions.pop(),
+    };
+    let mut trace = Trace {
+        init_index: walk.start,
+        init: model.init_states().swap_remove(walk.start),
+        steps: Vec::with_capacity(actions.len()),
+    };
+    for action in actions {
+        let state = trace.steps.last().map_or(&trace.init, |step| &step.state);
+        let mut all = Vec::new();
+        model.actions(state, &mut all);
+        let index = all.iter().position(|other| *other == action);
+        let next = model.next_state(state, action.clone());
+        let step = TraceStep {
+            index: index.expect("a step that was taken is possible"),
+            action,
+            state: next.expect("a step that was taken changes something"),
+        };
+        trace.steps.push(step);
+    }
+    (trace, last)
+}
