@@ -281,7 +281,7 @@ impl<'a> Plan<'a> {
                 fleet::run(
                     fleet::batches(self.seeds.clone(), size),
                     self.limits.threads,
-                    self.simulation.tally(),
+                    &self.simulation.tally(),
                     &progress,
                     || self.is_over(),
                     command,

@@ -28,22 +28,22 @@ pub fn batches(seeds: Range<u64>, size: u64) -> impl Iterator<Item = Range<u64>>
     starts.map(move |first| first..first.saturating_add(size).min(seeds.end))
 }
 
-/// Makes the batches in so many processes at a time, until something goes wrong in one or `is_over` says so. `command` gives
-/// the command that makes a batch and writes its tally to its standard output.
+/// Makes the batches in so many processes at a time, until something goes wrong in one or `is_over` says so, and adds their
+/// tallies to `nothing`. `command` gives the command that makes a batch and writes its tally to its standard output.
 ///
 /// Batches begin in their order, and those that have begun are waited for. So the first seed at which
 /// something goes wrong is the same however many processes there are.
 pub fn run(
     batches: impl Iterator<Item = Range<u64>> + Send,
     processes: usize,
-    mut tally: Tally,
+    nothing: &Tally,
     progress: &Progress,
     is_over: impl Fn() -> bool + Sync,
     command: impl Fn(&Range<u64>) -> Command + Sync,
 ) -> Result<Tally, String> {
     let waiting = Mutex::new(batches);
     let work = || {
-        let mut tally = Tally::default();
+        let mut tally = nothing.clone();
         while !progress.stop.load(Relaxed) && !is_over() {
             let next = waiting
                 .lock()
@@ -68,6 +68,7 @@ pub fn run(
         Ok(tally)
     };
     std::thread::scope(|scope| {
+        let mut tally = nothing.clone();
         let threads: Vec<_> = (0..processes.max(1)).map(|_| scope.spawn(&work)).collect();
         for thread in threads {
             tally.add(

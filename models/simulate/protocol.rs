@@ -81,41 +81,51 @@ impl Swarm for Protocol {
 }
 
 /// Most ensembles are small: there a quorum is hit soonest. Half of all kinds of faults are left out, and now and then
-/// all, or all but one.
+/// all, or all but one. Some runs are long.
 fn draw_bounds(chance: &mut Chance) -> Bounds {
     let servers = *chance.pick(&[2, 3, 3, 3, 3, 3, 4, 4, 5, 5]);
     let observers = *chance.pick(&[0, 0, 0, 1, 2]);
+    let length = *chance.pick(&[1, 1, 2, 4]);
     let only = chance.one_in(4).then(|| chance.below(FAULTS + 2));
     let mut fault = |number: u64, most: u8| match only {
-        Some(only) if only == number => most.saturating_mul(2),
+        Some(only) if only == number => most * 2,
         Some(_) => 0,
         None if chance.one_in(2) => 0,
-        None => chance.few(most),
+        None => chance.few(most * length),
     };
-    let (timeouts, crashes, outages) = (fault(0, 20), fault(1, 12), fault(2, 4));
-    let (disk_errors, wipes, cuts) = (fault(3, 6), fault(4, 4), fault(5, 8));
+    let (crashes, outages, disk_errors) = (fault(0, 12), fault(1, 4), fault(2, 6));
+    let (wipes, cuts) = (fault(3, 4), fault(4, 8));
+    // Without timeouts the first wrong election is the last: rarely.
+    let timeouts = match chance.one_in(8) {
+        true => 0,
+        false => 1 + chance.few(20 * length),
+    };
     let pending_saves = chance.one_in(2);
     // An outage of many servers with many pending saves leaves more than can be listed for the explorer.
     let too_many = pending_saves && servers + observers > 4;
     Bounds {
         servers,
         observers,
-        writes: chance.few(20),
+        writes: chance.few(20 * length),
         timeouts,
         crashes,
         outages: if too_many { 0 } else { outages },
         disk_errors,
         wipes,
         cuts,
-        snapshots: if chance.one_in(2) { 0 } else { chance.few(6) },
+        snapshots: if chance.one_in(2) {
+            0
+        } else {
+            chance.few(6 * length)
+        },
         pending_saves,
         strays: u8::from(chance.one_in(8)),
         max_counter: *chance.pick(&[1, 3, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
     }
 }
 
-/// How many kinds of faults there are.
-const FAULTS: u64 = 6;
+/// How many kinds of faults there are, beside timeouts.
+const FAULTS: u64 = 5;
 
 impl Walked for Environment {
     fn kinds() -> &'static [Kind] {

@@ -1,9 +1,11 @@
 //! A shorter way to the same fall.
 //!
 //! Steps are left out as long as the same invariant still falls: first many at a time, in the end one by one and
-//! in pairs. A step that is not possible without one that was left out is left out too. What it must never do:
-//! end with another fall than the one that it began with.
+//! in pairs. Where a step is not possible without one that was left out, one of the same kind between the same servers takes its place
+//! (a proposal of an epoch that has another number now), or none. What it must never do: end with another
+//! fall than the one that it began with.
 
+use super::chance::Chance;
 use super::swarm::Walked;
 use super::walk::{Asked, Fall, Walk, step};
 use crate::engine::{Trace, TraceStep};
@@ -68,24 +70,38 @@ fn replay<M: Walked>(
     let mut state = model.init_states().swap_remove(walk.start);
     let mut taken = Vec::new();
     for action in actions {
-        if !model.is_possible(&state, action) {
+        let Some(action) = possible(model, &state, action) else {
             continue;
-        }
-        let next = match step(model, &state, action) {
+        };
+        let next = step(model, &state, &action);
+        let next = match next {
             Ok(None) => continue,
             Ok(Some(next)) => next,
             Err(words) => {
-                taken.push(action.clone());
+                taken.push(action);
                 return (Fall::Panic(words) == *fall).then_some(taken);
             }
         };
-        taken.push(action.clone());
+        taken.push(action);
         state = next;
         if let Some(found) = asked.fall(model, &state) {
             return (found == *fall).then_some(taken);
         }
     }
     None
+}
+
+/// The action, if it is possible, or the last that is like it.
+fn possible<M: Walked>(model: &M, state: &M::State, action: &M::Action) -> Option<M::Action> {
+    if model.is_possible(state, action) {
+        return Some(action.clone());
+    }
+    let mut all = Vec::new();
+    model.offers(state, &mut Chance::of(0), &mut all);
+    all.sort_by_key(M::order);
+    let like = |action: &M::Action| (M::kind(action), M::parties(action));
+    all.into_iter()
+        .rfind(|other| like(other) == like(action) && step(model, state, other) != Ok(None))
 }
 
 fn trace<M: Walked>(
