@@ -26,6 +26,7 @@ use keepright::service::variant::Variant as ServiceVariant;
 use keepright::zab::Variant;
 use protocol::Protocol;
 use stateright::Model as _;
+use std::fmt;
 use std::io::Write as _;
 use std::ops::Range;
 use std::process::Command;
@@ -47,7 +48,7 @@ pub struct Options {
     #[arg(long)]
     runs: Option<u64>,
     /// The most steps of a run
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = STEPS)]
     steps: usize,
     /// Only the part I of N of the runs, 1/N to N/N
     #[arg(long, value_name = "I/N")]
@@ -59,6 +60,9 @@ pub struct Options {
     #[arg(long, hide = true)]
     batch: bool,
 }
+
+/// The most steps of a run, by default.
+const STEPS: usize = 1000;
 
 /// One of several parts of the seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,10 +168,10 @@ impl<S: Swarm> Simulation for S {
 
 /// The models, and how many runs of each are made by default.
 const MODELS: &[(&str, u64)] = &[
-    ("election", 2000),
-    ("zab", 2000),
-    ("ensemble", 2000),
-    (service::NAME, 2000),
+    ("election", 10_000),
+    ("zab", 8_000),
+    ("ensemble", 4_000),
+    (service::NAME, 8_000),
 ];
 
 /// Simulates what the options ask for. `Ok(false)` if something went wrong, or if what should happen
@@ -201,6 +205,47 @@ pub fn simulate(options: &Options, limits: Limits) -> Result<bool, String> {
     Ok(passed)
 }
 
+/// What becomes of a simulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Passed,
+    /// Something has gone wrong.
+    Fell,
+    /// Something never happened that should happen now and then: what was asked there is not known.
+    Dull,
+    /// The time was over before the last run.
+    Stopped,
+}
+
+impl Verdict {
+    fn of(tally: &Tally, planned: u64, is_dull: bool) -> Self {
+        match tally.fell {
+            Some(_) => Self::Fell,
+            None if tally.runs < planned => Self::Stopped,
+            None if is_dull => Self::Dull,
+            None => Self::Passed,
+        }
+    }
+
+    fn is_well(self) -> bool {
+        match self {
+            Self::Passed | Self::Stopped => true,
+            Self::Fell | Self::Dull => false,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "PASSED",
+            Self::Fell => "FAILED",
+            Self::Dull => "FAILED, since something never happened",
+            Self::Stopped => "STOPPED",
+        })
+    }
+}
+
 /// The runs of one model.
 struct Plan<'a> {
     model: &'static str,
@@ -229,12 +274,14 @@ impl<'a> Plan<'a> {
             .checked_add(runs)
             .ok_or("no room for so many seeds after this one")?;
         let all = options.seed..end;
+        let is_part = options.shard.is_some() || options.mutant.is_some();
+        let is_whole = !is_part && runs >= usual && options.steps >= STEPS;
         Ok(Self {
             model,
             simulation: find(model, options.mutant.as_deref())?,
             options,
             seeds: options.shard.map_or(all.clone(), |shard| shard.part(&all)),
-            is_whole: options.shard.is_none() && options.mutant.is_none() && runs >= usual,
+            is_whole,
             limits,
             started: Instant::now(),
         })
@@ -310,27 +357,20 @@ impl<'a> Plan<'a> {
             println!("To see it again: {}", self.replay(seed));
         }
         let planned = self.seeds.end - self.seeds.start;
-        let is_complete = tally.runs == planned;
-        let is_dull = self.is_whole && is_complete && !missing.is_empty();
-        let verdict = match tally.fell {
-            Some(_) => "FAILED",
-            None if is_dull => "FAILED: what should happen now and then never did",
-            None if is_complete => "PASSED",
-            None => "STOPPED",
-        };
+        let verdict = Verdict::of(tally, planned, self.is_whole && !missing.is_empty());
         let line = report::conclusion(&self.heading(), tally, planned, elapsed);
         println!("{verdict}: {line}\n");
-        tally.fell.is_none() && !is_dull
+        verdict.is_well()
     }
 
     fn heading(&self) -> String {
-        let (model, Range { start, end }) = (self.model, &self.seeds);
         let mutant = self.options.mutant.as_deref();
         let mutant = mutant.map_or(String::new(), |name| format!(" with mutant {name}"));
-        format!(
-            "{model}{mutant}, seeds {start} to {}",
-            end.saturating_sub(1)
-        )
+        let seeds = match &self.seeds {
+            none if none.is_empty() => "no seeds".to_owned(),
+            Range { start, end } => format!("seeds {start} to {}", end - 1),
+        };
+        format!("{}{mutant}, {seeds}", self.model)
     }
 
     /// The command that makes the run of one seed again.

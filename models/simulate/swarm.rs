@@ -101,7 +101,7 @@ impl Weather {
         Self {
             kinds,
             takes: draw(|chance| if chance.one_in(6) { 1 } else { 32 }),
-            other: draw(|chance| 1 << chance.below(9)),
+            other: draw(|chance| 1 << (2 * chance.below(6))),
             left: 1 << (3 + chance.below(6)),
             is_calm,
         }
