@@ -270,9 +270,16 @@ fn service_to_explore(
         let bounds = bounds.unwrap_or(service::BOUNDS[0]);
         return Ok(Box::new(service::faithful(bounds)));
     };
-    let known = service::mutants::all().find(|(known, _)| *known == name);
-    let (_, trial) = known.ok_or_else(|| format!("no mutant {name} of service"))?;
-    Ok(trial.exploration())
+    let known = service::mutants::ALL
+        .iter()
+        .find(|mutant| mutant.name == name);
+    let trial = known
+        .ok_or_else(|| format!("no mutant {name} of service"))?
+        .trial();
+    let bounds = bounds.unwrap_or(trial.bounds);
+    Ok(Box::new(
+        service::mutants::Trial { bounds, ..trial }.model(),
+    ))
 }
 
 fn to_explore(

@@ -22,10 +22,9 @@ use crate::{bugs, mutants, run, service};
 use clap::Args;
 use clients::Clients;
 use fleet::Progress;
-use keepright::service::variant::Variant as ServiceVariant;
-use keepright::zab::Variant;
 use protocol::Protocol;
 use stateright::Model as _;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Range;
@@ -56,6 +55,9 @@ pub struct Options {
     /// A mutant or a bug of this model instead of the protocol as it should be
     #[arg(long)]
     mutant: Option<String>,
+    /// Ask only this invariant
+    #[arg(long, value_name = "ID")]
+    invariant: Option<String>,
     /// Make the runs in this process and write their tally, in bytes, to standard output
     #[arg(long, hide = true)]
     batch: bool,
@@ -171,7 +173,7 @@ const MODELS: &[(&str, u64)] = &[
     ("election", 10_000),
     ("zab", 8_000),
     ("ensemble", 4_000),
-    (service::NAME, 8_000),
+    (service::NAME, 30_000),
 ];
 
 /// Simulates what the options ask for. `Ok(false)` if something went wrong, or if what should happen
@@ -188,8 +190,8 @@ pub fn simulate(options: &Options, limits: Limits) -> Result<bool, String> {
             names.join(", ")
         ));
     }
-    if options.model.is_none() && options.mutant.is_some() {
-        return Err("a mutant needs a model: check simulate MODEL --mutant NAME".to_owned());
+    if options.model.is_none() && (options.mutant.is_some() || options.invariant.is_some()) {
+        return Err("a mutant or an invariant needs a model: check simulate MODEL ...".to_owned());
     }
     let mut passed = true;
     for (model, usual) in models {
@@ -258,8 +260,10 @@ struct Plan<'a> {
     started: Instant,
 }
 
-/// About how many steps one process takes: with some kilobytes for each, a few hundred megabytes.
+/// About how many steps one process takes at most, and how many runs it makes: with two kilobytes for a step, and half a megabyte for a
+/// run of the service, a few hundred megabytes.
 const STEPS_OF_A_PROCESS: u64 = 100_000;
+const RUNS_OF_A_PROCESS: u64 = 200;
 
 impl<'a> Plan<'a> {
     fn new(
@@ -274,11 +278,15 @@ impl<'a> Plan<'a> {
             .checked_add(runs)
             .ok_or("no room for so many seeds after this one")?;
         let all = options.seed..end;
-        let is_part = options.shard.is_some() || options.mutant.is_some();
-        let is_whole = !is_part && runs >= usual && options.steps >= STEPS;
+        let is_all = options.mutant.is_none() && options.shard.is_none();
+        let is_whole = is_all && runs >= usual && options.steps >= STEPS;
         Ok(Self {
             model,
-            simulation: find(model, options.mutant.as_deref())?,
+            simulation: find(
+                model,
+                options.mutant.as_deref(),
+                options.invariant.as_deref(),
+            )?,
             options,
             seeds: options.shard.map_or(all.clone(), |shard| shard.part(&all)),
             is_whole,
@@ -308,27 +316,24 @@ impl<'a> Plan<'a> {
             .map_err(|error| format!("cannot find this program to start it again: {error}"))?;
         let command = |seeds: &Range<u64>| {
             let mut command = Command::new(&program);
-            command.args(["simulate", self.model, "--batch"]);
+            command.args(["simulate", "--batch"]).args(self.what());
             command.args(["--seed", &seeds.start.to_string()]);
             command.args(["--runs", &(seeds.end - seeds.start).to_string()]);
-            command.args(["--steps", &self.options.steps.to_string()]);
-            if let Some(mutant) = &self.options.mutant {
-                command.args(["--mutant", mutant]);
-            }
             if let Some(max) = self.limits.max_time {
                 let left = max.saturating_sub(self.started.elapsed());
                 command.args(["--max-time", &left.as_secs().to_string()]);
             }
             command
         };
-        let size = STEPS_OF_A_PROCESS / self.options.steps.max(1) as u64;
+        let steps = self.options.steps.max(1) as u64;
+        let size = (STEPS_OF_A_PROCESS / steps).min(RUNS_OF_A_PROCESS);
         let progress = Progress::default();
         let tally = run::with_live_line(
             || {
                 fleet::run(
                     fleet::batches(self.seeds.clone(), size),
                     self.limits.threads,
-                    &self.simulation.tally(),
+                    self.simulation.tally(),
                     &progress,
                     || self.is_over(),
                     command,
@@ -375,46 +380,92 @@ impl<'a> Plan<'a> {
 
     /// The command that makes the run of one seed again.
     fn replay(&self, seed: u64) -> String {
-        let (model, steps) = (self.model, self.options.steps);
-        let mutant = self.options.mutant.as_deref();
-        let mutant = mutant.map_or(String::new(), |name| format!(" --mutant {name}"));
-        format!("check simulate {model}{mutant} --seed {seed} --runs 1 --steps {steps}")
+        let what = self.what().join(" ");
+        format!("check simulate {what} --seed {seed} --runs 1")
+    }
+
+    /// The arguments that say what is simulated, and how far.
+    fn what(&self) -> Vec<String> {
+        let mut what = vec![self.model.to_owned()];
+        let Options {
+            mutant, invariant, ..
+        } = self.options;
+        for (option, value) in [("--mutant", mutant), ("--invariant", invariant)] {
+            what.extend(
+                value
+                    .iter()
+                    .flat_map(|value| [option.to_owned(), value.clone()]),
+            );
+        }
+        if self.options.steps != STEPS {
+            what.extend(["--steps".to_owned(), self.options.steps.to_string()]);
+        }
+        what
     }
 }
 
-/// The simulation of a model, of a broken variant if one is named.
-fn find(model: &str, mutant: Option<&str>) -> Result<Box<dyn Simulation>, String> {
-    let unknown = |names: Vec<&str>| {
-        let name = mutant.unwrap_or_default();
+/// The simulation of a model: of a broken variant if one is named, and asking one invariant if one is named.
+fn find(
+    model: &str,
+    mutant: Option<&str>,
+    invariant: Option<&str>,
+) -> Result<Box<dyn Simulation>, String> {
+    if model == service::NAME {
+        let broken = service::mutants::ALL
+            .iter()
+            .map(|m| (m.name, m.trial().variant));
+        let ids = service::invariants::ALL
+            .iter()
+            .map(|invariant| invariant.id);
+        return Ok(Box::new(Clients {
+            variant: variant(model, mutant, broken.collect())?,
+            invariants: asked(model, invariant, ids.collect())?,
+        }));
+    }
+    let spec = catalogue::find(model).ok_or_else(|| format!("no model {model}"))?;
+    let broken = mutants::ALL.iter().map(|m| (m.name, &m.trial));
+    let broken = broken
+        .chain(bugs::found())
+        .filter(|(_, trial)| !convergence::IDS.contains(&trial.invariant))
+        .map(|(name, trial)| (name, trial.variant));
+    Ok(Box::new(Protocol {
+        spec,
+        variant: variant(model, mutant, broken.collect())?,
+        invariants: asked(model, invariant, spec.invariants())?,
+    }))
+}
+
+/// The variant with this name; without one the faithful variant, which is the default.
+fn variant<V: Copy + Default>(
+    model: &str,
+    mutant: Option<&str>,
+    broken: BTreeMap<&str, V>,
+) -> Result<V, String> {
+    let Some(name) = mutant else {
+        return Ok(V::default());
+    };
+    broken.get(name).copied().ok_or_else(|| {
+        let names: Vec<_> = broken.into_keys().collect();
         format!(
             "no mutant {name} to simulate in {model}; there are {}",
             names.join(", ")
         )
+    })
+}
+
+/// The invariants that are asked: all of the model, or one of them.
+fn asked(
+    model: &str,
+    invariant: Option<&str>,
+    mut all: Vec<&'static str>,
+) -> Result<Vec<&'static str>, String> {
+    let Some(name) = invariant else {
+        return Ok(all);
     };
-    if model == service::NAME {
-        let all = service::mutants::ALL.iter();
-        let variant = match mutant {
-            None => ServiceVariant::Faithful,
-            Some(name) => all
-                .clone()
-                .find(|mutant| mutant.name == name)
-                .map(|mutant| mutant.trial().variant)
-                .ok_or_else(|| unknown(all.map(|mutant| mutant.name).collect()))?,
-        };
-        return Ok(Box::new(Clients { variant }));
+    if !all.contains(&name) {
+        let known = all.join(", ");
+        return Err(format!("no invariant {name} of {model}; there are {known}"));
     }
-    let spec = catalogue::find(model).ok_or_else(|| format!("no model {model}"))?;
-    let all: Vec<_> = (mutants::ALL.iter().map(|m| (m.name, &m.trial)))
-        .chain(bugs::found())
-        .filter(|(_, trial)| !convergence::IDS.contains(&trial.invariant))
-        .collect();
-    let variant = match mutant {
-        None => Variant::Faithful,
-        Some(name) => all
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, trial)| trial.variant)
-            .ok_or_else(|| unknown(all.iter().map(|(name, _)| *name).collect()))?,
-    };
-    Ok(Box::new(Protocol { spec, variant }))
+    all.retain(|id| *id == name);
+    Ok(all)
 }

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::swarm::{Goals, Kind, Swarm, Walked, kinds};
 use crate::service::bounds::Bounds;
 use crate::service::world::World;
-use crate::service::{Action, Model, invariants, script};
+use crate::service::{Action, Model, script};
 use keepright::service::PeerMsg;
 use keepright::service::variant::Variant;
 use smallvec::smallvec;
@@ -36,6 +36,8 @@ kinds! {
 /// A variant of the service.
 pub struct Clients {
     pub variant: Variant,
+    /// Those that are asked, by id.
+    pub invariants: Vec<&'static str>,
 }
 
 impl Swarm for Clients {
@@ -55,8 +57,7 @@ impl Swarm for Clients {
             snapshots,
             ..Bounds::new(scenario).with(elections, crashes, reconnects, expirations)
         };
-        let ids: Vec<_> = invariants::ALL.iter().map(|i| i.id).collect();
-        Model::new(bounds, self.variant, &ids, true)
+        Model::new(bounds, self.variant, &self.invariants, true)
     }
 
     fn expects(&self, kind: usize) -> bool {

@@ -6,6 +6,7 @@
 
 use super::tally::Tally;
 use std::ops::Range;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -29,70 +30,76 @@ pub fn batches(seeds: Range<u64>, size: u64) -> impl Iterator<Item = Range<u64>>
 }
 
 /// Makes the batches in so many processes at a time, until something goes wrong in one or `is_over` says so, and adds their
-/// tallies to `nothing`. `command` gives the command that makes a batch and writes its tally to its standard output.
+/// tallies to `tally`. `command` gives the command that makes a batch and writes its tally to its standard output.
 ///
-/// Batches begin in their order, and those that have begun are waited for. So the first seed at which
-/// something goes wrong is the same however many processes there are.
+/// Batches begin in their order, and those that have begun are waited for; what comes after the first fall is left
+/// out again. So the tally is the same however many processes there are.
 pub fn run(
     batches: impl Iterator<Item = Range<u64>> + Send,
     processes: usize,
-    nothing: &Tally,
+    mut tally: Tally,
     progress: &Progress,
     is_over: impl Fn() -> bool + Sync,
     command: impl Fn(&Range<u64>) -> Command + Sync,
 ) -> Result<Tally, String> {
     let waiting = Mutex::new(batches);
-    let work = || {
-        let mut tally = nothing.clone();
-        while !progress.stop.load(Relaxed) && !is_over() {
-            let next = waiting
-                .lock()
-                .expect("no thread panics with this lock")
-                .next();
-            let Some(seeds) = next else { break };
-            match make(command(&seeds), &seeds) {
-                Ok(batch) => {
-                    progress.runs.fetch_add(batch.runs, Relaxed);
-                    progress.steps.fetch_add(batch.steps, Relaxed);
-                    progress.stop.fetch_or(batch.fell.is_some(), Relaxed);
-                    tally.add(&batch);
-                }
-                // Control-C ends the children too.
-                Err(_) if is_over() => break,
-                Err(error) => {
-                    progress.stop.store(true, Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(tally)
+    let next = || {
+        waiting
+            .lock()
+            .expect("no thread panics with this lock")
+            .next()
     };
-    std::thread::scope(|scope| {
-        let mut tally = nothing.clone();
-        let threads: Vec<_> = (0..processes.max(1)).map(|_| scope.spawn(&work)).collect();
-        for thread in threads {
-            tally.add(
-                &thread
-                    .join()
-                    .expect("a thread that waits for processes does not panic")?,
-            );
+    let work = || {
+        let mut made = Vec::new();
+        while !progress.stop.load(Relaxed) && !is_over() {
+            let Some(seeds) = next() else { break };
+            let first = seeds.start;
+            let batch = make(command(&seeds), &seeds)
+                .inspect_err(|_| progress.stop.store(true, Relaxed))?;
+            let Some(batch) = batch else { break };
+            progress.runs.fetch_add(batch.runs, Relaxed);
+            progress.steps.fetch_add(batch.steps, Relaxed);
+            progress.stop.fetch_or(batch.fell.is_some(), Relaxed);
+            made.push((first, batch));
         }
-        Ok(tally)
-    })
+        Ok(made)
+    };
+    let made: Result<Vec<_>, String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..processes.max(1)).map(|_| scope.spawn(&work)).collect();
+        let bug = "a thread that waits for processes does not panic";
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect(bug))
+            .collect()
+    });
+    let made = made?.concat();
+    let fell = made.iter().filter_map(|(_, batch)| batch.fell).min();
+    for (_, batch) in made
+        .iter()
+        .filter(|(first, _)| fell.is_none_or(|fell| *first <= fell))
+    {
+        tally.add(batch);
+    }
+    Ok(tally)
 }
 
-/// Makes one batch.
-fn make(mut command: Command, seeds: &Range<u64>) -> Result<Tally, String> {
+/// Makes one batch. `None` if it was interrupted: Control-C ends the children too.
+fn make(mut command: Command, seeds: &Range<u64>) -> Result<Option<Tally>, String> {
     let (first, last) = (seeds.start, seeds.end - 1);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let output = child.and_then(std::process::Child::wait_with_output);
     let output = output.map_err(|error| format!("cannot start {command:?}: {error}"))?;
+    if output.status.signal() == Some(nix::sys::signal::Signal::SIGINT as i32) {
+        return Ok(None);
+    }
     if !output.status.success() {
         return Err(format!(
-            "the process with the runs of seeds {first} to {last} has ended with {}; make them one by one, with --runs 1, to see which it was",
+            "the process with the runs of seeds {first} to {last} has ended with {}; make them one by one, with \
+             --runs 1, to see which it was",
             output.status
         ));
     }
     postcard::from_bytes(&output.stdout)
+        .map(Some)
         .map_err(|error| format!("seeds {first} to {last}: {command:?} gave no tally: {error}"))
 }

@@ -41,6 +41,8 @@ kinds! {
 pub struct Protocol {
     pub spec: &'static Spec,
     pub variant: Variant,
+    /// Those that are asked, by id.
+    pub invariants: Vec<&'static str>,
 }
 
 impl Swarm for Protocol {
