@@ -65,7 +65,7 @@ pub fn run(
         Ok(made)
     };
     let made: Result<Vec<_>, String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..processes.max(1)).map(|_| scope.spawn(&work)).collect();
+        let threads: Vec<_> = (0..processes.max(1)).map(|_| scope.spawn(work)).collect();
         let bug = "a thread that waits for processes does not panic";
         threads
             .into_iter()

@@ -54,7 +54,7 @@ impl Swarm for Protocol {
             symmetry: false, // No two states are compared.
             ..self.spec.setting
         };
-        Environment::new(setting, bounds, self.variant, &self.spec.invariants(), true)
+        Environment::new(setting, bounds, self.variant, &self.invariants, true)
     }
 
     fn expects(&self, kind: usize) -> bool {

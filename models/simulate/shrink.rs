@@ -23,7 +23,9 @@ pub fn shrink<M: Walked>(walk: &Walk<M>, fall: &Fall) -> (Trace<M>, Option<M::Ac
         let before = best.len();
         let mut first = 0;
         while first < best.len() {
-            match replay(&without(&best, &[first..first + size])) {
+            match replay(&without(&best, |place| {
+                (first..first + size).contains(&place)
+            })) {
                 Some(shorter) => best = shorter,
                 None => first += size,
             }
@@ -31,32 +33,33 @@ pub fn shrink<M: Walked>(walk: &Walk<M>, fall: &Fall) -> (Trace<M>, Option<M::Ac
         if size > 1 {
             size = size.div_ceil(2);
         } else if best.len() == before {
-            match best.len() <= PAIRS {
-                true => match pairs(&best).find_map(|pair| replay(&without(&best, &pair))) {
-                    Some(shorter) => best = shorter,
-                    None => break,
-                },
-                false => break,
+            let pairs = if best.len() <= PAIRS {
+                pairs(best.len())
+            } else {
+                Vec::new()
+            };
+            let shorter = pairs.into_iter().find_map(|(one, two)| {
+                replay(&without(&best, |place| place == one || place == two))
+            });
+            match shorter {
+                Some(shorter) => best = shorter,
+                None => break,
             }
         }
     }
     trace(walk, best, fall)
 }
 
-type Places = std::ops::Range<usize>;
-
-/// Every two steps.
-fn pairs<A>(actions: &[A]) -> impl Iterator<Item = [Places; 2]> + use<A> {
-    let len = actions.len();
-    (0..len).flat_map(move |one| (one + 1..len).map(move |two| [one..one + 1, two..two + 1]))
+/// Every two places of so many.
+fn pairs(count: usize) -> Vec<(usize, usize)> {
+    let with = |one| (one + 1..count).map(move |two| (one, two));
+    (0..count).flat_map(with).collect()
 }
 
-/// The steps that are in none of these places.
-fn without<A: Clone>(actions: &[A], places: &[Places]) -> Vec<A> {
-    let kept = (0..).zip(actions);
-    kept.filter(|(place, _)| !places.iter().any(|places| places.contains(place)))
-        .map(|(_, action)| action.clone())
-        .collect()
+/// The steps but for those at some places.
+fn without<A: Clone>(actions: &[A], is_left_out: impl Fn(usize) -> bool) -> Vec<A> {
+    let kept = (0..).zip(actions).filter(|(place, _)| !is_left_out(*place));
+    kept.map(|(_, action)| action.clone()).collect()
 }
 
 /// Takes these steps as far as they are possible. Those that were taken, if they end with the same fall.

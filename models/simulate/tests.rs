@@ -291,10 +291,10 @@ impl Walked for Switches {
     }
 
     fn kind(action: &u8) -> usize {
-        let name = if action % 2 == 0 {
-            Name::Even
-        } else {
-            Name::Odd
+        let name = match *action {
+            u8::MAX => Name::Lightning, // There are not so many switches.
+            even if even.is_multiple_of(2) => Name::Even,
+            _ => Name::Odd,
         };
         name as usize
     }

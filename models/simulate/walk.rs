@@ -179,7 +179,11 @@ fn catch<R>(f: impl FnOnce() -> R + panic::UnwindSafe) -> Result<R, ()> {
         panic::set_hook(Box::new(move |info| {
             if IN_STEP.get() {
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
-                let words = info.payload_as_str().unwrap_or("no words");
+                let constant = info.payload().downcast_ref::<&str>().copied();
+                let composed = info.payload().downcast_ref::<String>();
+                let words = constant
+                    .or(composed.map(String::as_str))
+                    .unwrap_or("no words");
                 LAST_WORDS.set(format!("{words} ({place})"));
             } else {
                 usual(info);
