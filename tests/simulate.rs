@@ -4,12 +4,15 @@
 
 use std::process::Command;
 
-/// What the program prints with these arguments, and its exit code.
+/// What the program prints with these arguments, or the error if it prints nothing, and its exit code.
 fn check(arguments: &str) -> (String, Option<i32>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_check"));
     command.args(arguments.split_whitespace());
     let output = command.output().expect("check can be started");
-    let text = [output.stdout, output.stderr].concat();
+    let text = match output.stdout.is_empty() {
+        true => output.stderr,
+        false => output.stdout,
+    };
     let text = String::from_utf8(text).expect("it prints text");
     (text, output.status.code())
 }

@@ -2,10 +2,11 @@
 
 use super::chance::Chance;
 use super::fleet::batches;
+use super::plan::Verdict;
 use super::swarm::{Goals, Kind, Swarm, Walked, kinds};
 use super::tally::Tally;
 use super::walk::{Asked, Fall, walk};
-use super::{Clients, Protocol, Shard, Simulation, Verdict, find, report, shrink};
+use super::{Clients, Protocol, Shard, Simulation, find, report, shrink};
 use crate::catalogue;
 use crate::checked::{Checked, Named};
 use crate::engine::{Expand, fingerprint};
@@ -103,7 +104,7 @@ fn a_run_is_a_function_of_its_seed() {
     }
     let swarm = Clients {
         variant: ServiceVariant::Faithful,
-        invariants: Vec::new(),
+        invariants: vec!["same_tree"],
     };
     assert_eq!(steps_of(&swarm, 3), steps_of(&swarm, 3));
 }

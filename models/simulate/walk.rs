@@ -60,7 +60,7 @@ impl<M: Walked> Asked<M> {
     /// The properties that are discovered in a state, a bit for each, and the first invariant that does
     /// not hold.
     fn ask(&self, model: &M, state: &M::State) -> (u64, Option<Fall>) {
-        let all = u64::MAX >> (64 - self.properties.len());
+        let all = self.properties.iter().fold(0, |bits, _| bits << 1 | 1);
         let discovered = model.discovered(&self.properties, all, state);
         let broken = discovered & self.invariants;
         let fall = (broken != 0).then(|| {
