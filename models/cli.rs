@@ -8,7 +8,7 @@ use crate::engine::Limits;
 use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::{bugs, converge, help, json, mutants, record, replay, report, run, service};
+use crate::{bugs, converge, help, json, mutants, record, replay, report, run, service, simulate};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -108,6 +108,9 @@ enum Command {
         #[arg(long, default_value_t = 3000)]
         port: u16,
     },
+    /// Walk at random where exhaustive search cannot reach, with faults drawn for each run
+    #[command(after_help = help::SIMULATE)]
+    Simulate(simulate::Options),
     /// Open the stateright explorer on a model
     #[command(after_help = help::EXPLORE)]
     Explore {
@@ -204,6 +207,10 @@ impl Cli {
             Some(Command::Bugs { name, smallest }) => {
                 output.only(true, name.is_some(), "bugs without a name")?;
                 run::run_bugs(name.as_deref(), smallest, limits, output)
+            }
+            Some(Command::Simulate(options)) => {
+                output.only(false, true, "simulate")?;
+                simulate::simulate(&options, limits, output)
             }
             Some(Command::Explore {
                 model,

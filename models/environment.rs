@@ -288,6 +288,21 @@ impl Environment {
         }
     }
 
+    /// What can happen, but for what happens to all servers at once.
+    pub fn actions_of_servers(&self, world: &World, actions: &mut Vec<Action>) {
+        for envelope in &world.network {
+            if world.server(envelope.dst).state.is_some() {
+                actions.push(Action::Deliver(*envelope));
+            }
+        }
+        for server in world.ids() {
+            match &world.server(server).get().state {
+                Some(state) => self.local_actions(world, server, state, actions),
+                None => actions.push(Action::Restart(server)),
+            }
+        }
+    }
+
     /// What a server whose state is `state` can do by itself.
     fn local_actions(
         &self,
@@ -374,17 +389,7 @@ impl Model for Environment {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        for envelope in &world.network {
-            if world.server(envelope.dst).state.is_some() {
-                actions.push(Action::Deliver(*envelope));
-            }
-        }
-        for server in world.ids() {
-            match &world.server(server).get().state {
-                Some(state) => self.local_actions(world, server, state, actions),
-                None => actions.push(Action::Restart(server)),
-            }
-        }
+        self.actions_of_servers(world, actions);
         faults::of_everybody(world, actions);
     }
 

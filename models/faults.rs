@@ -24,6 +24,11 @@ impl Left {
         u16::from_le_bytes([self.kept, self.torn])
     }
 
+    /// Whether [`Remains`] has room for it.
+    fn has_digits(&self) -> bool {
+        self.kept <= 14 && self.torn <= 15
+    }
+
     /// Everything that a crash of a server can leave.
     fn all(process: &Process) -> impl Iterator<Item = Self> + '_ {
         (0..=process.unsaved.len()).flat_map(move |kept| {
@@ -124,6 +129,38 @@ pub fn of_everybody(world: &World, actions: &mut Vec<Action>) {
     if world.budget.outages > 0 && world.servers.iter().any(|server| server.state.is_some()) {
         actions.extend(Remains::all(world).into_iter().map(Action::Outage));
     }
+}
+
+/// One of the outages that can happen in a state, each with any of what it can leave; `pick` chooses a
+/// number below the one that it is given.
+pub fn an_outage(world: &World, mut pick: impl FnMut(usize) -> usize) -> Option<Remains> {
+    let mut remains = Remains::ALL_DOWN;
+    if world.budget.outages == 0 {
+        return None;
+    }
+    for server in world.ids() {
+        let process = world.server(server);
+        if process.state.is_some() {
+            let all: Vec<_> = Left::all(process.get()).filter(Left::has_digits).collect();
+            remains = remains.with(server, all[pick(all.len())]);
+        }
+    }
+    (remains != Remains::ALL_DOWN).then_some(remains)
+}
+
+/// Whether an outage that leaves this can happen in a state.
+pub fn may_leave(world: &World, remains: Remains) -> bool {
+    let left: Vec<_> = remains.of_servers().collect();
+    let of_server = |id| left.iter().find(|(server, _)| *server == id);
+    let fits = |id| {
+        let process = world.server(id);
+        match (of_server(id), &process.state) {
+            (Some((_, left)), Some(_)) => Left::all(process.get()).any(|other| other == *left),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    };
+    world.budget.outages > 0 && !left.is_empty() && world.ids().all(fits)
 }
 
 /// What is on the disk of a server after a crash.

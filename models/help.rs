@@ -10,6 +10,7 @@ Examples:
   check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
   check replay it.json                        its steps again, in the code of today
   check run zab --json                        the report for a program
+  check simulate                              random walks, with more faults and writes
   check explore zab                           walk through the states in a browser
 More: check COMMAND --help
 
@@ -40,6 +41,14 @@ Examples:
   check bugs zk4643                           one, with its counterexample step by step
 Their names: check list";
 
+pub const SIMULATE: &str = "\
+Examples:
+  check simulate                              every model, about a minute in all
+  check simulate zab --seed 100000            other runs
+  check simulate zab --runs 50000 --shard 2/8     the second eighth of them, on one of eight machines
+  check simulate zab --mutant zk4643 --invariant committed_survives
+Exit code: 1 if something falls, or if what should happen now and then never did.";
+
 pub const CONVERGE: &str = "\
 Examples:
   check converge                              every model within its default bounds
@@ -48,7 +57,9 @@ Examples:
 
 pub const EXPLORE: &str = "\
 Examples:
+  check simulate                              random walks, with more faults and writes
   check explore zab                           then open http://localhost:3000
   check explore ensemble --writes 1 --port 3001
+  check simulate                              random walks, with more faults and writes
   check explore zab --mutant no_trunc         a broken variant, with a counterexample to find
   check explore service --scenario watches";

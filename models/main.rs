@@ -33,6 +33,7 @@ mod row;
 mod run;
 mod schedule;
 mod service;
+mod simulate;
 mod steps;
 mod successors;
 mod svg;

@@ -51,7 +51,8 @@ pub fn per_second(states: usize, elapsed: Duration) -> usize {
     (states as f64 / elapsed.as_secs_f64().max(1e-3)) as usize
 }
 
-fn rate(states: usize, elapsed: Duration) -> String {
+/// So many a second.
+pub fn rate(states: usize, elapsed: Duration) -> String {
     grouped(per_second(states, elapsed))
 }
 

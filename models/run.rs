@@ -309,28 +309,32 @@ pub fn explore<M: Checked>(
 ) -> Outcome {
     let progress = Arc::new(Progress::default());
     stop_on_interrupt(&progress);
+    let started = Instant::now();
+    let mut gauge = Gauge::new(title);
+    with_live_line(
+        || engine::search_and_look(model, limits, &progress, look),
+        || gauge.line(&progress, started.elapsed()),
+    )
+}
+
+/// Runs `work` with a live line on the terminal, or a line now and then where there is none.
+pub fn with_live_line<R>(work: impl FnOnce() -> R, mut line: impl FnMut() -> String + Send) -> R {
     let bar = ProgressBar::new_spinner();
     bar.set_style(
         ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant"),
     );
-    let started = Instant::now();
     let mut last_line = Instant::now();
-    let mut gauge = Gauge::new(title);
-    let outcome = engine::with_reports(
-        || engine::search_and_look(model, limits, &progress, look),
-        || {
-            let line = gauge.line(&progress, started.elapsed());
-            if std::io::stderr().is_terminal() {
-                bar.set_message(line);
-                bar.tick();
-            } else if last_line.elapsed() >= Duration::from_secs(10) {
-                last_line = Instant::now();
-                eprintln!("{line}");
-            }
-        },
-    );
+    let result = engine::with_reports(work, || {
+        if std::io::stderr().is_terminal() {
+            bar.set_message(line());
+            bar.tick();
+        } else if last_line.elapsed() >= Duration::from_secs(10) {
+            last_line = Instant::now();
+            eprintln!("{}", line());
+        }
+    });
     bar.finish_and_clear();
-    outcome
+    result
 }
 
 /// The search that Control-C is to stop.
@@ -347,6 +351,11 @@ fn current() -> &'static Mutex<Option<Arc<Progress>>> {
 
 fn stop_on_interrupt(progress: &Arc<Progress>) {
     *current().lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(progress));
+}
+
+/// From now on Control-C is noted: see [`interrupted`].
+pub fn listen_for_interrupt() {
+    stop_on_interrupt(&Arc::default());
 }
 
 fn stop_current() {

@@ -162,14 +162,14 @@ impl Checked for Model {
     }
 
     fn flags(&self) -> String {
-        let trial = mutants::ALL.iter().find(|mutant| {
-            let trial = mutant.trial();
-            (trial.variant, trial.bounds) == (self.variant, self.bounds)
-        });
-        trial.map_or_else(
-            || self.bounds.flags(),
-            |mutant| format!("--mutant {}", mutant.name),
-        )
+        let mut all = mutants::ALL.iter();
+        let broken = all.find(|mutant| mutant.trial().variant == self.variant);
+        // One variant may stand in several bounds, and a path is one of these.
+        let bounds = self.bounds.flags();
+        match broken {
+            Some(mutant) => format!("--mutant {} {bounds}", mutant.name),
+            None => bounds,
+        }
     }
 
     fn mutant(&self) -> Option<String> {

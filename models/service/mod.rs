@@ -21,7 +21,7 @@ pub mod script;
 mod steps;
 #[cfg(test)]
 mod tests;
-mod world;
+pub mod world;
 
 use crate::intern::{Interned, Interner};
 use crate::memo::Memo;
