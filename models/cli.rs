@@ -6,7 +6,7 @@ use crate::checked::Exploration;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
 use crate::trial::Trial;
-use crate::{bugs, converge, mutants, record, report, run, service};
+use crate::{bugs, converge, journal, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +89,14 @@ enum Command {
         /// Explore the next smaller bounds too: nothing must be found there
         #[arg(long)]
         smallest: bool,
+    },
+    /// Run the journals of real servers through the same actors, and say what holds
+    Replay {
+        /// What the servers had as --journal: a directory a server, of the whole ensemble
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        options: journal::Options,
     },
     /// Open the stateright explorer on a model
     Explore {
@@ -173,6 +181,7 @@ impl Cli {
             Some(Command::Bugs { name, smallest }) => {
                 run::run_bugs(name.as_deref(), smallest, limits)
             }
+            Some(Command::Replay { paths, options }) => journal::run(&paths, &options),
             Some(Command::Explore {
                 model,
                 port,

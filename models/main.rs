@@ -15,6 +15,7 @@ mod explain;
 mod explore;
 mod faults;
 mod intern;
+mod journal;
 mod judge;
 mod memo;
 mod mutants;
