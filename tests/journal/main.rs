@@ -298,8 +298,9 @@ fn a_forged_input_is_refused_for_what_the_actor_does(
             .rposition(is_save)
             .expect("a save was durable");
         place = format!("record {} at offset {}", index + 1, records[index].start);
-        let end = records[index].end;
-        bytes[end - 1] = 0; // Saved(0)
+        let frame = records[index].clone();
+        bytes[frame.end - 1] = 0; // Saved(0)
+        seal(bytes, frame);
         forge_inputs(bytes);
     });
     let (passed, text) = replay(&dirs, &[]);
