@@ -122,7 +122,7 @@ impl Run {
     fn whose_turn(&self) -> Option<(ServerId, Option<Letter>)> {
         let waiting = self.servers.iter().filter_map(|(id, server)| {
             let at = server.next.as_ref()?.at;
-            let letter = server.next_letter();
+            let letter = server.letter;
             let comes = letter.is_none_or(|letter| {
                 self.sent.contains_key(&letter) || !self.servers.contains_key(&letter.from)
             });

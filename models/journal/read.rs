@@ -3,10 +3,12 @@
 //! Spec: `spec/6-server.md`, "Journal". What it must never do: panic on what a file holds, or pass over a
 //! record that is not what was written. Only the last record of a file may be torn: it is cut, and noted.
 
+use keepright::service::ZooKeeper;
 use keepright::service::journal::{
     self, Frame, Header, Input, MAGIC, Seal, VERSION, read_frame, read_header, read_record,
 };
 use keepright::types::ServerId;
+use keepright::zab::History;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
@@ -128,6 +130,11 @@ impl Journal {
     }
 }
 
+fn is_sound(history: &History<ZooKeeper>) -> bool {
+    let (entries, snapshot) = (history.entries().clone(), history.snapshot().clone());
+    History::<ZooKeeper>::from_parts(history.start(), entries, snapshot).is_some()
+}
+
 impl File {
     /// Opens a file; `None` if its writer was interrupted before there was anything in it.
     fn open(path: PathBuf, notes: &mut Vec<String>) -> Result<Option<(Self, Header)>, String> {
@@ -216,6 +223,13 @@ impl File {
         if matches!(input, Input::Start(_)) != (self.record == 1) {
             return Err(format!(
                 "{place}: a server starts once in a file, and first of all"
+            ));
+        }
+        if let Input::Start(storage) = &input
+            && !is_sound(&storage.history)
+        {
+            return Err(format!(
+                "{place}: the history with which the server starts is out of order"
             ));
         }
         self.seal = seal;

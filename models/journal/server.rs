@@ -18,6 +18,8 @@ pub struct Server {
     pub replica: Replica,
     /// The next input; `None` at the end of the journal.
     pub next: Option<Record>,
+    /// The message that the next input is, if it is one.
+    pub letter: Option<Letter>,
     /// `None` while it is down.
     pub state: Option<State>,
     /// What is durable.
@@ -67,6 +69,7 @@ impl Server {
             disk: (**storage).clone(),
             journal,
             next,
+            letter: None,
             state: None,
             pending: Vec::new(),
             starts: 0,
@@ -77,14 +80,6 @@ impl Server {
 
     pub fn id(&self) -> ServerId {
         self.journal.server()
-    }
-
-    /// The message that the next input is, if it is one.
-    pub fn next_letter(&self) -> Option<Letter> {
-        match &self.next.as_ref()?.input {
-            Input::Peer(from, message) => Some(Letter::new(*from, self.id(), message)),
-            Input::Start(_) | Input::Saved(_) | Input::Client(..) | Input::Timeout(_) => None,
-        }
     }
 
     /// Gives the actor its next input, and compares what it does with what it did. Returns whether the
@@ -122,6 +117,11 @@ impl Server {
             }
         }
         self.next = self.journal.next()?;
+        self.letter = match self.next.as_ref().map(|next| &next.input) {
+            Some(Input::Peer(from, message)) => Some(Letter::new(*from, self.id(), message)),
+            Some(Input::Start(_) | Input::Saved(_) | Input::Client(..) | Input::Timeout(_))
+            | None => None,
+        };
         if record.is_last {
             self.state = None;
         }
