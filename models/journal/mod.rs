@@ -145,15 +145,8 @@ impl Run {
         self.steps += 1;
         if let Input::Start(_) = &record.input {
             // It was down for a while; how long, no journal tells.
-            self.observer.on_step(
-                self.steps,
-                &observer::Step {
-                    server: id,
-                    state: None,
-                    disk: &server.disk,
-                    sent: &[],
-                },
-            );
+            let down = observer::Step::down(id, &server.disk);
+            self.observer.on_step(self.steps, &down);
         }
         let sent_in = letter.and_then(|letter| self.sent.get(&letter).copied());
         if let Some(letter) = letter.filter(|_| sent_in.is_none()) {
@@ -186,7 +179,14 @@ impl Run {
             disk: &server.disk,
             sent: &sent,
         };
-        let is_new = self.observer.on_step(self.steps, &step);
+        let mut is_new = self.observer.on_step(number, &step);
+        if ends {
+            server.state = None;
+            let disk = &server.disk;
+            is_new |= self
+                .observer
+                .on_step(number, &observer::Step::down(id, disk));
+        }
         if let Some((trace, mut step)) = self.trace.as_mut().zip(told.filter(|_| is_new)) {
             if ends {
                 step.sentence.push_str("; its journal ends here");

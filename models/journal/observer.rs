@@ -35,6 +35,18 @@ pub struct Step<'a> {
     pub sent: &'a [(ServerId, &'a Message<ZooKeeper>)],
 }
 
+impl<'a> Step<'a> {
+    /// A server that is down from now on.
+    pub fn down(server: ServerId, disk: &'a Storage<ZooKeeper>) -> Self {
+        Self {
+            server,
+            state: None,
+            disk,
+            sent: &[],
+        }
+    }
+}
+
 /// What the invariants have said so far.
 pub struct Verdict {
     pub invariant: Invariant<Seen>,

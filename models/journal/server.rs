@@ -122,9 +122,6 @@ impl Server {
             Some(Input::Start(_) | Input::Saved(_) | Input::Client(..) | Input::Timeout(_))
             | None => None,
         };
-        if record.is_last {
-            self.state = None;
-        }
         Ok((record.is_last, out))
     }
 
