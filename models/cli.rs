@@ -8,7 +8,8 @@ use crate::engine::Limits;
 use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::{bugs, converge, help, json, mutants, record, replay, report, run, service, simulate};
+use crate::simulate;
+use crate::{bugs, converge, help, journal, json, mutants, record, replay, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -96,17 +97,21 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
-    /// Take the steps of saved counterexamples again, in the code of today
+    /// Take the steps of saved counterexamples, or of real servers, again, in the code of today
+    #[command(after_help = help::REPLAY)]
     Replay {
-        /// Files that --save has written
+        /// Files that --save has written; or what the servers of an ensemble had as --journal, a directory
+        /// a server
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
-        /// Open the explorer on the model of the last one, and print the address of its last state
+        /// Open the explorer on the model of the last file, and print the address of its last state
         #[arg(long)]
         explore: bool,
         /// The port on localhost, for the explorer
         #[arg(long, default_value_t = 3000)]
         port: u16,
+        #[command(flatten)]
+        window: Option<journal::Window>,
     },
     /// Walk at random where exhaustive search cannot reach, with faults drawn for each run
     #[command(after_help = help::SIMULATE)]
@@ -227,9 +232,23 @@ impl Cli {
                 paths,
                 explore,
                 port,
+                window,
             }) => {
                 output.only(false, true, "replay")?;
-                replay::run(&paths, explore.then_some(port), output)
+                match paths.iter().filter(|path| path.is_dir()).count() {
+                    0 if window.is_some() => Err("--from and --to are for journals".to_owned()),
+                    0 => replay::run(&paths, explore.then_some(port), output),
+                    journals if journals < paths.len() => Err(
+                        "files of counterexamples and directories of journals go one by one"
+                            .to_owned(),
+                    ),
+                    _ if explore => Err(
+                        "--explore is for files of counterexamples: a run of real servers is no \
+                             path of a model"
+                            .to_owned(),
+                    ),
+                    _ => journal::run(&paths, &window.unwrap_or_default(), output),
+                }
             }
         }
     }

@@ -6,8 +6,8 @@ use crate::tale::Line;
 use crate::world::{Envelope, Process, World, Writes};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::{
-    Difference, Election, Entry, Follower, History, Leader, Message, Notification, Role, Stage,
-    Stance, Storage,
+    Difference, Election, Entry, Follower, History, Leader, Message, Notification, Payload, Role,
+    Stage, Stance, Storage,
 };
 use std::fmt::{self, Write as _};
 
@@ -77,7 +77,7 @@ fn describe_left(left: Left) -> String {
 }
 
 /// A message, as ZooKeeper's people would name it.
-pub fn describe(message: &Message<Writes>) -> String {
+pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
     match message {
         Message::Notification(Notification { round, stance }) => match stance {
             Stance::Looking(vote) => format!(
@@ -144,7 +144,7 @@ pub fn describe(message: &Message<Writes>) -> String {
     }
 }
 
-fn describe_step(step: &Difference<Writes>) -> String {
+fn describe_step<P: Payload<Txn: InWords>>(step: &Difference<P>) -> String {
     match step {
         Difference::Diff { after, entries } => {
             format!("DIFF(after {after}: {})", describe_entries(entries))
@@ -156,11 +156,34 @@ fn describe_step(step: &Difference<Writes>) -> String {
     }
 }
 
-fn describe_entry(entry: &Entry<u8>) -> String {
-    format!("{}=w{}", entry.zxid, entry.txn)
+/// A transaction in a word or two.
+pub trait InWords {
+    fn in_words(&self) -> String;
 }
 
-fn describe_entries<'a>(entries: impl IntoIterator<Item = &'a Entry<u8>>) -> String {
+impl InWords for u8 {
+    fn in_words(&self) -> String {
+        format!("w{self}")
+    }
+}
+
+/// So many transactions are listed one by one; of more, the first and the last.
+const LISTED: usize = 8;
+
+fn describe_entry<T: InWords>(entry: &Entry<T>) -> String {
+    format!("{}={}", entry.zxid, entry.txn.in_words())
+}
+
+fn describe_entries<'a, T: InWords + 'a>(
+    entries: impl IntoIterator<Item = &'a Entry<T>>,
+) -> String {
+    let entries: Vec<_> = entries.into_iter().collect();
+    if let [first, .., last] = entries[..]
+        && entries.len() > LISTED
+    {
+        let (first, last) = (describe_entry(first), describe_entry(last));
+        return format!("{first} ... {last}, {} in all", entries.len());
+    }
     let all: Vec<_> = entries.into_iter().map(describe_entry).collect();
     if all.is_empty() {
         "-".to_owned()
@@ -219,7 +242,7 @@ fn describe_history(history: &History<Writes>) -> String {
     }
 }
 
-fn describe_role(role: &Role<Writes>) -> String {
+pub fn describe_role<P: Payload>(role: &Role<P>) -> String {
     let each = |all: Vec<String>| match all.is_empty() {
         true => String::new(),
         false => format!(" ({})", all.join(", ")),

@@ -41,6 +41,14 @@ Examples:
   check bugs zk4643                           one, with its counterexample step by step
 Their names: check list";
 
+pub const REPLAY: &str = "\
+Examples:
+  check replay it.json                        a counterexample that --save has written
+  check replay it.json --explore              the same, and its last state in a browser
+  check replay j1 j2 j3                       what three servers had as --journal
+  check replay j1 j2 j3 --svg run.svg --from 100 --to 160     a part of that as a diagram
+Exit code: 1 if an invariant is broken.";
+
 pub const SIMULATE: &str = "\
 Examples:
   check simulate                              every model, about a minute in all

@@ -18,6 +18,7 @@ mod explore;
 mod faults;
 mod help;
 mod intern;
+mod journal;
 mod json;
 mod judge;
 mod memo;

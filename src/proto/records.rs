@@ -6,9 +6,10 @@
 use crate::types::Zxid;
 use crate::znode::{Acl, Data, ErrorCode, SessionId, Stat};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// The first message of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConnectRequest {
     pub protocol_version: i32,
     /// The last zxid that the client has seen: a server that is behind it must refuse.
@@ -22,7 +23,7 @@ pub struct ConnectRequest {
 }
 
 /// The answer to a [`ConnectRequest`]. A timeout and session of 0 say that the session has expired.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ConnectResponse {
     pub timeout_ms: i32,
     pub session: SessionId,
@@ -32,7 +33,7 @@ pub struct ConnectResponse {
 }
 
 /// What create makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum CreateMode {
     Persistent,
     Ephemeral,
@@ -43,7 +44,7 @@ pub enum CreateMode {
 }
 
 /// A request of an open session, with the client's number (xid) beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
     Create {
         path: String,
@@ -110,7 +111,7 @@ pub enum Request {
 }
 
 /// The successful answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Response {
     /// An answer that is a header alone: delete, check, ping, auth, setWatches, closeSession.
     Empty,
@@ -125,7 +126,7 @@ pub enum Response {
 }
 
 /// The answer to one operation of a multi.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MultiResult {
     Create(String),
     Create2(String, Stat),
@@ -137,7 +138,7 @@ pub enum MultiResult {
 }
 
 /// A reply to a request: the header's fields and the body.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reply {
     /// The xid of the request; -2 for pings, -4 for auth, -8 for setWatches, as the client sent it.
     pub xid: i32,
@@ -147,7 +148,7 @@ pub struct Reply {
 }
 
 /// What happened to a watched znode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(i32)]
 pub enum EventType {
     Created = 1,
@@ -157,7 +158,7 @@ pub enum EventType {
 }
 
 /// A watch event as it is sent to a client (header xid -1, state SyncConnected 3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WatchEvent {
     pub kind: EventType,
     pub path: String,

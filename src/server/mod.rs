@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod config;
+mod journal;
 pub mod peers;
 pub mod runtime;
 pub mod storage;

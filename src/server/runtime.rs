@@ -5,17 +5,19 @@
 
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
 use super::config::Config;
+use super::journal::Journal;
 use super::peers::{PeerEvent, PeerSockets};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
 use super::transport::Transport;
 use crate::quorum::ServerSet;
+use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::{self, Msg, PeerMsg, Replica, ZooKeeper};
 use crate::types::{Epoch, ServerId};
 use crate::zab::{self, Zab};
-use stateright::actor::{Actor, Command, Id, Out};
-use std::borrow::Cow;
+use stateright::actor::{Command, Id, Out};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +39,8 @@ pub enum RunError {
     /// A socket cannot be had; says which, and what to do.
     #[error("{0}")]
     Socket(String),
+    #[error("{0}: the journal cannot be begun: {1}; give a directory that can be written")]
+    Journal(PathBuf, std::io::Error),
     #[error("the operating system refuses: {0}")]
     System(#[from] std::io::Error),
     #[error(
@@ -45,11 +49,12 @@ pub enum RunError {
     LogWriterGone,
 }
 
-/// Runs a server until SIGTERM or SIGINT, which stop it cleanly.
+/// Runs a server until SIGTERM or SIGINT, which stop it cleanly; with a journal of the actor's inputs in
+/// the directory `journal`, if there is one.
 ///
 /// # Errors
 /// If the data directory or a socket cannot be used, or as soon as the disk fails.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -65,13 +70,17 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = LocalSet::new().block_on(&runtime, serve(config, dir));
+    let result = LocalSet::new().block_on(&runtime, serve(config, dir, journal));
     // A name that is just being looked up must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Result<(), RunError> {
+async fn serve(
+    config: Config,
+    dir: DataDir<ZooKeeper, ZooKeeperCodec>,
+    journal: Option<&Path>,
+) -> Result<(), RunError> {
     // Before anything else, so that a signal is never lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -84,13 +93,24 @@ async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Resul
     let port = ClientPort::new(config.clone(), client_sender);
     let listener = port.bind().await.map_err(RunError::Socket)?;
     log_start(&config, &dir);
+    let replica = replica(&config);
+    let journal = match journal {
+        None => None,
+        Some(dir) => {
+            let journal = Journal::create(dir, &replica);
+            Some(journal.map_err(|error| RunError::Journal(dir.to_owned(), error))?)
+        }
+    };
+    if let Some(journal) = &journal {
+        tracing::info!("what happens is written to {}", journal.path().display());
+    }
 
     let storage = dir.storage().clone();
     let log = LogWriter::spawn(dir, move |event| {
         // The loop is gone only when the server stops.
         let _ = log_sender.send(event);
     })?;
-    let mut server = Server::new(&config, storage, log, Rc::clone(&port), sockets);
+    let mut server = Server::new(replica, journal, storage, log, Rc::clone(&port), sockets);
     tokio::task::spawn_local(port.listen(listener));
     loop {
         server.after_events();
@@ -105,7 +125,7 @@ async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Resul
                 }
             }
             event = log_events.recv() => match event {
-                Some(LogEvent::Saved(count)) => server.on_msg(server.id, Msg::Saved(count)),
+                Some(LogEvent::Saved(count)) => server.step(Input::Saved(count)),
                 Some(LogEvent::Failed(error)) => return Err(error.into()),
                 None => return Err(RunError::LogWriterGone),
             },
@@ -116,6 +136,7 @@ async fn serve(config: Config, dir: DataDir<ZooKeeper, ZooKeeperCodec>) -> Resul
         }
     }
     tracing::info!("stopping: what is queued is made durable");
+    server.after_events();
     drop(server);
     Ok(())
 }
@@ -172,10 +193,12 @@ fn replica(config: &Config) -> Replica {
 
 struct Server {
     me: ServerId,
-    id: Id,
     replica: Replica,
     /// `None` only within a step.
     state: Option<State>,
+    journal: Option<Journal>,
+    /// What the journal must hold before the log writer gets it.
+    held: Vec<zab::Storage<ZooKeeper>>,
     timers: Timers<Timer>,
     transport: Transport,
     sockets: PeerSockets,
@@ -187,7 +210,8 @@ struct Server {
 
 impl Server {
     fn new(
-        config: &Config,
+        replica: Replica,
+        journal: Option<Journal>,
         storage: zab::Storage<ZooKeeper>,
         log: LogWriter<ZooKeeper>,
         port: Rc<ClientPort>,
@@ -196,21 +220,21 @@ impl Server {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
+        let me = replica.config().sid;
         let mut server = Self {
-            me: config.my_id,
-            id: config.my_id.into(),
-            replica: replica(config),
+            me,
+            replica,
             state: None,
+            journal,
+            held: Vec::new(),
             timers: Timers::new(),
-            transport: Transport::new(config.my_id, since.as_nanos() as u64),
+            transport: Transport::new(me, since.as_nanos() as u64),
             sockets,
             port,
             log,
             announced: None,
         };
-        let mut out = Out::new();
-        server.state = Some(server.replica.on_start(server.id, &Some(storage), &mut out));
-        server.carry_out(out);
+        server.step(Input::Start(Box::new(storage)));
         server
     }
 
@@ -220,26 +244,15 @@ impl Server {
             .expect("the state is back after each step")
     }
 
-    /// Runs a handler of the actor, and carries out what it wants.
-    fn step(&mut self, handler: impl FnOnce(&Replica, Id, &mut Cow<'_, State>, &mut Out<Replica>)) {
-        // Owned, so that the actor changes it in place.
-        let mut state = Cow::Owned(
-            self.state
-                .take()
-                .expect("the state is back after each step"),
-        );
+    /// Gives the actor an input, and carries out what it wants.
+    fn step(&mut self, input: Input) {
+        let record = self.journal.as_mut().map(|journal| journal.begin(&input));
         let mut out = Out::new();
-        handler(&self.replica, self.id, &mut state, &mut out);
-        self.state = Some(state.into_owned());
+        input.run(&self.replica, &mut self.state, &mut out);
+        if let (Some(journal), Some(record)) = (&mut self.journal, record) {
+            journal.end(record, &out);
+        }
         self.carry_out(out);
-    }
-
-    fn on_msg(&mut self, src: Id, msg: Msg) {
-        self.step(|replica, id, state, out| replica.on_msg(id, state, src, msg, out));
-    }
-
-    fn on_timeout(&mut self, timer: &Timer) {
-        self.step(|replica, id, state, out| replica.on_timeout(id, state, timer, out));
     }
 
     /// Nothing here waits for a save: the actor itself withholds what must.
@@ -256,6 +269,7 @@ impl Server {
                 Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
                 Command::SetTimer(timer, range) => self.timers.set(now, timer, range),
                 Command::CancelTimer(timer) => self.timers.cancel(&timer),
+                Command::Save(storage) if self.journal.is_some() => self.held.push(storage),
                 Command::Save(storage) => self.log.save(storage),
                 Command::ChooseRandom(..) => {} // The actor makes no choices.
             }
@@ -303,14 +317,15 @@ impl Server {
             );
         }
         for (peer, message) in messages {
-            self.on_msg(peer.into(), Msg::Peer(message));
+            self.step(Input::Peer(peer, message));
         }
     }
 
     fn on_client_event(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Input(connection, input) => {
-                self.on_msg(connection.into(), Msg::Client(input));
+                let connection = usize::from(Id::from(connection)) as u64;
+                self.step(Input::Client(connection, input));
             }
             ClientEvent::Status(answer) => {
                 let stats = self.replica.stats(self.state());
@@ -334,7 +349,7 @@ impl Server {
                 if self.timers.is_set(&timer) {
                     tracing::info!("server {peer} is gone: nobody listens at its address");
                     self.timers.cancel(&timer);
-                    self.on_timeout(&timer);
+                    self.step(Input::Timeout(timer));
                 }
             }
         }
@@ -343,11 +358,17 @@ impl Server {
     fn on_timers(&mut self) {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
-            self.on_timeout(&timer);
+            self.step(Input::Timeout(timer));
         }
     }
 
     fn after_events(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.flush();
+        }
+        for storage in self.held.drain(..) {
+            self.log.save(storage);
+        }
         let now = Instant::now();
         let sockets = &self.sockets;
         self.transport

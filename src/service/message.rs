@@ -40,7 +40,7 @@ pub enum PeerMsg {
 }
 
 /// What a client connection brings.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientInput {
     /// The first message of a connection. `now_ms` is the runtime's clock (Unix epoch).
     Connect {
@@ -58,7 +58,7 @@ pub enum ClientInput {
 }
 
 /// What a client connection is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientOutput {
     Connected(ConnectResponse),
     Reply {

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod connection;
 pub mod forward;
+pub mod journal;
 pub mod leader;
 pub mod message;
 pub mod prepare;
@@ -31,6 +32,7 @@ use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::time::Duration;
 use variant::Variant;
@@ -41,7 +43,7 @@ use write::{Submission, Write};
 const TOUCHES: usize = 128;
 
 /// What a server knows of itself, and the durations and bounds of its service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// This server.
     pub sid: ServerId,
@@ -58,7 +60,9 @@ pub struct Config {
     pub session_key: Vec<u8>,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
-    /// The service as it should be, or what `check mutants` breaks in it.
+    /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
+    /// is faithful.
+    #[serde(skip)]
     pub variant: Variant,
 }
 

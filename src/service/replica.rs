@@ -9,6 +9,7 @@ use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{self, History, Payload, Role, Snapshot, Stage, Storage, Zab};
 use crate::znode::{self, Tree, Txn};
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 
@@ -39,7 +40,7 @@ pub struct State {
 }
 
 /// The timers of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
     Zab(zab::Timer),
     /// A session tick.
@@ -66,6 +67,16 @@ impl Replica {
     /// The actor. The id that it runs under is that of `config.sid`.
     pub fn new(zab: Zab<ZooKeeper>, config: Config) -> Self {
         Self { zab, config }
+    }
+
+    /// The protocol beneath the service.
+    pub fn zab(&self) -> &Zab<ZooKeeper> {
+        &self.zab
+    }
+
+    /// The configuration of the service.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// The figures of a server.

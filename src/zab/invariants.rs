@@ -501,7 +501,7 @@ pub fn epoch_promised<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 
 /// Whether what a server says in `message` is durable: its promise in AckEpoch, the epoch and the
 /// history in Ack. The checker asks this of every message as it is sent.
-pub fn is_durable<P: Recorded>(disk: &Storage<P>, message: &Message<P>) -> bool {
+pub fn is_durable<P: Payload>(disk: &Storage<P>, message: &Message<P>) -> bool {
     match message {
         Message::AckEpoch {
             epoch, last_zxid, ..

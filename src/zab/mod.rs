@@ -13,6 +13,7 @@ pub mod obsolete;
 pub mod state;
 pub mod symmetry;
 pub mod variant;
+pub mod view;
 
 mod broadcast;
 mod broken;
@@ -26,6 +27,7 @@ pub use variant::Variant;
 
 use crate::quorum::ServerSet;
 use crate::types::ServerId;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -41,7 +43,7 @@ pub struct Zab<P: Payload> {
 }
 
 /// What the servers of an ensemble have agreed on, and the durations of one of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// The participants.
     pub voters: ServerSet,
@@ -60,6 +62,8 @@ pub struct Config {
     /// How many transactions before a snapshot are kept for learners that are a little behind.
     pub retain: usize,
     pub elections: Elections,
+    /// Never written down: what is, is faithful.
+    #[serde(skip)]
     pub variant: Variant,
 }
 
@@ -83,7 +87,7 @@ impl Config {
 }
 
 /// Who elects the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Elections {
     /// The servers themselves (`spec/1-election.md`).
     Held,
@@ -93,7 +97,7 @@ pub enum Elections {
 }
 
 /// The timers of a server. None of them carries safety: the checker may fire any at any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Timer {
     /// Time to repeat the last word.
     Heartbeat,

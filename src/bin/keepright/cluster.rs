@@ -40,6 +40,9 @@ pub struct Options {
     /// The unit of time of the ensemble, in milliseconds.
     #[arg(long, default_value_t = 2000)]
     tick_time: u32,
+    /// Let each server keep a journal for `check replay`, in `journal` beside its data.
+    #[arg(long)]
+    journal: bool,
 }
 
 /// Runs the ensemble until Control-C or SIGTERM, or until every server has ended.
@@ -133,10 +136,12 @@ fn start(options: &Options, dir: &Path, id: u8) -> Result<Server, String> {
         .open(&log)
         .map_err(fail)?;
     let program = std::env::current_exe().map_err(|error| format!("where am I? {error}"))?;
-    let process = Command::new(&program)
-        .arg("server")
-        .arg("--config")
-        .arg(&config)
+    let mut command = Command::new(&program);
+    command.arg("server").arg("--config").arg(&config);
+    if options.journal {
+        command.arg("--journal").arg(home.join("journal"));
+    }
+    let process = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(output)

@@ -7,7 +7,7 @@ mod cluster;
 use clap::{Parser, Subcommand};
 use keepright::server::{self, Config};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +28,10 @@ enum Command {
         /// The configuration: a zoo.cfg.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Write every input of the replication protocol to a new file in this directory, for
+        /// `check replay`. One directory a server.
+        #[arg(long, value_name = "DIR")]
+        journal: Option<PathBuf>,
     },
     /// Run an ensemble on this machine, to try things out: each server is a process of its own.
     ///
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match arguments.command {
-        Command::Server { config } => run_server(&config),
+        Command::Server { config, journal } => run_server(&config, journal.as_deref()),
         Command::Cluster(options) => cluster::run(&options),
     };
     match result {
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(config: &std::path::Path) -> Result<(), String> {
+fn run_server(config: &Path, journal: Option<&Path>) -> Result<(), String> {
     let config = Config::load(config).map_err(|error| error.to_string())?;
-    server::run(config).map_err(|error| error.to_string())
+    server::run(config, journal).map_err(|error| error.to_string())
 }
