@@ -6,7 +6,7 @@ use crate::checked::Exploration;
 use crate::engine::Limits;
 use crate::service::bounds::Options;
 use crate::trial::Trial;
-use crate::{bugs, converge, mutants, record, report, run, service};
+use crate::{bugs, converge, memory, mutants, record, report, run, service};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +49,9 @@ pub struct How {
     /// End a run after so many seconds
     #[arg(long, global = true)]
     max_time: Option<u64>,
+    /// End a run when the program uses so many megabytes [default: nine tenths of the memory]
+    #[arg(long, global = true, value_name = "MB")]
+    max_memory: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -116,6 +119,7 @@ impl How {
             stop_at_first: true,
             max_states: self.max_states,
             max_time: self.max_time.map(Duration::from_secs),
+            max_memory: self.max_memory.map_or_else(memory::limit, |mb| Some(mb << 20)),
         }
     }
 }

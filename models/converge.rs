@@ -112,7 +112,7 @@ fn conclude(done: &[Explored], planned: usize) -> bool {
         println!("FAILED: {stuck}");
     } else if done.iter().any(|e| e.outcome.end == End::Violation) {
         println!("FAILED: an ensemble that is left in peace does not get to work");
-    } else if done.len() < planned || done.iter().any(|e| e.outcome.end == End::Stopped) {
+    } else if done.len() < planned || done.iter().any(|e| e.outcome.end != End::Complete) {
         println!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
     } else {
         println!(

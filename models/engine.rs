@@ -6,11 +6,13 @@
 //! one and the counts are the same whatever the number of threads.
 //!
 //! A level is worked off in slabs, each in two passes. First every thread takes a part of the slab and
-//! finds the candidates for the next level, sorted by the thread that they belong to; then every thread
-//! looks up those that belong to it, and builds the states that are new. So no thread waits for another
-//! one within a pass, nothing is locked, and what was visited before is never built.
+//! finds the successors that were not visited before, sorted by the thread that they belong to; then every
+//! thread notes those that belong to it. So no thread waits for another one within a pass, and nothing is
+//! locked. A level is kept in the order of the shards of the visited table, so that order, and with it every
+//! path, is the same whatever the number of threads.
 
-use crate::visited::{NO_PARENT, Part, Visited, owner};
+use crate::memory;
+use crate::visited::{NO_PARENT, Part, SHARDS, Visited, owner};
 use stateright::{Expectation, Model, Property};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -25,6 +27,8 @@ pub struct Limits {
     pub stop_at_first: bool,
     pub max_states: Option<usize>,
     pub max_time: Option<Duration>,
+    /// In bytes.
+    pub max_memory: Option<u64>,
 }
 
 /// What can be read while the search goes on.
@@ -47,6 +51,8 @@ pub enum End {
     Violation,
     /// Interrupted, or a limit was reached.
     Stopped,
+    /// The memory that may be used is nearly used up.
+    OutOfMemory,
 }
 
 /// A state in which a property was discovered: a counterexample, or a witness.
@@ -72,22 +78,10 @@ pub struct Outcome {
     visited: Visited,
 }
 
-/// A model whose successors can be told apart before they are built.
+/// A model that this engine can search.
 pub trait Expand: Model {
-    /// What is needed to build a successor of a given state.
-    type Candidate: Send;
-
-    /// Finds the successors of a state: their hashes, as [`fingerprint`] would find them, and what is
-    /// needed to build them. `actions` is scratch space.
-    fn candidates(
-        &self,
-        state: &Self::State,
-        actions: &mut Vec<Self::Action>,
-        found: &mut Vec<(u64, Self::Candidate)>,
-    );
-
-    /// Builds a successor of the state for which the candidate was found.
-    fn build(&self, state: &Self::State, candidate: Self::Candidate) -> Self::State;
+    /// Adds the successors of a state, each with its hash as [`fingerprint`] would find it.
+    fn successors(&self, state: &Self::State, found: &mut Vec<(u64, Self::State)>);
 
     /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
     /// hold, witnesses that do.
@@ -132,19 +126,28 @@ struct Search<'a, M: Model> {
     look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
-/// How many states of a level are expanded before their successors are looked up: few enough for the
-/// candidates to stay in the cache.
-const SLAB: usize = 1 << 10;
+/// How many states of a level a thread expands before the successors are noted: few enough for these to
+/// stay in the cache, enough for the threads to be worth their start.
+const SLAB: usize = 1 << 12;
 
-/// A successor that was found: its hash, the place of its parent in the slab, and the rest.
-type Found<C> = (u64, u32, C);
+/// How many states are taken together at least from a level, if they are in the same shard.
+const PIECE: usize = 64;
+
+/// How many places of the visited table are fetched side by side.
+const AHEAD: usize = 32;
+
+/// The states of one depth, by the shard of the visited table that their hashes belong to.
+type Level<S> = Vec<Vec<S>>;
+
+/// A successor that was not visited before: its hash, its parent's, and the state.
+type Found<S> = (u64, u64, S);
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
 #[cfg(test)]
 pub fn search<M>(model: &M, limits: Limits, progress: &Progress) -> Outcome
 where
     M: Expand + Sync,
-    M::State: Hash + Send + Sync,
+    M::State: Clone + Hash + Send + Sync,
 {
     search_and_look(model, limits, progress, &|_, _| {})
 }
@@ -158,7 +161,7 @@ pub fn search_and_look<M>(
 ) -> Outcome
 where
     M: Expand + Sync,
-    M::State: Hash + Send + Sync,
+    M::State: Clone + Hash + Send + Sync,
 {
     let properties = model.properties();
     assert!(properties.len() <= 64, "a bit for each property");
@@ -173,31 +176,30 @@ where
         look,
     };
     let mut visited = Visited::default();
-    let mut level: Vec<M::State> = Vec::new();
+    let mut level: Level<M::State> = (0..SHARDS).map(|_| Vec::new()).collect();
     for state in model.init_states() {
         progress.generated.fetch_add(1, Relaxed);
-        let mut all = visited.split(1);
-        if all
-            .next()
-            .is_some_and(|mut all| all.insert(fingerprint(&state), NO_PARENT))
-        {
-            progress.distinct.fetch_add(1, Relaxed);
-            level.push(state);
+        for mut all in visited.split(&mut level, 1) {
+            if let Some(first) = all.insert(fingerprint(&state), NO_PARENT) {
+                first.push(state.clone());
+                progress.distinct.fetch_add(1, Relaxed);
+            }
         }
     }
     let mut end = End::Complete;
     let mut depth = 0;
-    while !level.is_empty() {
+    let size = |level: &Level<M::State>| level.iter().map(Vec::len).sum::<usize>();
+    while size(&level) > 0 {
         depth += 1;
         progress.depth.store(depth, Relaxed);
-        progress.queue.store(level.len(), Relaxed);
-        level = search.explore(&level, depth, &mut visited);
+        progress.queue.store(size(&level), Relaxed);
+        let stopped = search.explore(&mut level, depth, &mut visited);
         if search.is_violated() && limits.stop_at_first {
             end = End::Violation;
             break;
         }
-        if progress.stop.load(Relaxed) {
-            end = End::Stopped;
+        if let Some(stopped) = stopped {
+            end = stopped;
             break;
         }
     }
@@ -210,7 +212,7 @@ where
         distinct: progress.distinct.load(Relaxed),
         generated: progress.generated.load(Relaxed),
         depth,
-        queue: level.len(),
+        queue: progress.queue.load(Relaxed),
         elapsed: search.started.elapsed(),
         end,
         discoveries,
@@ -221,24 +223,29 @@ where
 impl<M> Search<'_, M>
 where
     M: Expand + Sync,
-    M::State: Hash + Send + Sync,
+    M::State: Clone + Hash + Send + Sync,
 {
-    /// Visits every state of a level; returns the next level.
-    fn explore(&self, level: &[M::State], depth: usize, visited: &mut Visited) -> Vec<M::State> {
-        let threads = match level.len() {
-            ..SLAB => 1,
-            _ => self.limits.threads.max(1),
-        };
-        let mut parts: Vec<Part<'_>> = visited.split(threads).collect();
-        let mut next: Vec<Vec<M::State>> = (0..threads).map(|_| Vec::new()).collect();
-        for slab in level.chunks(SLAB * threads * if threads > 1 { 8 } else { 1 }) {
-            if self.progress.stop.load(Relaxed) {
-                break;
+    /// Visits every state of a level and puts the next one in its place. Says so if it had to stop.
+    fn explore(
+        &self,
+        level: &mut Level<M::State>,
+        depth: usize,
+        visited: &mut Visited,
+    ) -> Option<End> {
+        let mut next: Level<M::State> = (0..SHARDS).map(|_| Vec::new()).collect();
+        let pieces: Vec<&[M::State]> = level.iter().flat_map(|shard| shard.chunks(PIECE)).collect();
+        let mut rest = pieces.as_slice();
+        let mut stopped = None;
+        while !rest.is_empty() && stopped.is_none() {
+            let (mut count, mut size) = (0, 0);
+            while count < rest.len() && size < SLAB * self.limits.threads {
+                size += rest[count].len();
+                count += 1;
             }
-            let found = self.expand(slab, depth, threads);
-            let look_up = |part: &mut Part<'_>, next: &mut Vec<M::State>, found| {
-                self.look_up(slab, part, next, found);
-            };
+            let (slab, others) = rest.split_at(count);
+            rest = others;
+            let threads = if size < SLAB { 1 } else { self.limits.threads };
+            let found = self.expand(slab, depth, visited, threads);
             // What was found for one owner by each thread, in the order of the slab.
             let mut for_owner: Vec<Vec<Vec<_>>> = (0..threads).map(|_| Vec::new()).collect();
             for by_owner in found {
@@ -247,45 +254,58 @@ where
                 }
             }
             std::thread::scope(|scope| {
-                let mut work = parts.iter_mut().zip(&mut next).zip(for_owner);
+                let mut work = visited.split(&mut next, threads).zip(for_owner);
                 let first = work.next();
-                for ((part, next), found) in work {
-                    scope.spawn(move || look_up(part, next, found));
+                for (mut part, found) in work {
+                    scope.spawn(move || self.note(&mut part, found));
                 }
-                if let Some(((part, next), found)) = first {
-                    look_up(part, next, found);
+                if let Some((mut part, found)) = first {
+                    self.note(&mut part, found);
                 }
             });
-            let done = slab.len().min(self.progress.queue.load(Relaxed));
-            self.progress.queue.fetch_sub(done, Relaxed);
-            self.check_limits();
+            self.progress.queue.fetch_sub(size, Relaxed);
+            stopped = self.must_stop();
         }
-        next.into_iter().flatten().collect()
+        *level = next;
+        stopped
     }
 
     /// The first pass: every thread expands a part of the slab. What each has found, by owner.
     fn expand(
         &self,
-        slab: &[M::State],
+        slab: &[&[M::State]],
         depth: usize,
+        visited: &Visited,
         threads: usize,
-    ) -> Vec<Vec<Vec<Found<M::Candidate>>>> {
+    ) -> Vec<Vec<Vec<Found<M::State>>>> {
         let share = slab.len().div_ceil(threads);
         let expand = |number: usize| {
             let first = (number * share).min(slab.len());
-            let states = &slab[first..(first + share).min(slab.len())];
+            let pieces = &slab[first..(first + share).min(slab.len())];
             let mut by_owner: Vec<_> = (0..threads).map(|_| Vec::new()).collect();
-            let (mut actions, mut found) = (Vec::new(), Vec::new());
+            let (mut found, mut parents) = (Vec::new(), Vec::new());
             let mut generated = 0;
-            for (place, state) in (first as u32..).zip(states) {
+            let mut sort = |found: &mut Vec<(u64, M::State)>, parents: &mut Vec<u64>| {
+                // All of these at a time, so that their places in the table are fetched side by side.
+                let touched = found.iter().map(|(hash, _)| visited.touch(*hash));
+                std::hint::black_box(touched.fold(0, |a, b| a ^ b));
+                generated += found.len();
+                for ((hash, state), parent) in found.drain(..).zip(parents.drain(..)) {
+                    if !visited.contains(hash) {
+                        by_owner[owner(hash, threads)].push((hash, parent, state));
+                    }
+                }
+            };
+            for state in pieces.iter().copied().flatten() {
                 (self.look)(state, depth);
                 self.check(state, depth);
-                self.model.candidates(state, &mut actions, &mut found);
-                generated += found.len();
-                for (hash, candidate) in found.drain(..) {
-                    by_owner[owner(hash, threads)].push((hash, place, candidate));
+                self.model.successors(state, &mut found);
+                parents.resize(found.len(), fingerprint(state));
+                if found.len() >= AHEAD {
+                    sort(&mut found, &mut parents);
                 }
             }
+            sort(&mut found, &mut parents);
             self.progress.generated.fetch_add(generated, Relaxed);
             by_owner
         };
@@ -301,32 +321,15 @@ where
         })
     }
 
-    /// The second pass: a thread looks up what belongs to it.
-    fn look_up(
-        &self,
-        slab: &[M::State],
-        part: &mut Part<'_>,
-        next: &mut Vec<M::State>,
-        found: Vec<Vec<Found<M::Candidate>>>,
-    ) {
-        let before = next.len();
-        for found in found {
-            // A few at a time, so that their places in the table are fetched side by side.
-            let mut ahead = 0;
-            let hashes: Vec<u64> = found.iter().map(|(hash, _, _)| *hash).collect();
-            for (number, (hash, place, candidate)) in found.into_iter().enumerate() {
-                if number == ahead {
-                    ahead = (ahead + AHEAD).min(hashes.len());
-                    let touched = hashes[number..ahead].iter().map(|hash| part.touch(*hash));
-                    std::hint::black_box(touched.fold(0, |a, b| a ^ b));
-                }
-                let parent = &slab[place as usize];
-                if part.insert(hash, fingerprint(parent)) {
-                    next.push(self.model.build(parent, candidate));
-                }
+    /// The second pass: a thread notes what belongs to it, and keeps what is new for the next level.
+    fn note(&self, part: &mut Part<'_, Vec<M::State>>, found: Vec<Vec<Found<M::State>>>) {
+        let mut distinct = 0;
+        for (hash, parent, state) in found.into_iter().flatten() {
+            if let Some(next) = part.insert(hash, parent) {
+                next.push(state);
+                distinct += 1;
             }
         }
-        let distinct = next.len() - before;
         self.progress.distinct.fetch_add(distinct, Relaxed);
         self.progress.queue.fetch_add(distinct, Relaxed);
     }
@@ -364,23 +367,24 @@ where
         self.properties.iter().enumerate().any(violated)
     }
 
-    fn check_limits(&self) {
-        let over = self
-            .limits
-            .max_states
-            .is_some_and(|max| self.progress.distinct.load(Relaxed) >= max)
-            || self
-                .limits
-                .max_time
-                .is_some_and(|max| self.started.elapsed() >= max);
-        if over {
-            self.progress.stop.store(true, Relaxed);
+    /// Whether the search must stop before everything is explored.
+    fn must_stop(&self) -> Option<End> {
+        let Limits {
+            max_states,
+            max_time,
+            max_memory,
+            ..
+        } = self.limits;
+        let over = self.progress.stop.load(Relaxed)
+            || max_states.is_some_and(|max| self.progress.distinct.load(Relaxed) >= max)
+            || max_time.is_some_and(|max| self.started.elapsed() >= max);
+        let full = || max_memory.is_some_and(|max| memory::used().is_some_and(|used| used >= max));
+        match over {
+            true => Some(End::Stopped),
+            false => full().then_some(End::OutOfMemory),
         }
     }
 }
-
-/// How many places of the table are fetched side by side.
-const AHEAD: usize = 16;
 
 impl Outcome {
     /// The steps to a discovery: the initial state, and each action with the state after it.

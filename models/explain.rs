@@ -265,8 +265,7 @@ impl fmt::Debug for World {
             writeln!(f, "{}", server_line(id, self.server(id).get()))?;
         }
         let mut datagrams: Vec<_> = self
-            .network
-            .iter()
+            .network()
             .map(|e| format!("  s{} to s{}: {}", e.src, e.dst, describe(&e.message)))
             .collect();
         datagrams.sort();
@@ -315,7 +314,8 @@ pub fn outcome(model: &Environment, before: &World, after: &World) -> String {
         };
         let _ = writeln!(text, "{mark}{}", server_line(id, after.server(id).get()));
     }
-    let added = after.network.iter().filter(|e| !before.network.contains(e));
+    let old: Vec<_> = before.network().collect();
+    let added = after.network().filter(|e| !old.contains(e));
     for envelope in added {
         let _ = writeln!(
             text,

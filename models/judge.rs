@@ -40,7 +40,8 @@ impl Environment {
     /// What the invariants say of a world. They see the servers and the record, not the network and
     /// the budgets, so many worlds share a verdict; and a world is asked for one after the other.
     fn verdict(&self, world: &World) -> Verdict {
-        let servers = fingerprint(&world.servers);
+        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
+        let servers = fingerprint(&servers);
         let key = (
             servers,
             world.record.fingerprint() ^ self.id.rotate_right(8),

@@ -76,6 +76,7 @@ pub fn line(run: &Run) -> String {
             )
         }
         End::Stopped => "stopped early".to_owned(),
+        End::OutOfMemory => "stopped, since the memory is nearly used up (--max-memory)".to_owned(),
     };
     format!(
         "{} {}: {verdict}, {} distinct states in {}",
@@ -104,6 +105,7 @@ pub fn table(runs: &[Run]) -> String {
             End::Complete => "complete".to_owned(),
             End::Violation => "VIOLATION".to_owned(),
             End::Stopped => format!("stopped, {} waiting", grouped(outcome.queue)),
+            End::OutOfMemory => format!("memory full, {} waiting", grouped(outcome.queue)),
         };
         table.add_row([
             run.name.to_owned(),
@@ -214,7 +216,7 @@ pub fn conclusion(runs: &[Run], planned: usize) -> String {
     let missing = missing(runs);
     if runs.iter().any(|run| run.outcome.end == End::Violation) {
         format!("FAILED: an invariant falls; {explored}")
-    } else if runs.len() < planned || runs.iter().any(|run| run.outcome.end == End::Stopped) {
+    } else if runs.len() < planned || runs.iter().any(|run| run.outcome.end != End::Complete) {
         format!(
             "INCOMPLETE: stopped after {} of {planned} runs; {explored}",
             runs.len()

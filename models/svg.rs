@@ -41,7 +41,7 @@ pub fn sequence_diagram(model: &Environment, path: &[(World, Option<Action>)]) -
         );
     }
     let mut sent: HashMap<usize, usize> = HashMap::new();
-    for envelope in &first.network {
+    for envelope in first.network() {
         sent.insert(envelope.address(), 0);
     }
     for (row, pair) in path.windows(2).enumerate() {
@@ -50,7 +50,7 @@ pub fn sequence_diagram(model: &Environment, path: &[(World, Option<Action>)]) -
         };
         let broken = model.broken(world).next().is_some();
         draw_step(&mut svg, action, row + 1, &sent, broken);
-        for envelope in &world.network {
+        for envelope in world.network() {
             sent.entry(envelope.address()).or_insert(row + 1);
         }
     }

@@ -1,15 +1,16 @@
 //! The states that a search has visited: for each its hash, and the hash of the state before it.
 //!
 //! The table is cut into shards by the first bits of the hash. In a search each shard belongs to one
-//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time.
+//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time; and
+//! by a half, so that a state takes between 21 and 32 bytes.
 
 /// No state has this hash: the parent of an initial state, and the mark of an empty place.
 pub const NO_PARENT: u64 = 0;
 
 const SHARD_BITS: u32 = 8;
 
-/// A shard grows when more than this part of it is filled, in eighths.
-const FULL: usize = 6;
+/// How many shards there are.
+pub const SHARDS: usize = 1 << SHARD_BITS;
 
 /// All visited states.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Visited(Vec<Shard>);
 /// The visited states whose hashes begin alike.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// A power of two of places; a state is in the first free one from where its hash points to.
+    /// A state is in the first free place from where its hash points to.
     places: Vec<(u64, u64)>,
     taken: usize,
 }
@@ -29,7 +30,7 @@ impl Default for Visited {
             places: vec![(NO_PARENT, NO_PARENT); 16],
             taken: 0,
         };
-        Self(vec![shard; 1 << SHARD_BITS])
+        Self(vec![shard; SHARDS])
     }
 }
 
@@ -44,16 +45,27 @@ pub fn owner(hash: u64, owners: usize) -> usize {
 }
 
 impl Visited {
-    /// The shards of each of `owners` threads.
-    pub fn split(&mut self, owners: usize) -> impl Iterator<Item = Part<'_>> {
-        let mut rest = self.0.as_mut_slice();
+    /// Cuts the shards, and with them `rest`, which has something for each, into those of each of
+    /// `owners` threads.
+    pub fn split<'a, T>(
+        &'a mut self,
+        rest: &'a mut [T],
+        owners: usize,
+    ) -> impl Iterator<Item = Part<'a, T>> {
+        let (mut shards, mut rest) = (self.0.as_mut_slice(), rest);
         let mut first = 0;
         (0..owners).map(move |number| {
             let of_this = |shard: &usize| (shard * owners) >> SHARD_BITS == number;
-            let count = (first..1 << SHARD_BITS).take_while(of_this).count();
-            let (shards, others) = std::mem::take(&mut rest).split_at_mut(count);
+            let count = (first..SHARDS).take_while(of_this).count();
+            let (mine, others) = std::mem::take(&mut shards).split_at_mut(count);
+            shards = others;
+            let (beside, others) = std::mem::take(&mut rest).split_at_mut(count);
             rest = others;
-            let part = Part { first, shards };
+            let part = Part {
+                first,
+                shards: mine,
+                beside,
+            };
             first += count;
             part
         })
@@ -65,43 +77,60 @@ impl Visited {
         let (known, parent) = shard.places[shard.place(hash)];
         (known == hash).then_some(parent)
     }
-}
 
-/// The shards that belong to one thread.
-pub struct Part<'a> {
-    first: usize,
-    shards: &'a mut [Shard],
-}
-
-impl Part<'_> {
-    /// Notes a state that belongs to this thread; says whether it is new.
-    pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
-        self.shards[shard_of(hash) - self.first].insert(hash, parent)
+    /// Whether a state was visited.
+    pub fn contains(&self, hash: u64) -> bool {
+        self.parent(hash).is_some()
     }
 
-    /// What is at the place that a hash points to. Looking at many before they are inserted lets the
+    /// What is at the place that a hash points to. Looking at many before they are asked for lets the
     /// memory fetch them side by side.
     pub fn touch(&self, hash: u64) -> u64 {
-        let shard = &self.shards[shard_of(hash) - self.first];
-        shard.places[shard.start(hash)].0
+        self.0[shard_of(hash)].touch(hash)
+    }
+}
+
+/// The shards that belong to one thread, with what is kept beside each.
+pub struct Part<'a, T> {
+    first: usize,
+    shards: &'a mut [Shard],
+    beside: &'a mut [T],
+}
+
+impl<T> Part<'_, T> {
+    /// Notes a state that belongs to this thread. What is kept beside its shard if the state is new.
+    pub fn insert(&mut self, hash: u64, parent: u64) -> Option<&mut T> {
+        let number = shard_of(hash) - self.first;
+        self.shards[number]
+            .insert(hash, parent)
+            .then(|| &mut self.beside[number])
     }
 }
 
 impl Shard {
-    /// Where a hash points to.
+    /// Where a hash points to: as far into the places as the rest of its bits are into all numbers.
     fn start(&self, hash: u64) -> usize {
-        // The length is a power of two.
-        hash as usize & (self.places.len() - 1)
+        let rest = u128::from(hash << SHARD_BITS);
+        ((rest * self.places.len() as u128) >> 64) as usize
+    }
+
+    fn touch(&self, hash: u64) -> u64 {
+        self.places[self.start(hash)].0
     }
 
     /// The place of a hash, or the empty one where it belongs.
     fn place(&self, hash: u64) -> usize {
-        let mask = self.places.len() - 1;
         let mut place = self.start(hash);
-        while self.places[place].0 != hash && self.places[place].0 != NO_PARENT {
-            place = (place + 1) & mask;
+        loop {
+            let known = self.places[place].0;
+            if known == hash || known == NO_PARENT {
+                return place;
+            }
+            place += 1;
+            if place == self.places.len() {
+                place = 0;
+            }
         }
-        place
     }
 
     fn insert(&mut self, hash: u64, parent: u64) -> bool {
@@ -111,15 +140,15 @@ impl Shard {
         }
         self.places[place] = (hash, parent);
         self.taken += 1;
-        if self.taken * 8 > self.places.len() * FULL {
+        if self.taken * 4 > self.places.len() * 3 {
             self.grow();
         }
         true
     }
 
     fn grow(&mut self) {
-        let twice = vec![(NO_PARENT, NO_PARENT); 2 * self.places.len()];
-        let before = std::mem::replace(&mut self.places, twice);
+        let larger = vec![(NO_PARENT, NO_PARENT); self.places.len() * 3 / 2];
+        let before = std::mem::replace(&mut self.places, larger);
         for (hash, parent) in before.into_iter().filter(|(hash, _)| *hash != NO_PARENT) {
             let place = self.place(hash);
             self.places[place] = (hash, parent);
@@ -136,14 +165,17 @@ mod tests {
     fn every_state_is_new_once_and_keeps_its_first_parent_whoever_owns_it() {
         for owners in [1, 2, 3, 7] {
             let mut visited = Visited::default();
-            let mut parts: Vec<_> = visited.split(owners).collect();
+            let mut counts = [0; SHARDS];
+            let mut parts: Vec<_> = visited.split(&mut counts, owners).collect();
             let hashes: Vec<u64> = (0..20_000u64).map(|n| fingerprint(&n)).collect();
             for (parent, hash) in hashes.iter().enumerate() {
-                assert!(parts[owner(*hash, owners)].insert(*hash, parent as u64 + 1));
+                let count = parts[owner(*hash, owners)].insert(*hash, parent as u64 + 1);
+                *count.expect("it is new") += 1;
             }
             for hash in &hashes {
-                assert!(!parts[owner(*hash, owners)].insert(*hash, 77));
+                assert!(parts[owner(*hash, owners)].insert(*hash, 77).is_none());
             }
+            assert_eq!(counts.iter().sum::<usize>(), hashes.len());
             for (parent, hash) in hashes.iter().enumerate() {
                 assert_eq!(visited.parent(*hash), Some(parent as u64 + 1));
             }

@@ -130,18 +130,13 @@ impl stateright::Model for Model {
 }
 
 impl Expand for Model {
-    type Candidate = World;
-
-    fn candidates(&self, world: &World, actions: &mut Vec<Action>, found: &mut Vec<(u64, World)>) {
-        stateright::Model::actions(self, world, actions);
+    fn successors(&self, world: &World, found: &mut Vec<(u64, World)>) {
+        let mut actions = Vec::new();
+        stateright::Model::actions(self, world, &mut actions);
         let successors = actions
-            .drain(..)
+            .into_iter()
             .filter_map(|action| stateright::Model::next_state(self, world, action));
         found.extend(successors.map(|next| (engine::fingerprint(&next), next)));
-    }
-
-    fn build(&self, _: &World, next: World) -> World {
-        next
     }
 }
 
