@@ -119,7 +119,9 @@ impl How {
             stop_at_first: true,
             max_states: self.max_states,
             max_time: self.max_time.map(Duration::from_secs),
-            max_memory: self.max_memory.map_or_else(memory::limit, |mb| Some(mb << 20)),
+            max_memory: self
+                .max_memory
+                .map_or_else(memory::limit, |mb| Some(mb << 20)),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! path, is the same whatever the number of threads.
 
 use crate::memory;
-use crate::visited::{NO_PARENT, Part, SHARDS, Visited, owner};
+use crate::visited::{NO_PARENT, Part, Visited, owner};
 use stateright::{Expectation, Model, Property};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -80,12 +80,26 @@ pub struct Outcome {
 
 /// A model that this engine can search.
 pub trait Expand: Model {
+    /// What a thread remembers from one state to the next, to be faster.
+    type Memory: Default + Send;
+
     /// Adds the successors of a state, each with its hash as [`fingerprint`] would find it.
-    fn successors(&self, state: &Self::State, found: &mut Vec<(u64, Self::State)>);
+    fn successors(
+        &self,
+        memory: &mut Self::Memory,
+        state: &Self::State,
+        found: &mut Vec<(u64, Self::State)>,
+    );
 
     /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
     /// hold, witnesses that do.
-    fn discovered(&self, properties: &[Property<Self>], open: u64, state: &Self::State) -> u64
+    fn discovered(
+        &self,
+        _: &mut Self::Memory,
+        properties: &[Property<Self>],
+        open: u64,
+        state: &Self::State,
+    ) -> u64
     where
         Self: Sized,
     {
@@ -130,24 +144,34 @@ struct Search<'a, M: Model> {
 /// stay in the cache, enough for the threads to be worth their start.
 const SLAB: usize = 1 << 12;
 
-/// How many states are taken together at least from a level, if they are in the same shard.
-const PIECE: usize = 64;
-
 /// How many places of the visited table are fetched side by side.
 const AHEAD: usize = 32;
 
-/// The states of one depth, by the shard of the visited table that their hashes belong to.
+/// The states of one depth, in the order in which they were found, in parts.
 type Level<S> = Vec<Vec<S>>;
 
-/// A successor that was not visited before: its hash, its parent's, and the state.
-type Found<S> = (u64, u64, S);
+/// What one thread has found in its part of a slab.
+struct Found<S> {
+    /// Successors that were not visited before, and whether they are new: one may have been found twice.
+    states: Vec<(S, AtomicBool)>,
+    /// By the thread that they belong to.
+    by_owner: Vec<Vec<Key>>,
+}
+
+/// How a successor is noted.
+struct Key {
+    hash: u64,
+    parent: u64,
+    /// Its place in [`Found::states`].
+    place: usize,
+}
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
 #[cfg(test)]
 pub fn search<M>(model: &M, limits: Limits, progress: &Progress) -> Outcome
 where
     M: Expand + Sync,
-    M::State: Clone + Hash + Send + Sync,
+    M::State: Hash + Send + Sync,
 {
     search_and_look(model, limits, progress, &|_, _| {})
 }
@@ -161,7 +185,7 @@ pub fn search_and_look<M>(
 ) -> Outcome
 where
     M: Expand + Sync,
-    M::State: Clone + Hash + Send + Sync,
+    M::State: Hash + Send + Sync,
 {
     let properties = model.properties();
     assert!(properties.len() <= 64, "a bit for each property");
@@ -176,16 +200,14 @@ where
         look,
     };
     let mut visited = Visited::default();
-    let mut level: Level<M::State> = (0..SHARDS).map(|_| Vec::new()).collect();
-    for state in model.init_states() {
-        progress.generated.fetch_add(1, Relaxed);
-        for mut all in visited.split(&mut level, 1) {
-            if let Some(first) = all.insert(fingerprint(&state), NO_PARENT) {
-                first.push(state.clone());
-                progress.distinct.fetch_add(1, Relaxed);
-            }
-        }
+    let mut first = model.init_states();
+    progress.generated.fetch_add(first.len(), Relaxed);
+    for mut all in visited.split(1) {
+        first.retain(|state| all.insert(fingerprint(state), NO_PARENT));
     }
+    progress.distinct.fetch_add(first.len(), Relaxed);
+    let mut level = vec![first];
+    let mut memories: Vec<M::Memory> = (0..limits.threads).map(|_| M::Memory::default()).collect();
     let mut end = End::Complete;
     let mut depth = 0;
     let size = |level: &Level<M::State>| level.iter().map(Vec::len).sum::<usize>();
@@ -193,7 +215,7 @@ where
         depth += 1;
         progress.depth.store(depth, Relaxed);
         progress.queue.store(size(&level), Relaxed);
-        let stopped = search.explore(&mut level, depth, &mut visited);
+        let stopped = search.explore(&mut memories, &mut level, depth, &mut visited);
         if search.is_violated() && limits.stop_at_first {
             end = End::Violation;
             break;
@@ -223,111 +245,129 @@ where
 impl<M> Search<'_, M>
 where
     M: Expand + Sync,
-    M::State: Clone + Hash + Send + Sync,
+    M::State: Hash + Send + Sync,
 {
     /// Visits every state of a level and puts the next one in its place. Says so if it had to stop.
     fn explore(
         &self,
+        memories: &mut [M::Memory],
         level: &mut Level<M::State>,
         depth: usize,
         visited: &mut Visited,
     ) -> Option<End> {
-        let mut next: Level<M::State> = (0..SHARDS).map(|_| Vec::new()).collect();
-        let pieces: Vec<&[M::State]> = level.iter().flat_map(|shard| shard.chunks(PIECE)).collect();
-        let mut rest = pieces.as_slice();
+        let mut next: Level<M::State> = Vec::new();
         let mut stopped = None;
-        while !rest.is_empty() && stopped.is_none() {
-            let (mut count, mut size) = (0, 0);
-            while count < rest.len() && size < SLAB * self.limits.threads {
-                size += rest[count].len();
-                count += 1;
-            }
-            let (slab, others) = rest.split_at(count);
-            rest = others;
-            let threads = if size < SLAB { 1 } else { self.limits.threads };
-            let found = self.expand(slab, depth, visited, threads);
-            // What was found for one owner by each thread, in the order of the slab.
-            let mut for_owner: Vec<Vec<Vec<_>>> = (0..threads).map(|_| Vec::new()).collect();
-            for by_owner in found {
-                for (owner, found) in by_owner.into_iter().enumerate() {
-                    for_owner[owner].push(found);
-                }
-            }
+        let slabs = level
+            .iter()
+            .flat_map(|part| part.chunks(SLAB * self.limits.threads));
+        for slab in slabs {
+            let threads = match slab.len() {
+                ..SLAB => 1,
+                _ => self.limits.threads,
+            };
+            let found = self.expand(&mut memories[..threads], slab, depth, visited);
             std::thread::scope(|scope| {
-                let mut work = visited.split(&mut next, threads).zip(for_owner);
+                let found = &found;
+                let mut work = visited.split(threads).enumerate();
                 let first = work.next();
-                for (mut part, found) in work {
-                    scope.spawn(move || self.note(&mut part, found));
+                for (owner, mut part) in work {
+                    scope.spawn(move || self.note(&mut part, owner, found));
                 }
-                if let Some((mut part, found)) = first {
-                    self.note(&mut part, found);
+                if let Some((owner, mut part)) = first {
+                    self.note(&mut part, owner, found);
                 }
             });
-            self.progress.queue.fetch_sub(size, Relaxed);
+            let is_new =
+                |(state, is_new): (M::State, AtomicBool)| is_new.into_inner().then_some(state);
+            let keep = |found: Found<M::State>| found.states.into_iter().filter_map(is_new);
+            let kept = found.into_iter().flat_map(keep);
+            match next.last_mut() {
+                Some(last) if last.len() < SLAB * threads => last.extend(kept),
+                Some(_) | None => next.push(kept.collect()),
+            }
+            self.progress.queue.fetch_sub(slab.len(), Relaxed);
             stopped = self.must_stop();
+            if stopped.is_some() {
+                break;
+            }
         }
         *level = next;
         stopped
     }
 
-    /// The first pass: every thread expands a part of the slab. What each has found, by owner.
+    /// The first pass: every thread expands a part of the slab.
     fn expand(
         &self,
-        slab: &[&[M::State]],
+        memories: &mut [M::Memory],
+        slab: &[M::State],
         depth: usize,
         visited: &Visited,
-        threads: usize,
-    ) -> Vec<Vec<Vec<Found<M::State>>>> {
-        let share = slab.len().div_ceil(threads);
-        let expand = |number: usize| {
-            let first = (number * share).min(slab.len());
-            let pieces = &slab[first..(first + share).min(slab.len())];
-            let mut by_owner: Vec<_> = (0..threads).map(|_| Vec::new()).collect();
+    ) -> Vec<Found<M::State>> {
+        let threads = memories.len();
+        let expand = |memory: &mut M::Memory, states: &[M::State]| {
+            let mut all = Found {
+                states: Vec::new(),
+                by_owner: (0..threads).map(|_| Vec::new()).collect(),
+            };
             let (mut found, mut parents) = (Vec::new(), Vec::new());
             let mut generated = 0;
-            let mut sort = |found: &mut Vec<(u64, M::State)>, parents: &mut Vec<u64>| {
+            for (number, state) in states.iter().enumerate() {
+                (self.look)(state, depth);
+                self.check(memory, state, depth);
+                self.model.successors(memory, state, &mut found);
+                parents.resize(found.len(), fingerprint(state));
+                if found.len() < AHEAD && number + 1 < states.len() {
+                    continue;
+                }
                 // All of these at a time, so that their places in the table are fetched side by side.
                 let touched = found.iter().map(|(hash, _)| visited.touch(*hash));
                 std::hint::black_box(touched.fold(0, |a, b| a ^ b));
                 generated += found.len();
                 for ((hash, state), parent) in found.drain(..).zip(parents.drain(..)) {
                     if !visited.contains(hash) {
-                        by_owner[owner(hash, threads)].push((hash, parent, state));
+                        let place = all.states.len();
+                        all.states.push((state, AtomicBool::new(false)));
+                        let key = Key {
+                            hash,
+                            parent,
+                            place,
+                        };
+                        all.by_owner[owner(hash, threads)].push(key);
                     }
                 }
-            };
-            for state in pieces.iter().copied().flatten() {
-                (self.look)(state, depth);
-                self.check(state, depth);
-                self.model.successors(state, &mut found);
-                parents.resize(found.len(), fingerprint(state));
-                if found.len() >= AHEAD {
-                    sort(&mut found, &mut parents);
-                }
             }
-            sort(&mut found, &mut parents);
             self.progress.generated.fetch_add(generated, Relaxed);
-            by_owner
+            all
         };
         std::thread::scope(|scope| {
             let expand = &expand;
-            let others: Vec<_> = (1..threads)
-                .map(|n| scope.spawn(move || expand(n)))
+            let shares = slab.chunks(slab.len().div_ceil(threads));
+            let mut work = memories.iter_mut().zip(shares);
+            let first = work.next();
+            let others: Vec<_> = work
+                .map(|(memory, share)| scope.spawn(move || expand(memory, share)))
                 .collect();
-            let mut all = vec![expand(0)];
+            let first = first.map(|(memory, share)| expand(memory, share));
             let bug = "a checker thread panicked: a bug in the model";
-            all.extend(others.into_iter().map(|other| other.join().expect(bug)));
-            all
+            let others = others.into_iter().map(|other| other.join().expect(bug));
+            first.into_iter().chain(others).collect()
         })
     }
 
-    /// The second pass: a thread notes what belongs to it, and keeps what is new for the next level.
-    fn note(&self, part: &mut Part<'_, Vec<M::State>>, found: Vec<Vec<Found<M::State>>>) {
+    /// The second pass: a thread notes what belongs to it, and marks what is new.
+    fn note(&self, part: &mut Part<'_>, owner: usize, found: &[Found<M::State>]) {
         let mut distinct = 0;
-        for (hash, parent, state) in found.into_iter().flatten() {
-            if let Some(next) = part.insert(hash, parent) {
-                next.push(state);
-                distinct += 1;
+        for found in found {
+            for Key {
+                hash,
+                parent,
+                place,
+            } in &found.by_owner[owner]
+            {
+                if part.insert(*hash, *parent) {
+                    found.states[*place].1.store(true, Relaxed);
+                    distinct += 1;
+                }
             }
         }
         self.progress.distinct.fetch_add(distinct, Relaxed);
@@ -335,12 +375,12 @@ where
     }
 
     /// Looks for properties that are discovered in a state.
-    fn check(&self, state: &M::State, depth: usize) {
+    fn check(&self, memory: &mut M::Memory, state: &M::State, depth: usize) {
         let open = self.open.load(Relaxed);
         if open == 0 {
             return;
         }
-        let mut discovered = self.model.discovered(&self.properties, open, state);
+        let mut discovered = self.model.discovered(memory, &self.properties, open, state);
         while discovered != 0 {
             let number = discovered.trailing_zeros();
             discovered &= discovered - 1;

@@ -8,12 +8,13 @@ use crate::checked::{Checked, Named};
 use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
-use crate::intern::{Interned, Interner, fingerprint};
+use crate::intern::{Interned, Interner};
 use crate::judge::{Verdict, properties};
 use crate::memo::Memo;
-use crate::schedule;
 use crate::node::{Effect, Node};
+use crate::schedule;
 use crate::steps::LocalStep;
+use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
 use crate::{bugs, mutants};
@@ -24,7 +25,7 @@ use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, Sto
 use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// One thing that can happen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub struct Environment {
     pub envelopes: Interner<Envelope>,
     pub nodes: Interner<Node>,
     pub effects: Interner<Effect>,
+    /// How many different steps were taken.
+    pub steps: AtomicU32,
     pub records: Interner<Record<u8>>,
     pub verdicts: Memo<Verdict>,
     pub convergence: convergence::Tables,
@@ -167,6 +170,7 @@ impl Environment {
             envelopes: Interner::default(),
             nodes: Interner::default(),
             effects: Interner::default(),
+            steps: AtomicU32::new(0),
             records: Interner::default(),
             verdicts: Memo::default(),
             convergence: convergence::Tables::default(),
@@ -254,17 +258,14 @@ impl Environment {
     }
 
     /// What a server can do by itself, with this much of each budget left.
-    pub fn moves(&self, id: ServerId, process: Interned<Known>, budget: Budget) -> &'static [Move] {
-        let key = fingerprint(&(budget.code(), id));
-        process.get().moves.get(key, || {
-            let mut actions = Vec::new();
-            self.local_actions(id, &process, &budget, &mut actions);
-            let moves = actions.into_iter().filter_map(|action| {
-                let step = self.known_step(id, process, &budget, action)?;
-                Some(Move { action, step })
-            });
-            Box::leak(moves.collect())
-        })
+    pub fn own_moves(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> Vec<Move> {
+        let mut actions = Vec::new();
+        self.local_actions(id, &process, budget, &mut actions);
+        let moves = actions.into_iter().filter_map(|action| {
+            let step = self.known_step(id, process, budget, action)?;
+            Some(Move { action, step })
+        });
+        moves.collect()
     }
 
     pub fn intern_process(&self, process: Process) -> Interned<Known> {
@@ -365,7 +366,8 @@ impl Action {
     /// What it does to a server depends on this and the server's state alone.
     fn key(self, server: ServerId, budget: &Budget) -> u64 {
         // A kind, a server and a detail. A server's state says who it is, except while it is down.
-        let key = |kind: u64, detail: u16| kind << 32 | u64::from(server.0) << 16 | u64::from(detail);
+        let key =
+            |kind: u64, detail: u16| kind << 32 | u64::from(server.0) << 16 | u64::from(detail);
         match self {
             Self::Deliver(envelope) => envelope.number().into(),
             Self::Flush(_) => key(1, 0),
@@ -433,7 +435,7 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        self.successor(world, &Sums::of(world), action)
+        self.successor(&mut Memory::default(), world, &Sums::of(world), action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

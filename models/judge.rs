@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::intern::fingerprint;
 use crate::memo::Key;
+use crate::successors::Memory;
 use crate::world::{World, Writes};
 use keepright::zab::invariants::{self, Ensemble, Invariant};
 use smallvec::SmallVec;
@@ -71,8 +72,11 @@ impl Environment {
     }
 
     /// A bit for each property: set for invariants that do not hold and for witnesses that do.
-    pub fn news(&self, world: &World) -> u64 {
-        let verdict = self.verdict(world);
+    pub fn news(&self, memory: &mut Memory, world: &World) -> u64 {
+        let processes: SmallVec<[u32; 4]> =
+            world.ids().map(|id| world.server(id).number()).collect();
+        let key = fingerprint(&(processes, world.record.number()));
+        let verdict = memory.verdicts.get(key, || self.judge(world));
         let all = (1 << self.invariants.len()) - 1;
         let mut news = u64::from(!verdict.holds & all);
         for (place, invariant) in self.witnesses.iter().enumerate() {

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod bugs;
+mod cache;
 mod catalogue;
 mod checked;
 mod cli;

@@ -3,17 +3,17 @@
 //! Of these there are far fewer than of states, since very many states share them: so what a server may do
 //! next, and what becomes of its part of the network, is found once and then looked up.
 
+use crate::cache::Cache;
 use crate::environment::{Environment, Move};
 use crate::faults;
 use crate::intern::{Interned, fingerprint};
-use crate::row::Row;
+use crate::steps::LocalStep;
 use crate::world::{Budget, Envelope, Known, World};
 use keepright::types::ServerId;
 use keepright::zab::Mark;
 use keepright::zab::obsolete::{Peer, Sender};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
-use std::sync::OnceLock;
 
 /// A server, its disk, and what is on its way to it.
 pub struct Node {
@@ -21,10 +21,6 @@ pub struct Node {
     pub process: Interned<Known>,
     /// In the order of their hashes.
     pub inbox: SmallVec<[Interned<Envelope>; 4]>,
-    /// The datagrams that have an effect, once that was asked.
-    deliveries: OnceLock<Box<[Move]>>,
-    /// What it has become, by [`Key`].
-    next: Row<Interned<Node>>,
 }
 
 impl PartialEq for Node {
@@ -48,9 +44,17 @@ pub struct Effect {
     pub sent: SmallVec<[Interned<Envelope>; 4]>,
 }
 
+/// What a step brings to one server.
+pub struct Reach {
+    pub to: ServerId,
+    /// That of the effect.
+    pub number: u32,
+    pub effect: Interned<Effect>,
+}
+
 /// What the rule for obsolete messages must know of the budgets: while something may still happen, it is
 /// less strict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     compacts: bool,
     wipes: bool,
@@ -65,10 +69,17 @@ impl Rules {
     }
 }
 
+/// What a thread remembers of the nodes that it has seen.
+#[derive(Default)]
+pub struct Nodes {
+    /// What a node has become, by [`Key`].
+    next: Cache<Interned<Node>>,
+    moves: Cache<&'static [Move]>,
+}
+
 /// What a node becomes depends on this and the node alone.
-#[derive(Clone, Copy)]
 enum Key {
-    /// It has become this process, and nothing is obsolete that was not before.
+    /// It has become the process with this number, and nothing is obsolete that was not before.
     Process(u32),
     /// A step of another server, by the number of its [`Effect`].
     Effect(u32),
@@ -77,12 +88,19 @@ enum Key {
 }
 
 impl Key {
-    fn code(self, rules: Rules) -> u64 {
+    fn of(self, node: Interned<Node>, rules: Rules) -> u64 {
         let rules = u64::from(rules.compacts) << 1 | u64::from(rules.wipes);
+        let exact = |kind: u64, number: u32| {
+            assert!(
+                number < 1 << 28,
+                "so many that a key cannot tell them apart"
+            );
+            u64::from(node.number()) << 32 | kind << 30 | rules << 28 | u64::from(number)
+        };
         match self {
-            Self::Process(number) => u64::from(number) << 2 | rules,
-            Self::Effect(number) => 1 << 62 | u64::from(number) << 2 | rules,
-            Self::Settled(hash) => 1 << 63 | (hash & !(1 << 63)),
+            Self::Process(number) => exact(0, number),
+            Self::Effect(number) => exact(1, number),
+            Self::Settled(hash) => hash,
         }
     }
 }
@@ -94,13 +112,7 @@ impl Environment {
         process: Interned<Known>,
         inbox: SmallVec<[Interned<Envelope>; 4]>,
     ) -> Interned<Node> {
-        let node = Node {
-            id,
-            process,
-            inbox,
-            deliveries: OnceLock::new(),
-            next: Row::default(),
-        };
+        let node = Node { id, process, inbox };
         self.nodes.intern(node, |node| {
             let image = |(index, image): (usize, &u64)| {
                 let place = u64::from(self.renamings.name(index, id).0);
@@ -111,40 +123,65 @@ impl Environment {
         })
     }
 
-    /// The datagrams that are for this server and have an effect on it.
-    pub fn deliveries(&self, node: Interned<Node>) -> &'static [Move] {
-        let node = node.get();
-        node.deliveries.get_or_init(|| {
-            let inbox = node.inbox.iter().filter(|_| node.process.state.is_some());
-            inbox
-                .filter_map(|envelope| self.delivery(node.process, *envelope))
-                .collect()
+    /// What a server can do next: take a datagram that has an effect on it, or a step of its own.
+    pub fn moves(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        budget: Budget,
+    ) -> &'static [Move] {
+        let key = fingerprint(&(node.number(), budget.code()));
+        nodes.moves.get(key, || {
+            let Node { id, process, .. } = *node.get();
+            {
+                let deliveries = node.inbox.iter().filter(|_| process.state.is_some());
+                let deliveries =
+                    deliveries.filter_map(|envelope| self.delivery(process, *envelope));
+                Box::leak(
+                    deliveries
+                        .chain(self.own_moves(id, process, &budget))
+                        .collect(),
+                )
+            }
         })
     }
 
     /// What a server that takes a step becomes, if the step does not change what is obsolete.
-    pub fn replaced(&self, node: Interned<Node>, after: Interned<Known>, rules: Rules) -> Interned<Node> {
-        if node.process == after {
+    pub fn replaced(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        step: &LocalStep,
+        rules: Rules,
+    ) -> Interned<Node> {
+        if node.process == step.after {
             return node;
         }
-        let key = Key::Process(after.number()).code(rules);
-        node.get()
-            .next
-            .get(key, || self.intern_node(node.id, after, node.inbox.clone()))
+        let key = Key::Process(step.after_number).of(node, rules);
+        nodes.next.get(key, || {
+            self.intern_node(node.id, step.after, node.inbox.clone())
+        })
     }
 
     /// What a server becomes by the step of another one.
-    pub fn reached(&self, node: Interned<Node>, effect: Interned<Effect>, rules: Rules) -> Interned<Node> {
-        let key = Key::Effect(effect.number()).code(rules);
-        node.get().next.get(key, || {
-            let Effect { from, sent } = effect.get();
+    pub fn reached(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        reach: &Reach,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let key = Key::Effect(reach.number).of(node, rules);
+        nodes.next.get(key, || {
+            let Effect { from, sent } = reach.effect.get();
             let is_obsolete = |envelope: &Envelope| {
                 self.is_obsolete(rules, *from, envelope, node.id, &node.process)
             };
             let mut inbox = node.inbox.clone();
             inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
             for envelope in sent {
-                let place = inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+                let place =
+                    inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
                 if let Err(place) = place
                     && !is_obsolete(envelope)
                 {
@@ -158,6 +195,7 @@ impl Environment {
     /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
     pub fn settled(
         &self,
+        nodes: &mut Nodes,
         node: Interned<Node>,
         process: Interned<Known>,
         world: &World,
@@ -168,8 +206,9 @@ impl Environment {
             false => world.server(id).mark,
         };
         let marks: SmallVec<[Mark; 4]> = world.ids().map(mark).collect();
-        let hash = fingerprint(&(process.number(), rules.compacts, rules.wipes, marks));
-        node.get().next.get(Key::Settled(hash).code(rules), || {
+        let what = (node.number(), process.number(), rules, marks);
+        let key = Key::Settled(fingerprint(&what)).of(node, rules);
+        nodes.next.get(key, || {
             let mut inbox = node.inbox.clone();
             inbox.retain(|envelope| {
                 let id = envelope.src;

@@ -5,17 +5,19 @@
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::node::Effect;
-use crate::row::Row;
+use crate::node::{Effect, Reach};
 use crate::symmetry::Images;
 use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
-use keepright::zab::invariants::{self, Record};
+use keepright::zab::invariants;
 use keepright::zab::obsolete::{Peer, Sender};
-use keepright::zab::{Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant, Zab};
+use keepright::zab::{
+    Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant, Zab,
+};
 use smallvec::SmallVec;
 use stateright::actor::{Actor, Command, Id};
 use std::borrow::Cow;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// What a step does to one server, as the handlers bring it about.
@@ -32,18 +34,22 @@ pub struct Step {
 /// What a step does to one server, with all its parts interned. It depends on that server and the
 /// action alone, so it is computed once and looked up from then on.
 pub struct LocalStep {
+    /// No other step has it.
+    pub number: u32,
     pub server: ServerId,
     pub after: Interned<Known>,
+    /// That of `after`.
+    pub after_number: u32,
     /// What the others get of it.
-    pub effects: SmallVec<[(ServerId, Interned<Effect>); 2]>,
+    pub reaches: SmallVec<[Reach; 2]>,
     /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
     pub view_changes: bool,
     pub said_too_early: bool,
     pub left_behind: bool,
     /// Whether a LOOKING server becomes a leader.
     pub is_elected: bool,
-    /// The record after it, by the number of the record before; `None` if nothing is to be noted.
-    pub news: Option<Row<Interned<Record<u8>>>>,
+    /// Whether the record may have to take note of it.
+    pub is_news: bool,
 }
 
 impl Step {
@@ -203,9 +209,7 @@ impl Environment {
                 self.timer(process, server, &timers)
             }
             Action::Silence { server, peer } => self.timer(process, server, &[Timer::Peer(peer)]),
-            Action::Crash { left, .. } => {
-                Some(faults::down(faults::disk_after(process, left)))
-            }
+            Action::Crash { left, .. } => Some(faults::down(faults::disk_after(process, left))),
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
             {
@@ -249,9 +253,9 @@ impl Environment {
         let (old, new) = (before.state.as_ref(), step.process.state.as_ref());
         let is_leading = |state: Option<&State<Writes>>| state.is_some_and(State::is_leading);
         let noted = step.said_too_early || step.left_behind || changes_record(old, new);
-        let (is_elected, news) = (
+        let (is_elected, is_news) = (
             is_leading(new) && matches!(old.map(State::role), Some(Role::Looking(_))),
-            (noted && new.is_some()).then(Row::default),
+            noted && new.is_some(),
         );
         let view_changes = !seen(server, before).is_alike(&seen(server, &step.process));
         let after = self.intern_process(step.process);
@@ -261,7 +265,7 @@ impl Environment {
         }
         sent.sort_by_key(|envelope| envelope.number());
         sent.dedup();
-        let effects = (1..=self.size()).map(ServerId).filter_map(|to| {
+        let reaches = (1..=self.size()).map(ServerId).filter_map(|to| {
             let for_it = sent.iter().copied().filter(|envelope| envelope.dst == to);
             let effect = Effect {
                 from: Sender {
@@ -271,17 +275,23 @@ impl Environment {
                 sent: for_it.collect(),
             };
             let reaches = to != server && (after.mark != before.mark || !effect.sent.is_empty());
-            reaches.then(|| (to, self.effects.intern(effect, |_| Images::new())))
+            reaches.then(|| {
+                let effect = self.effects.intern(effect, |_| Images::new());
+                let number = effect.number();
+                Reach { to, number, effect }
+            })
         });
         LocalStep {
+            number: self.steps.fetch_add(1, Relaxed),
             server,
-            effects: effects.collect(),
             after,
+            after_number: after.number(),
+            reaches: reaches.collect(),
             view_changes,
             said_too_early: step.said_too_early,
             left_behind: step.left_behind,
             is_elected,
-            news,
+            is_news,
         }
     }
 }

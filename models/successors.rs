@@ -3,24 +3,41 @@
 //! A step changes one server, and with it the record and the network. All of these are looked up by what
 //! was found before (`models/node.rs`, `models/steps.rs`), and from what has changed follows the hash.
 
+use crate::cache::Cache;
 use crate::engine::{self, Expand};
 use crate::environment::{Action, Environment, Move};
 use crate::intern::Interned;
-use crate::node::Rules;
+use crate::judge::Verdict;
+use crate::node::{Nodes, Rules};
 use crate::steps::LocalStep;
 use crate::world::{Budget, Sums, World};
 use keepright::zab::invariants::Record;
 use stateright::Property;
 
+/// What a thread remembers from one state to the next.
+#[derive(Default)]
+pub struct Memory {
+    nodes: Nodes,
+    /// The record after a step, by the numbers of the step and of the record before.
+    records: Cache<Interned<Record<u8>>>,
+    pub verdicts: Cache<Verdict>,
+}
+
 impl Environment {
     /// What an action leads to; `None` if it changes nothing.
-    pub fn successor(&self, world: &World, sums: &Sums, action: Action) -> Option<World> {
+    pub fn successor(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        sums: &Sums,
+        action: Action,
+    ) -> Option<World> {
         if let Action::Outage(remains) = action {
             let mut next = world.clone();
             for crash in remains.crashes() {
                 let step = self.step_of(&next, crash).expect("who is up can crash");
                 let (sums, budget) = (Sums::of(&next), next.budget);
-                if let Some(crashed) = self.after(&next, &sums, step, budget) {
+                if let Some(crashed) = self.after(memory, &next, &sums, step, budget) {
                     next = crashed;
                 }
             }
@@ -29,35 +46,37 @@ impl Environment {
             return Some(next);
         }
         let step = self.step_of(world, action)?;
-        self.after(world, sums, step, world.budget.after(action))
+        self.after(memory, world, sums, step, world.budget.after(action))
     }
 
     /// What a step of one server leads to, with `budget` left after it; `None` if it changes nothing.
     pub fn after(
         &self,
+        memory: &mut Memory,
         world: &World,
         sums: &Sums,
         step: &LocalStep,
         budget: Budget,
     ) -> Option<World> {
         let rules = Rules::of(budget);
+        let nodes = &mut memory.nodes;
         let mut next = world.clone();
         let (server, node) = (usize::from(step.server.0) - 1, world.node(step.server));
         next.nodes[server] = match step.view_changes {
-            true => self.settled(node, step.after, world, rules),
-            false => self.replaced(node, step.after, rules),
+            true => self.settled(nodes, node, step.after, world, rules),
+            false => self.replaced(nodes, node, step, rules),
         };
-        for (to, effect) in &step.effects {
-            let to = usize::from(to.0) - 1;
-            next.nodes[to] = self.reached(next.nodes[to], *effect, rules);
+        for reach in &step.reaches {
+            let to = usize::from(reach.to.0) - 1;
+            next.nodes[to] = self.reached(nodes, next.nodes[to], reach, rules);
         }
         if rules != Rules::of(world.budget) {
             for place in 0..next.nodes.len() {
                 let node = next.nodes[place];
-                next.nodes[place] = self.settled(node, node.process, &next, rules);
+                next.nodes[place] = self.settled(nodes, node, node.process, &next, rules);
             }
         }
-        next.record = self.record_after(world, step);
+        next.record = self.record_after(memory, world, step);
         if next.nodes == world.nodes && next.record == world.record && budget == world.budget {
             return None;
         }
@@ -76,10 +95,15 @@ impl Environment {
     }
 
     /// The record after a step.
-    fn record_after(&self, world: &World, step: &LocalStep) -> Interned<Record<u8>> {
-        let Some(news) = &step.news else {
+    fn record_after(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        step: &LocalStep,
+    ) -> Interned<Record<u8>> {
+        if !step.is_news {
             return world.record;
-        };
+        }
         let find = || {
             let state = step.after.get().state.as_ref().expect("who has news is up");
             let mut record = world.record.get().clone();
@@ -98,7 +122,10 @@ impl Environment {
         };
         match step.is_elected {
             true => find(), // It depends on the other servers too.
-            false => news.get(u64::from(world.record.number()), find),
+            false => {
+                let key = u64::from(step.number) << 32 | u64::from(world.record.number());
+                memory.records.get(key, find)
+            }
         }
     }
 }
@@ -127,30 +154,37 @@ impl Budget {
 }
 
 impl Expand for Environment {
-    fn successors(&self, world: &World, found: &mut Vec<(u64, World)>) {
+    type Memory = Memory;
+
+    fn successors(&self, memory: &mut Memory, world: &World, found: &mut Vec<(u64, World)>) {
         let sums = Sums::of(world);
         let mut add = |next: Option<World>| {
             if let Some(next) = next {
                 found.push((engine::fingerprint(&next.fingerprint), next));
             }
         };
-        for (id, node) in world.ids().zip(&world.nodes) {
-            let moves = self.moves(id, node.process, world.budget);
-            for Move { action, step } in self.deliveries(*node).iter().chain(moves) {
-                add(self.after(world, &sums, step, world.budget.after(*action)));
+        for node in &world.nodes {
+            for Move { action, step } in self.moves(&mut memory.nodes, *node, world.budget) {
+                add(self.after(memory, world, &sums, step, world.budget.after(*action)));
             }
         }
         if world.budget.outages > 0 {
             let mut outages = Vec::new();
             crate::faults::of_everybody(world, &mut outages);
             for action in outages {
-                add(self.successor(world, &sums, action));
+                add(self.successor(memory, world, &sums, action));
             }
         }
     }
 
-    fn discovered(&self, properties: &[Property<Self>], open: u64, world: &World) -> u64 {
-        let mut discovered = self.news(world) & open;
+    fn discovered(
+        &self,
+        memory: &mut Memory,
+        properties: &[Property<Self>],
+        open: u64,
+        world: &World,
+    ) -> u64 {
+        let mut discovered = self.news(memory, world) & open;
         // After the invariants and the witnesses come properties that are more than a bit of a verdict.
         let of_verdict = self.invariants.len() + self.witnesses.len();
         for (number, property) in properties.iter().enumerate().skip(of_verdict) {

@@ -9,9 +9,6 @@ pub const NO_PARENT: u64 = 0;
 
 const SHARD_BITS: u32 = 8;
 
-/// How many shards there are.
-pub const SHARDS: usize = 1 << SHARD_BITS;
-
 /// All visited states.
 #[derive(Debug)]
 pub struct Visited(Vec<Shard>);
@@ -30,7 +27,7 @@ impl Default for Visited {
             places: vec![(NO_PARENT, NO_PARENT); 16],
             taken: 0,
         };
-        Self(vec![shard; SHARDS])
+        Self(vec![shard; 1 << SHARD_BITS])
     }
 }
 
@@ -45,27 +42,16 @@ pub fn owner(hash: u64, owners: usize) -> usize {
 }
 
 impl Visited {
-    /// Cuts the shards, and with them `rest`, which has something for each, into those of each of
-    /// `owners` threads.
-    pub fn split<'a, T>(
-        &'a mut self,
-        rest: &'a mut [T],
-        owners: usize,
-    ) -> impl Iterator<Item = Part<'a, T>> {
-        let (mut shards, mut rest) = (self.0.as_mut_slice(), rest);
+    /// The shards of each of `owners` threads.
+    pub fn split(&mut self, owners: usize) -> impl Iterator<Item = Part<'_>> {
+        let mut rest = self.0.as_mut_slice();
         let mut first = 0;
         (0..owners).map(move |number| {
             let of_this = |shard: &usize| (shard * owners) >> SHARD_BITS == number;
-            let count = (first..SHARDS).take_while(of_this).count();
-            let (mine, others) = std::mem::take(&mut shards).split_at_mut(count);
-            shards = others;
-            let (beside, others) = std::mem::take(&mut rest).split_at_mut(count);
+            let count = (first..1 << SHARD_BITS).take_while(of_this).count();
+            let (shards, others) = std::mem::take(&mut rest).split_at_mut(count);
             rest = others;
-            let part = Part {
-                first,
-                shards: mine,
-                beside,
-            };
+            let part = Part { first, shards };
             first += count;
             part
         })
@@ -90,20 +76,16 @@ impl Visited {
     }
 }
 
-/// The shards that belong to one thread, with what is kept beside each.
-pub struct Part<'a, T> {
+/// The shards that belong to one thread.
+pub struct Part<'a> {
     first: usize,
     shards: &'a mut [Shard],
-    beside: &'a mut [T],
 }
 
-impl<T> Part<'_, T> {
-    /// Notes a state that belongs to this thread. What is kept beside its shard if the state is new.
-    pub fn insert(&mut self, hash: u64, parent: u64) -> Option<&mut T> {
-        let number = shard_of(hash) - self.first;
-        self.shards[number]
-            .insert(hash, parent)
-            .then(|| &mut self.beside[number])
+impl Part<'_> {
+    /// Notes a state that belongs to this thread; says whether it is new.
+    pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
+        self.shards[shard_of(hash) - self.first].insert(hash, parent)
     }
 }
 
@@ -165,17 +147,14 @@ mod tests {
     fn every_state_is_new_once_and_keeps_its_first_parent_whoever_owns_it() {
         for owners in [1, 2, 3, 7] {
             let mut visited = Visited::default();
-            let mut counts = [0; SHARDS];
-            let mut parts: Vec<_> = visited.split(&mut counts, owners).collect();
+            let mut parts: Vec<_> = visited.split(owners).collect();
             let hashes: Vec<u64> = (0..20_000u64).map(|n| fingerprint(&n)).collect();
             for (parent, hash) in hashes.iter().enumerate() {
-                let count = parts[owner(*hash, owners)].insert(*hash, parent as u64 + 1);
-                *count.expect("it is new") += 1;
+                assert!(parts[owner(*hash, owners)].insert(*hash, parent as u64 + 1));
             }
             for hash in &hashes {
-                assert!(parts[owner(*hash, owners)].insert(*hash, 77).is_none());
+                assert!(!parts[owner(*hash, owners)].insert(*hash, 77));
             }
-            assert_eq!(counts.iter().sum::<usize>(), hashes.len());
             for (parent, hash) in hashes.iter().enumerate() {
                 assert_eq!(visited.parent(*hash), Some(parent as u64 + 1));
             }

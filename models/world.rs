@@ -1,7 +1,6 @@
 //! The state of the environment: servers with their disks, the network, budgets, and the record.
 
 use crate::bounds::Bounds;
-use crate::environment::Move;
 use crate::intern::{Interned, fingerprint};
 use crate::node::Node;
 use crate::row::Row;
@@ -47,8 +46,6 @@ pub struct Known {
     pub mark: Mark,
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
-    /// What it can do by itself, by server and budget.
-    pub moves: Row<&'static [Move]>,
 }
 
 impl From<Process> for Known {
@@ -57,7 +54,6 @@ impl From<Process> for Known {
             mark: process.mark(),
             process,
             steps: Row::default(),
-            moves: Row::default(),
         }
     }
 }

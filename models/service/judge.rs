@@ -130,7 +130,9 @@ impl stateright::Model for Model {
 }
 
 impl Expand for Model {
-    fn successors(&self, world: &World, found: &mut Vec<(u64, World)>) {
+    type Memory = ();
+
+    fn successors(&self, (): &mut (), world: &World, found: &mut Vec<(u64, World)>) {
         let mut actions = Vec::new();
         stateright::Model::actions(self, world, &mut actions);
         let successors = actions
