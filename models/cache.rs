@@ -25,19 +25,34 @@ impl<V: Copy> Cache<V> {
     /// The result for `key`, which `compute` finds if it is not known. Different results must have
     /// different keys.
     pub fn get(&mut self, key: u64, compute: impl FnOnce() -> V) -> V {
-        if let Some((known, value)) = self.places[self.place(key)]
-            && known == key
-        {
-            return value;
-        }
-        let value = compute();
+        self.find(key).unwrap_or_else(|| {
+            let value = compute();
+            self.insert(key, value);
+            value
+        })
+    }
+
+    /// Looks at where `key` would be. To do so for many keys before they are asked for lets the memory
+    /// fetch their places side by side.
+    pub fn touch(&self, key: u64) -> u64 {
+        self.places[self.place(key)].map_or(0, |(known, _)| known)
+    }
+
+    /// The result for `key`, if it is remembered.
+    pub fn find(&self, key: u64) -> Option<V> {
+        self.places[self.place(key)]
+            .filter(|(known, _)| *known == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Remembers the result for `key`.
+    pub fn insert(&mut self, key: u64, value: V) {
         self.missed += 1;
         if self.missed > self.places.len() && self.places.len() < LARGEST {
             self.grow();
         }
         let place = self.place(key);
         self.places[place] = Some((key, value));
-        value
     }
 
     fn place(&self, key: u64) -> usize {

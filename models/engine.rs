@@ -78,17 +78,32 @@ pub struct Outcome {
     visited: Visited,
 }
 
+/// A state that a step leads to.
+pub struct Successor<S> {
+    /// As [`fingerprint`] would find it.
+    pub hash: u64,
+    /// The place of the state before the step, among those that were asked for.
+    pub parent: usize,
+    pub state: S,
+}
+
+/// Looks at what will be needed soon. Waiting for the memory is what takes a search most of its time, and it
+/// can fetch many things side by side.
+pub fn touch(values: impl Iterator<Item = u64>) {
+    std::hint::black_box(values.fold(0, |a, b| a ^ b));
+}
+
 /// A model that this engine can search.
 pub trait Expand: Model {
     /// What a thread remembers from one state to the next, to be faster.
     type Memory: Default + Send;
 
-    /// Adds the successors of a state, each with its hash as [`fingerprint`] would find it.
+    /// Adds the successors of some states.
     fn successors(
         &self,
         memory: &mut Self::Memory,
-        state: &Self::State,
-        found: &mut Vec<(u64, Self::State)>,
+        states: &[Self::State],
+        found: &mut Vec<Successor<Self::State>>,
     );
 
     /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
@@ -144,8 +159,8 @@ struct Search<'a, M: Model> {
 /// stay in the cache, enough for the threads to be worth their start.
 const SLAB: usize = 1 << 12;
 
-/// How many places of the visited table are fetched side by side.
-const AHEAD: usize = 32;
+/// How many states are expanded at a time: see [`touch`].
+const BATCH: usize = 16;
 
 /// The states of one depth, in the order in which they were found, in parts.
 type Level<S> = Vec<Vec<S>>;
@@ -309,29 +324,29 @@ where
                 states: Vec::new(),
                 by_owner: (0..threads).map(|_| Vec::new()).collect(),
             };
-            let (mut found, mut parents) = (Vec::new(), Vec::new());
+            let mut found = Vec::new();
             let mut generated = 0;
-            for (number, state) in states.iter().enumerate() {
-                (self.look)(state, depth);
-                self.check(memory, state, depth);
-                self.model.successors(memory, state, &mut found);
-                parents.resize(found.len(), fingerprint(state));
-                if found.len() < AHEAD && number + 1 < states.len() {
-                    continue;
+            for states in states.chunks(BATCH) {
+                for state in states {
+                    (self.look)(state, depth);
+                    self.check(memory, state, depth);
                 }
-                // All of these at a time, so that their places in the table are fetched side by side.
-                let touched = found.iter().map(|(hash, _)| visited.touch(*hash));
-                std::hint::black_box(touched.fold(0, |a, b| a ^ b));
+                self.model.successors(memory, states, &mut found);
+                touch(found.iter().map(|next| visited.touch(next.hash)));
                 generated += found.len();
-                for ((hash, state), parent) in found.drain(..).zip(parents.drain(..)) {
+                for Successor {
+                    hash,
+                    parent,
+                    state,
+                } in found.drain(..)
+                {
                     if !visited.contains(hash) {
-                        let place = all.states.len();
-                        all.states.push((state, AtomicBool::new(false)));
                         let key = Key {
                             hash,
-                            parent,
-                            place,
+                            parent: fingerprint(&states[parent]),
+                            place: all.states.len(),
                         };
+                        all.states.push((state, AtomicBool::new(false)));
                         all.by_owner[owner(hash, threads)].push(key);
                     }
                 }

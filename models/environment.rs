@@ -9,11 +9,10 @@ use crate::convergence;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
-use crate::judge::{Verdict, properties};
-use crate::memo::Memo;
+use crate::judge::{Scopes, properties};
 use crate::node::{Effect, Node};
 use crate::schedule;
-use crate::steps::LocalStep;
+use crate::steps::{LocalStep, Move};
 use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
@@ -60,13 +59,6 @@ pub enum Action {
     Heartbeat(ServerId),
 }
 
-/// An action, with what it does to the server that it concerns.
-#[derive(Clone, Copy)]
-pub struct Move {
-    pub action: Action,
-    pub step: &'static LocalStep,
-}
-
 /// What a model does differently from the others.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -104,7 +96,7 @@ pub struct Environment {
     /// How many different steps were taken.
     pub steps: AtomicU32,
     pub records: Interner<Record<u8>>,
-    pub verdicts: Memo<Verdict>,
+    pub scopes: Scopes,
     pub convergence: convergence::Tables,
 }
 
@@ -138,6 +130,7 @@ impl Environment {
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let scopes = Scopes::of(&invariants);
         let (mut properties, witnesses) = properties(&invariants, witnesses);
         let more = convergence::properties(ids);
         assert_eq!(
@@ -172,7 +165,7 @@ impl Environment {
             effects: Interner::default(),
             steps: AtomicU32::new(0),
             records: Interner::default(),
-            verdicts: Memo::default(),
+            scopes,
             convergence: convergence::Tables::default(),
         }
     }
@@ -254,7 +247,7 @@ impl Environment {
     pub fn delivery(&self, before: Interned<Known>, envelope: Interned<Envelope>) -> Option<Move> {
         let action = Action::Deliver(envelope);
         let step = self.known_step(envelope.dst, before, &Budget::of(&self.bounds), action)?;
-        Some(Move { action, step })
+        Some(Move::of(action, step))
     }
 
     /// What a server can do by itself, with this much of each budget left.
@@ -263,7 +256,7 @@ impl Environment {
         self.local_actions(id, &process, budget, &mut actions);
         let moves = actions.into_iter().filter_map(|action| {
             let step = self.known_step(id, process, budget, action)?;
-            Some(Move { action, step })
+            Some(Move::of(action, step))
         });
         moves.collect()
     }
@@ -363,6 +356,28 @@ impl Action {
         }
     }
 
+    /// What it takes from the budgets, as a [`Budget::code`].
+    pub fn spends(self) -> u64 {
+        let mut spent = Budget::default();
+        match self {
+            Self::Write(_) => spent.writes = 1,
+            Self::Timeout(_) => spent.timeouts = 1,
+            Self::Silence { .. } => spent.cuts = 1,
+            Self::Crash { .. } => spent.crashes = 1,
+            Self::Outage(_) => spent.outages = 1,
+            Self::DiskError { .. } => spent.disk_errors = 1,
+            Self::Wipe(_) => spent.wipes = 1,
+            Self::Snapshot(_) => spent.snapshots = 1,
+            Self::Deliver(_)
+            | Self::Flush(_)
+            | Self::Elect { .. }
+            | Self::Finalize(_)
+            | Self::Restart(_)
+            | Self::Heartbeat(_) => {}
+        }
+        spent.code()
+    }
+
     /// What it does to a server depends on this and the server's state alone.
     fn key(self, server: ServerId, budget: &Budget) -> u64 {
         // A kind, a server and a detail. A server's state says who it is, except while it is down.
@@ -435,7 +450,7 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        self.successor(&mut Memory::default(), world, &Sums::of(world), action)
+        self.successor(&mut Memory::default(), world, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

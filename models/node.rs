@@ -4,10 +4,10 @@
 //! next, and what becomes of its part of the network, is found once and then looked up.
 
 use crate::cache::Cache;
-use crate::environment::{Environment, Move};
+use crate::environment::Environment;
 use crate::faults;
 use crate::intern::{Interned, fingerprint};
-use crate::steps::LocalStep;
+use crate::steps::Move;
 use crate::world::{Budget, Envelope, Known, World};
 use keepright::types::ServerId;
 use keepright::zab::Mark;
@@ -45,6 +45,7 @@ pub struct Effect {
 }
 
 /// What a step brings to one server.
+#[derive(Clone, Copy)]
 pub struct Reach {
     pub to: ServerId,
     /// That of the effect.
@@ -75,6 +76,28 @@ pub struct Nodes {
     /// What a node has become, by [`Key`].
     next: Cache<Interned<Node>>,
     moves: Cache<&'static [Move]>,
+}
+
+impl Nodes {
+    fn key_of_moves(node: Interned<Node>, budget: Budget) -> u64 {
+        fingerprint(&(node.number(), budget.code()))
+    }
+
+    /// Fetches where [`Environment::moves`] will look.
+    pub fn touch_moves(&self, node: Interned<Node>, budget: Budget) -> u64 {
+        self.moves.touch(Self::key_of_moves(node, budget))
+    }
+
+    /// Fetches where will be looked for what a step makes of the nodes.
+    pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
+        let rules = Rules::of(world.budget.without(step.spends));
+        let reached = step.reaches.iter().map(|reach| {
+            let key = Key::Effect(reach.number).of(world.node(reach.to), rules);
+            self.next.touch(key)
+        });
+        let own = Key::Process(step.after_number).of(world.node(step.server), rules);
+        reached.fold(self.next.touch(own), |a, b| a ^ b)
+    }
 }
 
 /// What a node becomes depends on this and the node alone.
@@ -130,19 +153,12 @@ impl Environment {
         node: Interned<Node>,
         budget: Budget,
     ) -> &'static [Move] {
-        let key = fingerprint(&(node.number(), budget.code()));
-        nodes.moves.get(key, || {
+        nodes.moves.get(Nodes::key_of_moves(node, budget), || {
             let Node { id, process, .. } = *node.get();
-            {
-                let deliveries = node.inbox.iter().filter(|_| process.state.is_some());
-                let deliveries =
-                    deliveries.filter_map(|envelope| self.delivery(process, *envelope));
-                Box::leak(
-                    deliveries
-                        .chain(self.own_moves(id, process, &budget))
-                        .collect(),
-                )
-            }
+            let inbox = node.inbox.iter().filter(|_| process.state.is_some());
+            let deliveries = inbox.filter_map(|envelope| self.delivery(process, *envelope));
+            let own = self.own_moves(id, process, &budget);
+            Box::leak(deliveries.chain(own).collect())
         })
     }
 
@@ -151,16 +167,17 @@ impl Environment {
         &self,
         nodes: &mut Nodes,
         node: Interned<Node>,
-        step: &LocalStep,
+        step: &Move,
         rules: Rules,
     ) -> Interned<Node> {
-        if node.process == step.after {
+        let after = step.step.after;
+        if node.process == after {
             return node;
         }
         let key = Key::Process(step.after_number).of(node, rules);
-        nodes.next.get(key, || {
-            self.intern_node(node.id, step.after, node.inbox.clone())
-        })
+        nodes
+            .next
+            .get(key, || self.intern_node(node.id, after, node.inbox.clone()))
     }
 
     /// What a server becomes by the step of another one.

@@ -38,8 +38,6 @@ pub struct LocalStep {
     pub number: u32,
     pub server: ServerId,
     pub after: Interned<Known>,
-    /// That of `after`.
-    pub after_number: u32,
     /// What the others get of it.
     pub reaches: SmallVec<[Reach; 2]>,
     /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
@@ -50,6 +48,33 @@ pub struct LocalStep {
     pub is_elected: bool,
     /// Whether the record may have to take note of it.
     pub is_news: bool,
+}
+
+/// A step that an action brings about in a node: what a search needs of it, side by side in memory.
+pub struct Move {
+    pub step: &'static LocalStep,
+    /// See [`Action::spends`].
+    pub spends: u64,
+    /// That of the process after it.
+    pub after_number: u32,
+    pub server: ServerId,
+    pub view_changes: bool,
+    pub is_news: bool,
+    pub reaches: SmallVec<[Reach; 2]>,
+}
+
+impl Move {
+    pub fn of(action: Action, step: &'static LocalStep) -> Self {
+        Self {
+            step,
+            spends: action.spends(),
+            after_number: step.after.number(),
+            server: step.server,
+            view_changes: step.view_changes,
+            is_news: step.is_news,
+            reaches: step.reaches.clone(),
+        }
+    }
 }
 
 impl Step {
@@ -285,7 +310,6 @@ impl Environment {
             number: self.steps.fetch_add(1, Relaxed),
             server,
             after,
-            after_number: after.number(),
             reaches: reaches.collect(),
             view_changes,
             said_too_early: step.said_too_early,

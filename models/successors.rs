@@ -4,14 +4,15 @@
 //! was found before (`models/node.rs`, `models/steps.rs`), and from what has changed follows the hash.
 
 use crate::cache::Cache;
-use crate::engine::{self, Expand};
-use crate::environment::{Action, Environment, Move};
+use crate::engine::{self, Expand, Successor, touch};
+use crate::environment::{Action, Environment};
 use crate::intern::Interned;
-use crate::judge::Verdict;
+use crate::judge::Verdicts;
 use crate::node::{Nodes, Rules};
-use crate::steps::LocalStep;
-use crate::world::{Budget, Sums, World};
+use crate::steps::{LocalStep, Move};
+use crate::world::{Sums, World};
 use keepright::zab::invariants::Record;
+use smallvec::SmallVec;
 use stateright::Property;
 
 /// What a thread remembers from one state to the next.
@@ -20,50 +21,44 @@ pub struct Memory {
     nodes: Nodes,
     /// The record after a step, by the numbers of the step and of the record before.
     records: Cache<Interned<Record<u8>>>,
-    pub verdicts: Cache<Verdict>,
+    verdicts: Verdicts,
 }
 
 impl Environment {
     /// What an action leads to; `None` if it changes nothing.
-    pub fn successor(
-        &self,
-        memory: &mut Memory,
-        world: &World,
-        sums: &Sums,
-        action: Action,
-    ) -> Option<World> {
-        if let Action::Outage(remains) = action {
-            let mut next = world.clone();
-            for crash in remains.crashes() {
-                let step = self.step_of(&next, crash).expect("who is up can crash");
-                let (sums, budget) = (Sums::of(&next), next.budget);
-                if let Some(crashed) = self.after(memory, &next, &sums, step, budget) {
-                    next = crashed;
+    pub fn successor(&self, memory: &mut Memory, world: &World, action: Action) -> Option<World> {
+        let mut next = match action {
+            Action::Outage(remains) => {
+                let mut next = world.clone();
+                for crash in remains.crashes() {
+                    let step = self.step_of(&next, crash).expect("who is up can crash");
+                    let free = Move {
+                        spends: 0,
+                        ..Move::of(crash, step)
+                    };
+                    next = self.after(memory, &next, &free).unwrap_or(next);
                 }
+                next.budget = next.budget.without(action.spends());
+                next
             }
-            next.budget = world.budget.after(action);
-            next.fingerprint = Sums::of(&next).seal(next.budget);
-            return Some(next);
-        }
-        let step = self.step_of(world, action)?;
-        self.after(memory, world, sums, step, world.budget.after(action))
+            _ => {
+                let step = self.step_of(world, action)?;
+                self.after(memory, world, &Move::of(action, step))?
+            }
+        };
+        next.fingerprint = Sums::of(&next).seal(next.budget);
+        Some(next)
     }
 
-    /// What a step of one server leads to, with `budget` left after it; `None` if it changes nothing.
-    pub fn after(
-        &self,
-        memory: &mut Memory,
-        world: &World,
-        sums: &Sums,
-        step: &LocalStep,
-        budget: Budget,
-    ) -> Option<World> {
+    /// What a step of one server leads to, but for the hash; `None` if it changes nothing.
+    fn after(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
+        let budget = world.budget.without(step.spends);
         let rules = Rules::of(budget);
         let nodes = &mut memory.nodes;
         let mut next = world.clone();
         let (server, node) = (usize::from(step.server.0) - 1, world.node(step.server));
         next.nodes[server] = match step.view_changes {
-            true => self.settled(nodes, node, step.after, world, rules),
+            true => self.settled(nodes, node, step.step.after, world, rules),
             false => self.replaced(nodes, node, step, rules),
         };
         for reach in &step.reaches {
@@ -76,10 +71,15 @@ impl Environment {
                 next.nodes[place] = self.settled(nodes, node, node.process, &next, rules);
             }
         }
-        next.record = self.record_after(memory, world, step);
-        if next.nodes == world.nodes && next.record == world.record && budget == world.budget {
-            return None;
+        if step.is_news {
+            next.record = self.record_after(memory, world, step.step);
         }
+        next.budget = budget;
+        (next != *world).then_some(next)
+    }
+
+    /// The hash of what a step leads to, from the sums of the world before it.
+    fn fingerprint_after(world: &World, sums: &Sums, next: &World) -> u64 {
         let mut sums = sums.clone();
         for (old, new) in world.nodes.iter().zip(&next.nodes) {
             if old != new {
@@ -89,9 +89,7 @@ impl Environment {
         if world.record != next.record {
             sums.replace(world.record.images(), next.record.images());
         }
-        next.budget = budget;
-        next.fingerprint = sums.seal(budget);
-        Some(next)
+        sums.seal(next.budget)
     }
 
     /// The record after a step.
@@ -101,9 +99,6 @@ impl Environment {
         world: &World,
         step: &LocalStep,
     ) -> Interned<Record<u8>> {
-        if !step.is_news {
-            return world.record;
-        }
         let find = || {
             let state = step.after.get().state.as_ref().expect("who has news is up");
             let mut record = world.record.get().clone();
@@ -130,50 +125,68 @@ impl Environment {
     }
 }
 
-impl Budget {
-    /// What is left after an action.
-    fn after(mut self, action: Action) -> Self {
-        match action {
-            Action::Write(_) => self.writes -= 1,
-            Action::Timeout(_) => self.timeouts -= 1,
-            Action::Silence { .. } => self.cuts -= 1,
-            Action::Crash { .. } => self.crashes -= 1,
-            Action::Outage(_) => self.outages -= 1,
-            Action::DiskError { .. } => self.disk_errors -= 1,
-            Action::Wipe(_) => self.wipes -= 1,
-            Action::Snapshot(_) => self.snapshots -= 1,
-            Action::Deliver(_)
-            | Action::Flush(_)
-            | Action::Elect { .. }
-            | Action::Finalize(_)
-            | Action::Restart(_)
-            | Action::Heartbeat(_) => {}
-        }
-        self
-    }
-}
-
 impl Expand for Environment {
     type Memory = Memory;
 
-    fn successors(&self, memory: &mut Memory, world: &World, found: &mut Vec<(u64, World)>) {
-        let sums = Sums::of(world);
-        let mut add = |next: Option<World>| {
-            if let Some(next) = next {
-                found.push((engine::fingerprint(&next.fingerprint), next));
-            }
+    /// In stages: what a stage needs of all states is fetched side by side by the one before.
+    fn successors(&self, memory: &mut Memory, worlds: &[World], found: &mut Vec<Successor<World>>) {
+        let nodes = || {
+            worlds
+                .iter()
+                .flat_map(|w| w.nodes.iter().map(|node| (*node, w.budget)))
         };
-        for node in &world.nodes {
-            for Move { action, step } in self.moves(&mut memory.nodes, *node, world.budget) {
-                add(self.after(memory, world, &sums, step, world.budget.after(*action)));
+        touch(nodes().map(|(node, _)| node.number().into()));
+        touch(nodes().map(|(node, budget)| memory.nodes.touch_moves(node, budget)));
+        let mut moves: Vec<(usize, &Move)> = Vec::new();
+        for (parent, world) in worlds.iter().enumerate() {
+            for node in &world.nodes {
+                let all = self.moves(&mut memory.nodes, *node, world.budget);
+                moves.extend(all.iter().map(|step| (parent, step)));
             }
         }
-        if world.budget.outages > 0 {
+        touch(moves.iter().map(|(_, step)| step.after_number.into()));
+        touch(
+            moves
+                .iter()
+                .map(|(parent, step)| memory.nodes.touch_next(&worlds[*parent], step)),
+        );
+        let first = found.len();
+        for (parent, step) in moves {
+            if let Some(state) = self.after(memory, &worlds[parent], step) {
+                found.push(Successor {
+                    hash: 0,
+                    parent,
+                    state,
+                });
+            }
+        }
+        for (parent, world) in worlds
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| w.budget.outages > 0)
+        {
             let mut outages = Vec::new();
             crate::faults::of_everybody(world, &mut outages);
-            for action in outages {
-                add(self.successor(memory, world, &sums, action));
-            }
+            let states = outages
+                .into_iter()
+                .filter_map(|action| self.successor(memory, world, action));
+            found.extend(states.map(|state| Successor {
+                hash: 0,
+                parent,
+                state,
+            }));
+        }
+        let new_nodes = found[first..].iter().flat_map(|next| &next.state.nodes);
+        touch(new_nodes.map(|node| node.images()[0]));
+        let sums: SmallVec<[Sums; 16]> = worlds.iter().map(Sums::of).collect();
+        for Successor {
+            hash,
+            parent,
+            state,
+        } in &mut found[first..]
+        {
+            state.fingerprint = Self::fingerprint_after(&worlds[*parent], &sums[*parent], state);
+            *hash = engine::fingerprint(&state.fingerprint);
         }
     }
 
@@ -184,7 +197,7 @@ impl Expand for Environment {
         open: u64,
         world: &World,
     ) -> u64 {
-        let mut discovered = self.news(memory, world) & open;
+        let mut discovered = self.news(&mut memory.verdicts, world) & open;
         // After the invariants and the witnesses come properties that are more than a bit of a verdict.
         let of_verdict = self.invariants.len() + self.witnesses.len();
         for (number, property) in properties.iter().enumerate().skip(of_verdict) {

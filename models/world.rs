@@ -88,7 +88,7 @@ pub struct Envelope {
 }
 
 /// What is left of each budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     pub writes: u8,
     pub timeouts: u8,
@@ -149,6 +149,32 @@ impl Budget {
             cuts,
             snapshots,
         ])
+    }
+}
+
+impl Budget {
+    /// What is left of it. `spends` has a byte for each part, as [`Self::code`] has; there must be enough.
+    pub fn without(self, spends: u64) -> Self {
+        let [
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        ] = (self.code() - spends).to_le_bytes();
+        Self {
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        }
     }
 }
 

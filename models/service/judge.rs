@@ -3,7 +3,7 @@
 use super::world::World;
 use super::{Action, Model, NAME, explain, invariants, mutants};
 use crate::checked::{Checked, Named};
-use crate::engine::{self, Expand};
+use crate::engine::{self, Expand, Successor};
 use crate::intern::fingerprint;
 use crate::memo::Key;
 use keepright::service::variant::Variant;
@@ -132,13 +132,18 @@ impl stateright::Model for Model {
 impl Expand for Model {
     type Memory = ();
 
-    fn successors(&self, (): &mut (), world: &World, found: &mut Vec<(u64, World)>) {
+    fn successors(&self, (): &mut (), worlds: &[World], found: &mut Vec<Successor<World>>) {
         let mut actions = Vec::new();
-        stateright::Model::actions(self, world, &mut actions);
-        let successors = actions
-            .into_iter()
-            .filter_map(|action| stateright::Model::next_state(self, world, action));
-        found.extend(successors.map(|next| (engine::fingerprint(&next), next)));
+        for (parent, world) in worlds.iter().enumerate() {
+            stateright::Model::actions(self, world, &mut actions);
+            let next = |action| stateright::Model::next_state(self, world, action);
+            let successors = actions.drain(..).filter_map(next);
+            found.extend(successors.map(|state| Successor {
+                hash: engine::fingerprint(&state),
+                parent,
+                state,
+            }));
+        }
     }
 }
 
