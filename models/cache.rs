@@ -10,7 +10,7 @@ pub struct Cache<V> {
 
 const FIRST: usize = 1 << 6;
 /// From here on it would not stay in the cache of the processor.
-const LARGEST: usize = 1 << 20;
+const LARGEST: usize = 1 << 21;
 
 impl<V: Copy> Default for Cache<V> {
     fn default() -> Self {
@@ -48,7 +48,7 @@ impl<V: Copy> Cache<V> {
     /// Remembers the result for `key`.
     pub fn insert(&mut self, key: u64, value: V) {
         self.missed += 1;
-        if self.missed > self.places.len() && self.places.len() < LARGEST {
+        if self.missed > self.places.len() / 4 && self.places.len() < LARGEST {
             self.grow();
         }
         let place = self.place(key);

@@ -106,27 +106,27 @@ pub trait Expand: Model {
         found: &mut Vec<Successor<Self::State>>,
     );
 
-    /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
-    /// hold, witnesses that do.
+    /// Which of the `open` properties (a bit for each) are discovered in each of some states: invariants that
+    /// do not hold, witnesses that do.
     fn discovered(
         &self,
         _: &mut Self::Memory,
         properties: &[Property<Self>],
         open: u64,
-        state: &Self::State,
-    ) -> u64
+        states: &[Self::State],
+    ) -> impl Iterator<Item = u64>
     where
         Self: Sized,
     {
-        let mut discovered = 0;
-        for (number, property) in properties.iter().enumerate() {
-            if open & (1 << number) != 0 {
+        states.iter().map(move |state| {
+            let numbered = properties.iter().enumerate();
+            let asked = numbered.filter(|(number, _)| open & (1 << number) != 0);
+            let news = asked.filter(|(_, property)| {
                 let holds = (property.condition)(self, state);
-                let is_news = holds != (property.expectation == Expectation::Always);
-                discovered |= u64::from(is_news) << number;
-            }
-        }
-        discovered
+                holds != (property.expectation == Expectation::Always)
+            });
+            news.fold(0, |discovered, (number, _)| discovered | 1 << number)
+        })
     }
 }
 
@@ -329,8 +329,8 @@ where
             for states in states.chunks(BATCH) {
                 for state in states {
                     (self.look)(state, depth);
-                    self.check(memory, state, depth);
                 }
+                self.check(memory, states, depth);
                 self.model.successors(memory, states, &mut found);
                 touch(found.iter().map(|next| visited.touch(next.hash)));
                 generated += found.len();
@@ -389,29 +389,39 @@ where
         self.progress.queue.fetch_add(distinct, Relaxed);
     }
 
-    /// Looks for properties that are discovered in a state.
-    fn check(&self, memory: &mut M::Memory, state: &M::State, depth: usize) {
+    /// Looks for properties that are discovered in some states.
+    fn check(&self, memory: &mut M::Memory, states: &[M::State], depth: usize) {
         let open = self.open.load(Relaxed);
         if open == 0 {
             return;
         }
-        let mut discovered = self.model.discovered(memory, &self.properties, open, state);
-        while discovered != 0 {
-            let number = discovered.trailing_zeros();
-            discovered &= discovered - 1;
-            if self.open.fetch_and(!(1 << number), Relaxed) & (1 << number) != 0 {
-                let mut discoveries = self
-                    .discoveries
-                    .lock()
-                    .expect("no thread panics with this lock");
-                discoveries.push(Discovery {
-                    property: self.properties[number as usize].name,
-                    depth,
-                    states: self.progress.distinct.load(Relaxed),
-                    fingerprint: fingerprint(state),
-                });
+        let all = self
+            .model
+            .discovered(memory, &self.properties, open, states);
+        for (state, mut discovered) in states.iter().zip(all) {
+            while discovered != 0 {
+                let number = discovered.trailing_zeros();
+                discovered &= discovered - 1;
+                self.note_discovery(number, state, depth);
             }
         }
+    }
+
+    fn note_discovery(&self, number: u32, state: &M::State, depth: usize) {
+        if self.open.fetch_and(!(1 << number), Relaxed) & (1 << number) == 0 {
+            return;
+        }
+        let discovery = Discovery {
+            property: self.properties[number as usize].name,
+            depth,
+            states: self.progress.distinct.load(Relaxed),
+            fingerprint: fingerprint(state),
+        };
+        let mut discoveries = self.discoveries.lock();
+        let discoveries = discoveries
+            .as_mut()
+            .expect("no thread panics with this lock");
+        discoveries.push(discovery);
     }
 
     fn is_violated(&self) -> bool {

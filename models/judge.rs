@@ -19,6 +19,19 @@ pub struct Verdicts {
     parts: Cache<Verdict>,
 }
 
+impl Verdicts {
+    /// The invariants see the servers and the record, not the network and the budgets.
+    fn key(world: &World) -> u64 {
+        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
+        fingerprint(&(servers, world.record.number()))
+    }
+
+    /// Fetches where [`Environment::news`] will look.
+    pub fn touch(&self, world: &World) -> u64 {
+        self.whole.touch(Self::key(world))
+    }
+}
+
 /// Which invariants hold, and which witnesses are found: a bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -163,9 +176,7 @@ impl Environment {
 
     /// A bit for each property: set for invariants that do not hold and for witnesses that do.
     pub fn news(&self, memory: &mut Verdicts, world: &World) -> u64 {
-        // They see the servers and the record, not the network and the budgets.
-        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
-        let key = fingerprint(&(servers, world.record.number()));
+        let key = Verdicts::key(world);
         let verdict = match memory.whole.find(key) {
             Some(verdict) => verdict,
             None => {

@@ -195,16 +195,25 @@ impl Expand for Environment {
         memory: &mut Memory,
         properties: &[Property<Self>],
         open: u64,
-        world: &World,
-    ) -> u64 {
-        let mut discovered = self.news(&mut memory.verdicts, world) & open;
+        worlds: &[World],
+    ) -> impl Iterator<Item = u64> {
         // After the invariants and the witnesses come properties that are more than a bit of a verdict.
         let of_verdict = self.invariants.len() + self.witnesses.len();
-        for (number, property) in properties.iter().enumerate().skip(of_verdict) {
-            if open & (1 << number) != 0 && !(property.condition)(self, world) {
-                discovered |= 1 << number;
+        let verdicts = &mut memory.verdicts;
+        touch(
+            worlds
+                .iter()
+                .flat_map(|w| w.ids().map(|id| w.server(id).number().into())),
+        );
+        touch(worlds.iter().map(|world| verdicts.touch(world)));
+        worlds.iter().map(move |world| {
+            let mut discovered = self.news(verdicts, world) & open;
+            for (number, property) in properties.iter().enumerate().skip(of_verdict) {
+                if open & (1 << number) != 0 && !(property.condition)(self, world) {
+                    discovered |= 1 << number;
+                }
             }
-        }
-        discovered
+            discovered
+        })
     }
 }
