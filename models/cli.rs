@@ -8,8 +8,8 @@ use crate::engine::Limits;
 use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::simulate;
-use crate::{bugs, converge, help, journal, json, mutants, record, replay, report, run, service};
+use crate::{bugs, converge, help, journal, json, memory, mutants};
+use crate::{record, replay, report, run, service, simulate};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -49,6 +49,9 @@ pub struct How {
     /// End each run after so many seconds, in the same way
     #[arg(long, global = true, value_name = "SECONDS", value_parser = at_least_one)]
     max_time: Option<usize>,
+    /// End a run when the program uses so many megabytes, in the same way [default: nine tenths of the memory]
+    #[arg(long, global = true, value_name = "MB", value_parser = at_least_one)]
+    max_memory: Option<usize>,
 }
 
 #[derive(Subcommand)]
@@ -155,6 +158,10 @@ impl How {
             max_time: self
                 .max_time
                 .map(|seconds| Duration::from_secs(seconds as u64)),
+            max_memory: match self.max_memory {
+                Some(megabytes) => Some((megabytes as u64) << 20),
+                None => memory::limit(),
+            },
         }
     }
 }

@@ -122,7 +122,7 @@ fn conclude(done: &[Explored], planned: usize) -> bool {
     } else if done.iter().any(|e| e.outcome.end == End::Violation) {
         let words = "FAILED: an ensemble that is left in peace does not get to work";
         (false, words.to_owned())
-    } else if done.len() < planned || done.iter().any(|e| e.outcome.end == End::Stopped) {
+    } else if done.len() < planned || done.iter().any(|e| e.outcome.end != End::Complete) {
         let words = format!("INCOMPLETE: stopped after {} of {planned} runs", done.len());
         (false, words)
     } else {

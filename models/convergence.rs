@@ -136,7 +136,7 @@ impl Environment {
         let voters = &self.zab.config.voters;
         let up = world.ids().filter(|id| world.server(*id).state.is_some());
         let up: ServerSet = up.collect();
-        if !schedule.restart && (up.len() == world.servers.len() || !up.is_quorum_of(voters)) {
+        if !schedule.restart && (up.len() == world.nodes.len() || !up.is_quorum_of(voters)) {
             return None; // The same as with restarts, or nothing to hope for.
         }
         let calm = self.calm(world);
@@ -349,6 +349,7 @@ mod tests {
         stop_at_first: true,
         max_states: None,
         max_time: None,
+        max_memory: None,
     };
 
     fn environment(model: &str, bounds: Bounds, variant: Variant) -> Environment {

@@ -323,6 +323,7 @@ mod tests {
             stop_at_first: true,
             max_states: None,
             max_time: None,
+            max_memory: None,
         };
         engine::search(&environment, limits, &Progress::default());
         environment.tally

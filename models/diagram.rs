@@ -43,7 +43,7 @@ pub fn of_path(model: &Environment, path: &[(World, Option<Action>)]) -> Diagram
                 | Action::Heartbeat(_) => None,
             }),
         });
-        for envelope in &world.network {
+        for envelope in world.network() {
             sent.entry(envelope.address()).or_insert(row);
         }
     }

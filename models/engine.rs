@@ -6,10 +6,12 @@
 //! one and the counts are the same whatever the number of threads.
 //!
 //! A level is worked off in slabs, each in two passes. First every thread takes a part of the slab and
-//! finds the candidates for the next level, sorted by the thread that they belong to; then every thread
-//! looks up those that belong to it, and builds the states that are new. So no thread waits for another
-//! one within a pass, nothing is locked, and what was visited before is never built.
+//! finds the successors that were not visited before, sorted by the thread that they belong to; then every
+//! thread notes those that belong to it. So no thread waits for another one within a pass, and nothing is
+//! locked. A level is kept in the order of the shards of the visited table, so that order, and with it every
+//! path, is the same whatever the number of threads.
 
+use crate::memory;
 use crate::visited::{NO_PARENT, Part, Visited, owner};
 use stateright::{Expectation, Model, Property};
 use std::hash::Hash;
@@ -25,6 +27,8 @@ pub struct Limits {
     pub stop_at_first: bool,
     pub max_states: Option<usize>,
     pub max_time: Option<Duration>,
+    /// In bytes.
+    pub max_memory: Option<u64>,
 }
 
 /// What can be read while the search goes on.
@@ -47,6 +51,8 @@ pub enum End {
     Violation,
     /// Interrupted, or a limit was reached.
     Stopped,
+    /// The memory that may be used is nearly used up.
+    OutOfMemory,
 }
 
 /// A state in which a property was discovered: a counterexample, or a witness.
@@ -72,38 +78,55 @@ pub struct Outcome {
     visited: Visited,
 }
 
-/// A model whose successors can be told apart before they are built.
-pub trait Expand: Model {
-    /// What is needed to build a successor of a given state.
-    type Candidate: Send;
+/// A state that a step leads to.
+pub struct Successor<S> {
+    /// As [`fingerprint`] would find it.
+    pub hash: u64,
+    /// The place of the state before the step, among those that were asked for.
+    pub parent: usize,
+    pub state: S,
+}
 
-    /// Finds the successors of a state: their hashes, as [`fingerprint`] would find them, and what is
-    /// needed to build them. `actions` is scratch space.
-    fn candidates(
+/// Looks at what will be needed soon. Waiting for the memory is what takes a search most of its time, and it
+/// can fetch many things side by side.
+pub fn touch(values: impl Iterator<Item = u64>) {
+    std::hint::black_box(values.fold(0, |a, b| a ^ b));
+}
+
+/// A model that this engine can search.
+pub trait Expand: Model {
+    /// What a thread remembers from one state to the next, to be faster.
+    type Memory: Default + Send;
+
+    /// Adds the successors of some states.
+    fn successors(
         &self,
-        state: &Self::State,
-        actions: &mut Vec<Self::Action>,
-        found: &mut Vec<(u64, Self::Candidate)>,
+        memory: &mut Self::Memory,
+        states: &[Self::State],
+        found: &mut Vec<Successor<Self::State>>,
     );
 
-    /// Builds a successor of the state for which the candidate was found.
-    fn build(&self, state: &Self::State, candidate: Self::Candidate) -> Self::State;
-
-    /// Which of the `open` properties (a bit for each) are discovered in a state: invariants that do not
-    /// hold, witnesses that do.
-    fn discovered(&self, properties: &[Property<Self>], open: u64, state: &Self::State) -> u64
+    /// Which of the `open` properties (a bit for each) are discovered in each of some states: invariants that
+    /// do not hold, witnesses that do.
+    fn discovered(
+        &self,
+        _: &mut Self::Memory,
+        properties: &[Property<Self>],
+        open: u64,
+        states: &[Self::State],
+    ) -> impl Iterator<Item = u64>
     where
         Self: Sized,
     {
-        let mut discovered = 0;
-        for (number, property) in properties.iter().enumerate() {
-            if open & (1 << number) != 0 {
+        states.iter().map(move |state| {
+            let numbered = properties.iter().enumerate();
+            let asked = numbered.filter(|(number, _)| open & (1 << number) != 0);
+            let news = asked.filter(|(_, property)| {
                 let holds = (property.condition)(self, state);
-                let is_news = holds != (property.expectation == Expectation::Always);
-                discovered |= u64::from(is_news) << number;
-            }
-        }
-        discovered
+                holds != (property.expectation == Expectation::Always)
+            });
+            news.fold(0, |discovered, (number, _)| discovered | 1 << number)
+        })
     }
 }
 
@@ -132,12 +155,31 @@ struct Search<'a, M: Model> {
     look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
-/// How many states of a level are expanded before their successors are looked up: few enough for the
-/// candidates to stay in the cache.
-const SLAB: usize = 1 << 10;
+/// How many states of a level a thread expands before the successors are noted: few enough for these to
+/// stay in the cache, enough for the threads to be worth their start.
+const SLAB: usize = 1 << 12;
 
-/// A successor that was found: its hash, the place of its parent in the slab, and the rest.
-type Found<C> = (u64, u32, C);
+/// How many states are expanded at a time: see [`touch`].
+const BATCH: usize = 16;
+
+/// The states of one depth, in the order in which they were found, in parts.
+type Level<S> = Vec<Vec<S>>;
+
+/// What one thread has found in its part of a slab.
+struct Found<S> {
+    /// Successors that were not visited before, and whether they are new: one may have been found twice.
+    states: Vec<(S, AtomicBool)>,
+    /// By the thread that they belong to.
+    by_owner: Vec<Vec<Key>>,
+}
+
+/// How a successor is noted.
+struct Key {
+    hash: u64,
+    parent: u64,
+    /// Its place in [`Found::states`].
+    place: usize,
+}
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
 #[cfg(test)]
@@ -173,31 +215,28 @@ where
         look,
     };
     let mut visited = Visited::default();
-    let mut level: Vec<M::State> = Vec::new();
-    for state in model.init_states() {
-        progress.generated.fetch_add(1, Relaxed);
-        let mut all = visited.split(1);
-        if all
-            .next()
-            .is_some_and(|mut all| all.insert(fingerprint(&state), NO_PARENT))
-        {
-            progress.distinct.fetch_add(1, Relaxed);
-            level.push(state);
-        }
+    let mut first = model.init_states();
+    progress.generated.fetch_add(first.len(), Relaxed);
+    for mut all in visited.split(1) {
+        first.retain(|state| all.insert(fingerprint(state), NO_PARENT));
     }
+    progress.distinct.fetch_add(first.len(), Relaxed);
+    let mut level = vec![first];
+    let mut memories: Vec<M::Memory> = (0..limits.threads).map(|_| M::Memory::default()).collect();
     let mut end = End::Complete;
     let mut depth = 0;
-    while !level.is_empty() {
+    let size = |level: &Level<M::State>| level.iter().map(Vec::len).sum::<usize>();
+    while size(&level) > 0 {
         depth += 1;
         progress.depth.store(depth, Relaxed);
-        progress.queue.store(level.len(), Relaxed);
-        level = search.explore(&level, depth, &mut visited);
+        progress.queue.store(size(&level), Relaxed);
+        let stopped = search.explore(&mut memories, &mut level, depth, &mut visited);
         if search.is_violated() && limits.stop_at_first {
             end = End::Violation;
             break;
         }
-        if progress.stop.load(Relaxed) {
-            end = End::Stopped;
+        if let Some(stopped) = stopped {
+            end = stopped;
             break;
         }
     }
@@ -210,7 +249,7 @@ where
         distinct: progress.distinct.load(Relaxed),
         generated: progress.generated.load(Relaxed),
         depth,
-        queue: level.len(),
+        queue: progress.queue.load(Relaxed),
         elapsed: search.started.elapsed(),
         end,
         discoveries,
@@ -223,137 +262,166 @@ where
     M: Expand + Sync,
     M::State: Hash + Send + Sync,
 {
-    /// Visits every state of a level; returns the next level.
-    fn explore(&self, level: &[M::State], depth: usize, visited: &mut Visited) -> Vec<M::State> {
-        let threads = match level.len() {
-            ..SLAB => 1,
-            _ => self.limits.threads.max(1),
-        };
-        let mut parts: Vec<Part<'_>> = visited.split(threads).collect();
-        let mut next: Vec<Vec<M::State>> = (0..threads).map(|_| Vec::new()).collect();
-        for slab in level.chunks(SLAB * threads * if threads > 1 { 8 } else { 1 }) {
-            if self.progress.stop.load(Relaxed) {
-                break;
-            }
-            let found = self.expand(slab, depth, threads);
-            let look_up = |part: &mut Part<'_>, next: &mut Vec<M::State>, found| {
-                self.look_up(slab, part, next, found);
+    /// Visits every state of a level and puts the next one in its place. Says so if it had to stop.
+    fn explore(
+        &self,
+        memories: &mut [M::Memory],
+        level: &mut Level<M::State>,
+        depth: usize,
+        visited: &mut Visited,
+    ) -> Option<End> {
+        let mut next: Level<M::State> = Vec::new();
+        let mut stopped = None;
+        let slabs = level
+            .iter()
+            .flat_map(|part| part.chunks(SLAB * self.limits.threads));
+        for slab in slabs {
+            let threads = match slab.len() {
+                ..SLAB => 1,
+                _ => self.limits.threads,
             };
-            // What was found for one owner by each thread, in the order of the slab.
-            let mut for_owner: Vec<Vec<Vec<_>>> = (0..threads).map(|_| Vec::new()).collect();
-            for by_owner in found {
-                for (owner, found) in by_owner.into_iter().enumerate() {
-                    for_owner[owner].push(found);
-                }
-            }
+            let found = self.expand(&mut memories[..threads], slab, depth, visited);
             std::thread::scope(|scope| {
-                let mut work = parts.iter_mut().zip(&mut next).zip(for_owner);
+                let found = &found;
+                let mut work = visited.split(threads).enumerate();
                 let first = work.next();
-                for ((part, next), found) in work {
-                    scope.spawn(move || look_up(part, next, found));
+                for (owner, mut part) in work {
+                    scope.spawn(move || self.note(&mut part, owner, found));
                 }
-                if let Some(((part, next), found)) = first {
-                    look_up(part, next, found);
+                if let Some((owner, mut part)) = first {
+                    self.note(&mut part, owner, found);
                 }
             });
-            let done = slab.len().min(self.progress.queue.load(Relaxed));
-            self.progress.queue.fetch_sub(done, Relaxed);
-            self.check_limits();
+            let is_new =
+                |(state, is_new): (M::State, AtomicBool)| is_new.into_inner().then_some(state);
+            let keep = |found: Found<M::State>| found.states.into_iter().filter_map(is_new);
+            let kept = found.into_iter().flat_map(keep);
+            match next.last_mut() {
+                Some(last) if last.len() < SLAB * threads => last.extend(kept),
+                Some(_) | None => next.push(kept.collect()),
+            }
+            self.progress.queue.fetch_sub(slab.len(), Relaxed);
+            stopped = self.must_stop();
+            if stopped.is_some() {
+                break;
+            }
         }
-        next.into_iter().flatten().collect()
+        *level = next;
+        stopped
     }
 
-    /// The first pass: every thread expands a part of the slab. What each has found, by owner.
+    /// The first pass: every thread expands a part of the slab.
     fn expand(
         &self,
+        memories: &mut [M::Memory],
         slab: &[M::State],
         depth: usize,
-        threads: usize,
-    ) -> Vec<Vec<Vec<Found<M::Candidate>>>> {
-        let share = slab.len().div_ceil(threads);
-        let expand = |number: usize| {
-            let first = (number * share).min(slab.len());
-            let states = &slab[first..(first + share).min(slab.len())];
-            let mut by_owner: Vec<_> = (0..threads).map(|_| Vec::new()).collect();
-            let (mut actions, mut found) = (Vec::new(), Vec::new());
+        visited: &Visited,
+    ) -> Vec<Found<M::State>> {
+        let threads = memories.len();
+        let expand = |memory: &mut M::Memory, states: &[M::State]| {
+            let mut all = Found {
+                states: Vec::new(),
+                by_owner: (0..threads).map(|_| Vec::new()).collect(),
+            };
+            let mut found = Vec::new();
             let mut generated = 0;
-            for (place, state) in (first as u32..).zip(states) {
-                (self.look)(state, depth);
-                self.check(state, depth);
-                self.model.candidates(state, &mut actions, &mut found);
+            for states in states.chunks(BATCH) {
+                for state in states {
+                    (self.look)(state, depth);
+                }
+                self.check(memory, states, depth);
+                self.model.successors(memory, states, &mut found);
+                touch(found.iter().map(|next| visited.touch(next.hash)));
                 generated += found.len();
-                for (hash, candidate) in found.drain(..) {
-                    by_owner[owner(hash, threads)].push((hash, place, candidate));
+                for Successor {
+                    hash,
+                    parent,
+                    state,
+                } in found.drain(..)
+                {
+                    if !visited.contains(hash) {
+                        let key = Key {
+                            hash,
+                            parent: fingerprint(&states[parent]),
+                            place: all.states.len(),
+                        };
+                        all.states.push((state, AtomicBool::new(false)));
+                        all.by_owner[owner(hash, threads)].push(key);
+                    }
                 }
             }
             self.progress.generated.fetch_add(generated, Relaxed);
-            by_owner
+            all
         };
         std::thread::scope(|scope| {
             let expand = &expand;
-            let others: Vec<_> = (1..threads)
-                .map(|n| scope.spawn(move || expand(n)))
+            let shares = slab.chunks(slab.len().div_ceil(threads));
+            let mut work = memories.iter_mut().zip(shares);
+            let first = work.next();
+            let others: Vec<_> = work
+                .map(|(memory, share)| scope.spawn(move || expand(memory, share)))
                 .collect();
-            let mut all = vec![expand(0)];
+            let first = first.map(|(memory, share)| expand(memory, share));
             let bug = "a checker thread panicked: a bug in the model";
-            all.extend(others.into_iter().map(|other| other.join().expect(bug)));
-            all
+            let others = others.into_iter().map(|other| other.join().expect(bug));
+            first.into_iter().chain(others).collect()
         })
     }
 
-    /// The second pass: a thread looks up what belongs to it.
-    fn look_up(
-        &self,
-        slab: &[M::State],
-        part: &mut Part<'_>,
-        next: &mut Vec<M::State>,
-        found: Vec<Vec<Found<M::Candidate>>>,
-    ) {
-        let before = next.len();
+    /// The second pass: a thread notes what belongs to it, and marks what is new.
+    fn note(&self, part: &mut Part<'_>, owner: usize, found: &[Found<M::State>]) {
+        let mut distinct = 0;
         for found in found {
-            // A few at a time, so that their places in the table are fetched side by side.
-            let mut ahead = 0;
-            let hashes: Vec<u64> = found.iter().map(|(hash, _, _)| *hash).collect();
-            for (number, (hash, place, candidate)) in found.into_iter().enumerate() {
-                if number == ahead {
-                    ahead = (ahead + AHEAD).min(hashes.len());
-                    let touched = hashes[number..ahead].iter().map(|hash| part.touch(*hash));
-                    std::hint::black_box(touched.fold(0, |a, b| a ^ b));
-                }
-                let parent = &slab[place as usize];
-                if part.insert(hash, fingerprint(parent)) {
-                    next.push(self.model.build(parent, candidate));
+            for Key {
+                hash,
+                parent,
+                place,
+            } in &found.by_owner[owner]
+            {
+                if part.insert(*hash, *parent) {
+                    found.states[*place].1.store(true, Relaxed);
+                    distinct += 1;
                 }
             }
         }
-        let distinct = next.len() - before;
         self.progress.distinct.fetch_add(distinct, Relaxed);
         self.progress.queue.fetch_add(distinct, Relaxed);
     }
 
-    /// Looks for properties that are discovered in a state.
-    fn check(&self, state: &M::State, depth: usize) {
+    /// Looks for properties that are discovered in some states.
+    fn check(&self, memory: &mut M::Memory, states: &[M::State], depth: usize) {
         let open = self.open.load(Relaxed);
         if open == 0 {
             return;
         }
-        let mut discovered = self.model.discovered(&self.properties, open, state);
-        while discovered != 0 {
-            let number = discovered.trailing_zeros();
-            discovered &= discovered - 1;
-            if self.open.fetch_and(!(1 << number), Relaxed) & (1 << number) != 0 {
-                let mut discoveries = self
-                    .discoveries
-                    .lock()
-                    .expect("no thread panics with this lock");
-                discoveries.push(Discovery {
-                    property: self.properties[number as usize].name,
-                    depth,
-                    states: self.progress.distinct.load(Relaxed),
-                    fingerprint: fingerprint(state),
-                });
+        let all = self
+            .model
+            .discovered(memory, &self.properties, open, states);
+        for (state, mut discovered) in states.iter().zip(all) {
+            while discovered != 0 {
+                let number = discovered.trailing_zeros();
+                discovered &= discovered - 1;
+                self.note_discovery(number, state, depth);
             }
         }
+    }
+
+    fn note_discovery(&self, number: u32, state: &M::State, depth: usize) {
+        if self.open.fetch_and(!(1 << number), Relaxed) & (1 << number) == 0 {
+            return;
+        }
+        let discovery = Discovery {
+            property: self.properties[number as usize].name,
+            depth,
+            states: self.progress.distinct.load(Relaxed),
+            fingerprint: fingerprint(state),
+        };
+        let mut discoveries = self.discoveries.lock();
+        let discoveries = discoveries
+            .as_mut()
+            .expect("no thread panics with this lock");
+        discoveries.push(discovery);
     }
 
     fn is_violated(&self) -> bool {
@@ -364,23 +432,24 @@ where
         self.properties.iter().enumerate().any(violated)
     }
 
-    fn check_limits(&self) {
-        let over = self
-            .limits
-            .max_states
-            .is_some_and(|max| self.progress.distinct.load(Relaxed) >= max)
-            || self
-                .limits
-                .max_time
-                .is_some_and(|max| self.started.elapsed() >= max);
-        if over {
-            self.progress.stop.store(true, Relaxed);
+    /// Whether the search must stop before everything is explored.
+    fn must_stop(&self) -> Option<End> {
+        let Limits {
+            max_states,
+            max_time,
+            max_memory,
+            ..
+        } = self.limits;
+        let over = self.progress.stop.load(Relaxed)
+            || max_states.is_some_and(|max| self.progress.distinct.load(Relaxed) >= max)
+            || max_time.is_some_and(|max| self.started.elapsed() >= max);
+        let full = || max_memory.is_some_and(|max| memory::used().is_some_and(|used| used >= max));
+        match over {
+            true => Some(End::Stopped),
+            false => full().then_some(End::OutOfMemory),
         }
     }
 }
-
-/// How many places of the table are fetched side by side.
-const AHEAD: usize = 16;
 
 impl Outcome {
     /// The steps to a discovery: the initial state, and each action with the state after it.

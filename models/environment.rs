@@ -9,22 +9,22 @@ use crate::coverage::Tally;
 use crate::explain;
 use crate::faults::{self, Left, Remains};
 use crate::intern::{Interned, Interner};
-use crate::judge::{Verdict, properties};
-use crate::memo::Memo;
+use crate::judge::{Scopes, properties};
+use crate::node::{Effect, Node};
 use crate::schedule;
-use crate::steps::{LocalStep, Step};
-use crate::successors::seen;
+use crate::steps::{LocalStep, Move};
+use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::tale;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
-use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, State, Storage};
+use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, Storage};
 use keepright::zab::{Variant, Vote, Zab};
 use smallvec::SmallVec;
 use stateright::{Model, Path, Property};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// One thing that can happen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,8 +91,12 @@ pub struct Environment {
     pub renamings: Renamings,
     pub processes: Interner<Known>,
     pub envelopes: Interner<Envelope>,
+    pub nodes: Interner<Node>,
+    pub effects: Interner<Effect>,
+    /// How many different steps were taken.
+    pub steps: AtomicU32,
     pub records: Interner<Record<u8>>,
-    pub verdicts: Memo<Verdict>,
+    pub scopes: Scopes,
     pub tally: Tally,
     pub convergence: convergence::Tables,
 }
@@ -127,6 +131,7 @@ impl Environment {
             .into_iter()
             .filter(|i| ids.contains(&i.id))
             .collect();
+        let scopes = Scopes::of(&invariants);
         let (mut properties, witnesses) = properties(&invariants, witnesses);
         let more = convergence::properties(ids);
         assert_eq!(
@@ -157,8 +162,11 @@ impl Environment {
             renamings,
             processes: Interner::default(),
             envelopes: Interner::default(),
+            nodes: Interner::default(),
+            effects: Interner::default(),
+            steps: AtomicU32::new(0),
             records: Interner::default(),
-            verdicts: Memo::default(),
+            scopes,
             tally: Tally::default(),
             convergence: convergence::Tables::default(),
         }
@@ -169,36 +177,31 @@ impl Environment {
     }
 
     fn init_state(&self, disks: &[Storage<Writes>]) -> World {
-        let down = |disk: &Storage<Writes>| {
-            self.intern_process(Process {
+        let mut strays = self.intern_envelopes(self.strays());
+        strays.sort_by_key(|stray| stray.fingerprint());
+        let down = |(id, disk): (u8, &Storage<Writes>)| {
+            let process = self.intern_process(Process {
                 disk: disk.clone(),
                 unsaved: Vec::new(),
                 state: None,
-            })
+            });
+            let id = ServerId(id);
+            let strays = strays.iter().copied().filter(|stray| stray.dst == id);
+            self.intern_node(id, process, strays.collect())
         };
         let mut world = World {
-            servers: disks.iter().map(down).collect(),
-            network: SmallVec::new(),
+            nodes: (1..).zip(disks).map(down).collect(),
             record: self.intern_record(Record::default()),
             budget: Budget::of(&self.bounds),
             fingerprint: 0,
         };
+        world.fingerprint = Sums::of(&world).seal(world.budget);
         if !self.setting.start_down {
-            for (id, disk) in world.ids().zip(disks) {
-                let before = world.server(id);
-                let step = self.interned(&before, id, self.start(id, disk));
-                let step: &'static LocalStep = Box::leak(Box::new(step));
-                let sums = Sums::of(&world, &self.renamings);
-                let change = self.change(&world, step, world.budget);
-                if let Some(candidate) = self.outcome(&world, &sums, change) {
-                    world = self.build(&world, candidate);
-                }
+            for id in world.ids() {
+                let started = self.next_state(&world, Action::Restart(id));
+                world = started.expect("who starts is up");
             }
         }
-        for stray in self.intern_envelopes(self.strays()) {
-            world.send(stray);
-        }
-        world.fingerprint = Sums::of(&world, &self.renamings).seal(world.budget);
         world
     }
 
@@ -224,32 +227,40 @@ impl Environment {
 
     /// The step of the server that an action concerns, from its table if it was taken before.
     pub fn step_of(&self, world: &World, action: Action) -> Option<&'static LocalStep> {
-        // A kind, a server and a detail. A server's state says who it is, except while it is down.
-        let key = |kind: u32, server: ServerId, detail: u32| {
-            1 << 31 | kind << 26 | u32::from(server.0) << 16 | detail
-        };
-        let (server, key) = match action {
-            Action::Deliver(envelope) => (envelope.dst, envelope.number()),
-            Action::Flush(server) => (server, key(1, server, 0)),
-            Action::Elect { server, leader } => (server, key(2, server, leader.0.into())),
-            Action::Finalize(server) => (server, key(3, server, 0)),
-            Action::Write(server) => (server, key(4, server, world.budget.writes.into())),
-            Action::Timeout(server) => (server, key(5, server, 0)),
-            Action::Silence { server, peer } => (server, key(6, server, peer.0.into())),
-            Action::Crash { server, left } => (server, key(7, server, left.code().into())),
-            Action::DiskError { server, torn } => (server, key(8, server, torn.into())),
-            Action::Wipe(server) => (server, key(9, server, 0)),
-            Action::Restart(server) => (server, key(10, server, 0)),
-            Action::Snapshot(server) => (server, key(11, server, 0)),
-            Action::Heartbeat(server) => (server, key(12, server, 0)),
-            Action::Outage(_) => unreachable!("an outage is a crash of each server"),
-        };
-        let before = world.server(server);
+        let server = action.server();
+        self.known_step(server, world.server(server), &world.budget, action)
+    }
+
+    fn known_step(
+        &self,
+        server: ServerId,
+        before: Interned<Known>,
+        budget: &Budget,
+        action: Action,
+    ) -> Option<&'static LocalStep> {
+        let key = action.key(server, budget);
         before.get().steps.get(key, || {
-            let (server, step) = self.local_step(world, action)?;
-            let step = self.interned(&before, server, step);
-            Some(Box::leak(Box::new(step)))
+            let step = self.local_step(&before, budget, action)?;
+            Some(Box::leak(Box::new(self.interned(server, &before, step))))
         })
+    }
+
+    /// What a datagram does to a server; `None` if nothing.
+    pub fn delivery(&self, before: Interned<Known>, envelope: Interned<Envelope>) -> Option<Move> {
+        let action = Action::Deliver(envelope);
+        let step = self.known_step(envelope.dst, before, &Budget::of(&self.bounds), action)?;
+        Some(Move::of(action, step))
+    }
+
+    /// What a server can do by itself, with this much of each budget left.
+    pub fn own_moves(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> Vec<Move> {
+        let mut actions = Vec::new();
+        self.local_actions(id, &process, budget, &mut actions);
+        let moves = actions.into_iter().filter_map(|action| {
+            let step = self.known_step(id, process, budget, action)?;
+            Some(Move::of(action, step))
+        });
+        moves.collect()
     }
 
     pub fn intern_process(&self, process: Process) -> Interned<Known> {
@@ -273,45 +284,31 @@ impl Environment {
             .intern(record, |record| self.renamings.images(record))
     }
 
-    fn interned(&self, before: &Process, server: ServerId, step: Step) -> LocalStep {
-        let view_changes = !seen(server, before).is_alike(&seen(server, &step.process));
-        let mut sent = self.intern_envelopes(step.sent);
-        sent.sort_by_key(|envelope| envelope.number());
-        sent.dedup();
-        LocalStep {
-            server,
-            after: self.intern_process(step.process),
-            sent,
-            view_changes,
-            said_too_early: step.said_too_early,
-            left_behind: step.left_behind,
-        }
-    }
-
     /// What can happen, but for what happens to all servers at once.
     pub fn actions_of_servers(&self, world: &World, actions: &mut Vec<Action>) {
-        for envelope in &world.network {
+        for envelope in world.network() {
             if world.server(envelope.dst).state.is_some() {
-                actions.push(Action::Deliver(*envelope));
+                actions.push(Action::Deliver(envelope));
             }
         }
         for server in world.ids() {
-            match &world.server(server).get().state {
-                Some(state) => self.local_actions(world, server, state, actions),
-                None => actions.push(Action::Restart(server)),
-            }
+            self.local_actions(server, &world.server(server), &world.budget, actions);
         }
     }
 
-    /// What a server whose state is `state` can do by itself.
+    /// What a server can do by itself.
     fn local_actions(
         &self,
-        world: &World,
         server: ServerId,
-        state: &State<Writes>,
+        process: &Process,
+        budget: &Budget,
         actions: &mut Vec<Action>,
     ) {
-        if !world.server(server).unsaved.is_empty() {
+        let Some(state) = &process.state else {
+            actions.push(Action::Restart(server));
+            return;
+        };
+        if !process.unsaved.is_empty() {
             actions.push(Action::Flush(server));
         }
         match state.role() {
@@ -328,27 +325,93 @@ impl Environment {
                 }
             },
             Role::Following(_) | Role::Leading(_) => {
-                if world.budget.timeouts > 0 {
+                if budget.timeouts > 0 {
                     actions.push(Action::Timeout(server));
                 }
             }
         }
-        if world.budget.cuts > 0
+        if budget.cuts > 0
             && let Role::Leading(leader) = state.role()
         {
             let cut = |peer| Action::Silence { server, peer };
             actions.extend(leader.active.iter().map(cut));
         }
-        if world.budget.writes > 0 && state.next_zxid().is_some() {
+        if budget.writes > 0 && state.next_zxid().is_some() {
             actions.push(Action::Write(server));
         }
-        if world.budget.snapshots > 0 && state.committed() > state.storage().history.snapshot().zxid
-        {
+        if budget.snapshots > 0 && state.committed() > state.storage().history.snapshot().zxid {
             actions.push(Action::Snapshot(server));
         }
-        faults::of_server(self, world, server, actions);
+        faults::of_server(&self.zab, process, budget, server, actions);
         if self.setting.heartbeats {
             actions.push(Action::Heartbeat(server));
+        }
+    }
+}
+
+impl Action {
+    /// The server that it concerns, if that is one.
+    pub fn server(self) -> ServerId {
+        match self {
+            Self::Deliver(envelope) => envelope.dst,
+            Self::Flush(server)
+            | Self::Elect { server, .. }
+            | Self::Finalize(server)
+            | Self::Write(server)
+            | Self::Timeout(server)
+            | Self::Silence { server, .. }
+            | Self::Crash { server, .. }
+            | Self::DiskError { server, .. }
+            | Self::Wipe(server)
+            | Self::Restart(server)
+            | Self::Snapshot(server)
+            | Self::Heartbeat(server) => server,
+            Self::Outage(_) => unreachable!("an outage is a crash of each server"),
+        }
+    }
+
+    /// What it takes from the budgets, as a [`Budget::code`].
+    pub fn spends(self) -> u64 {
+        let mut spent = Budget::default();
+        match self {
+            Self::Write(_) => spent.writes = 1,
+            Self::Timeout(_) => spent.timeouts = 1,
+            Self::Silence { .. } => spent.cuts = 1,
+            Self::Crash { .. } => spent.crashes = 1,
+            Self::Outage(_) => spent.outages = 1,
+            Self::DiskError { .. } => spent.disk_errors = 1,
+            Self::Wipe(_) => spent.wipes = 1,
+            Self::Snapshot(_) => spent.snapshots = 1,
+            Self::Deliver(_)
+            | Self::Flush(_)
+            | Self::Elect { .. }
+            | Self::Finalize(_)
+            | Self::Restart(_)
+            | Self::Heartbeat(_) => {}
+        }
+        spent.code()
+    }
+
+    /// What it does to a server depends on this and the server's state alone.
+    fn key(self, server: ServerId, budget: &Budget) -> u64 {
+        // A kind, a server and a detail. A server's state says who it is, except while it is down.
+        let key =
+            |kind: u64, detail: u16| kind << 32 | u64::from(server.0) << 16 | u64::from(detail);
+        match self {
+            Self::Deliver(envelope) => envelope.number().into(),
+            Self::Flush(_) => key(1, 0),
+            Self::Elect { leader, .. } => key(2, leader.0.into()),
+            Self::Finalize(_) => key(3, 0),
+            Self::Write(_) => key(4, budget.writes.into()),
+            Self::Timeout(_) => key(5, 0),
+            Self::Silence { peer, .. } => key(6, peer.0.into()),
+            Self::Crash { left, .. } => key(7, left.code()),
+            Self::DiskError { torn, .. } => key(8, torn.into()),
+            Self::Wipe(_) => key(9, 0),
+            Self::Restart(_) => key(10, 0),
+            Self::Snapshot(_) => key(11, 0),
+            Self::Heartbeat(_) => key(12, 0),
+            Self::Outage(_) => unreachable!("an outage is a crash of each server"),
         }
     }
 }
@@ -394,9 +457,7 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let sums = Sums::of(world, &self.renamings);
-        let candidate = self.candidate(world, &sums, action)?;
-        Some(self.build(world, candidate))
+        self.successor(&mut Memory::default(), world, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

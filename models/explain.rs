@@ -305,7 +305,8 @@ pub fn lines(before: Option<&World>, world: &World) -> Vec<Line> {
 
 /// The datagrams that a step has sent for the first time; what goes to several servers is one item.
 pub fn sent(before: &World, after: &World) -> Vec<String> {
-    let added = after.network.iter().filter(|e| !before.network.contains(e));
+    let old: Vec<_> = before.network().collect();
+    let added = after.network().filter(|envelope| !old.contains(envelope));
     let mut said: Vec<(&ServerId, String, Vec<String>)> = Vec::new();
     let mut added: Vec<_> = added.map(|envelope| envelope.get()).collect();
     added.sort_by_key(|envelope| (envelope.src, envelope.dst));
@@ -332,8 +333,7 @@ impl fmt::Debug for World {
             writeln!(f, "{}", server_line(id, self.server(id).get()))?;
         }
         let mut datagrams: Vec<_> = self
-            .network
-            .iter()
+            .network()
             .map(|e| format!("  s{} to s{}: {}", e.src, e.dst, describe(&e.message)))
             .collect();
         datagrams.sort();

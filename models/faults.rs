@@ -3,9 +3,9 @@
 //! Spec: `spec/0-assumptions.md`, "Crashes and saves". What it must never do: leave on a disk what no
 //! order of the writes of `src/server/storage/` could leave there.
 
-use crate::environment::{Action, Environment};
+use crate::environment::Action;
 use crate::steps::Step;
-use crate::world::{Process, World, Writes};
+use crate::world::{Budget, Process, World, Writes};
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::{History, Storage, Variant, Zab};
 
@@ -95,17 +95,17 @@ impl Remains {
 
 /// The faults that can happen to a server that is up.
 pub fn of_server(
-    environment: &Environment,
-    world: &World,
+    zab: &Zab<Writes>,
+    process: &Process,
+    budget: &Budget,
     server: ServerId,
     actions: &mut Vec<Action>,
 ) {
-    let process = world.server(server);
-    if world.budget.crashes > 0 {
+    if budget.crashes > 0 {
         let crash = |left| Action::Crash { server, left };
-        actions.extend(Left::all(process.get()).map(crash));
+        actions.extend(Left::all(process).map(crash));
     }
-    if world.budget.disk_errors > 0
+    if budget.disk_errors > 0
         && let Some(after) = process.unsaved.first()
     {
         let torn = 0..=halfway(&process.disk, after).count();
@@ -114,7 +114,7 @@ pub fn of_server(
             torn: torn as u8,
         }));
     }
-    if world.budget.wipes > 0 && may_forget(&environment.zab, server) {
+    if budget.wipes > 0 && may_forget(zab, server) {
         actions.push(Action::Wipe(server));
     }
 }
@@ -126,7 +126,7 @@ pub fn may_forget(zab: &Zab<Writes>, server: ServerId) -> bool {
 
 /// The faults that can happen to all servers at once.
 pub fn of_everybody(world: &World, actions: &mut Vec<Action>) {
-    if world.budget.outages > 0 && world.servers.iter().any(|server| server.state.is_some()) {
+    if world.budget.outages > 0 && world.ids().any(|id| world.server(id).state.is_some()) {
         actions.extend(Remains::all(world).into_iter().map(Action::Outage));
     }
 }

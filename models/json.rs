@@ -27,6 +27,7 @@ fn counts(outcome: &Outcome) -> Value {
             End::Complete => "complete",
             End::Violation => "violation",
             End::Stopped => "stopped",
+            End::OutOfMemory => "memory full",
         },
         "waiting": outcome.queue,
     })

@@ -1,35 +1,106 @@
 //! What the invariants say of a state of the ensemble.
 
+use crate::cache::Cache;
 use crate::environment::Environment;
 use crate::intern::fingerprint;
-use crate::memo::Key;
 use crate::world::{World, Writes};
-use keepright::zab::invariants::{self, Ensemble, Invariant};
+use keepright::types::ServerId;
+use keepright::zab::invariants::{self, Ensemble, Invariant, Record, Scope};
 use smallvec::SmallVec;
 use stateright::Property;
 use std::cell::Cell;
 
+/// What a thread remembers of the verdicts that it has found.
+#[derive(Default)]
+pub struct Verdicts {
+    /// By servers and record.
+    whole: Cache<Verdict>,
+    /// By the servers that a predicate must see together.
+    parts: Cache<Verdict>,
+}
+
+impl Verdicts {
+    /// The invariants see the servers and the record, not the network and the budgets.
+    fn key(world: &World) -> u64 {
+        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
+        fingerprint(&(servers, world.record.number()))
+    }
+
+    /// Fetches where [`Environment::news`] will look.
+    pub fn touch(&self, world: &World) -> u64 {
+        self.whole.touch(Self::key(world))
+    }
+}
+
 /// Which invariants hold, and which witnesses are found: a bit for each.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     holds: u32,
     witnessed: u32,
 }
 
+impl Verdict {
+    const NOTHING_WRONG: Self = Self {
+        holds: u32::MAX,
+        witnessed: 0,
+    };
+
+    /// What both say: everything must hold in both, and a witness may be found in either.
+    fn and(self, other: Self) -> Self {
+        Self {
+            holds: self.holds & other.holds,
+            witnessed: self.witnessed | other.witnessed,
+        }
+    }
+}
+
+/// The predicates of each scope.
+#[derive(Default)]
+pub struct Scopes([Predicates; 4]);
+
+/// Some of the invariants and of the witnesses: a bit for each, as in [`Verdict`].
+#[derive(Clone, Copy, Default)]
+struct Predicates {
+    invariants: u32,
+    witnesses: u32,
+}
+
+impl Predicates {
+    const ALL: Self = Self {
+        invariants: u32::MAX,
+        witnesses: u32::MAX,
+    };
+}
+
+impl Scopes {
+    pub fn of(invariants: &[Invariant<Writes>]) -> Self {
+        let mut scopes = Self::default();
+        for (i, invariant) in invariants.iter().enumerate() {
+            scopes.0[invariant.scope as usize].invariants |= 1 << i;
+            scopes.0[invariant.witness_scope as usize].witnesses |= 1 << i;
+        }
+        scopes
+    }
+
+    fn get(&self, scope: Scope) -> Predicates {
+        self.0[scope as usize]
+    }
+}
+
 impl Environment {
+    /// A server as the invariants see it.
+    fn observed(world: &World, id: ServerId) -> invariants::Server<'static, Writes> {
+        let process = world.server(id).get();
+        invariants::Server {
+            id,
+            disk: &process.disk,
+            state: process.state.as_ref(),
+        }
+    }
+
     /// The ensemble as the invariants see it.
     pub fn observe<R>(&self, world: &World, f: impl FnOnce(&Ensemble<'_, Writes>) -> R) -> R {
-        let servers: SmallVec<[invariants::Server<'_, Writes>; 3]> = world
-            .ids()
-            .map(|id| {
-                let process = world.server(id).get();
-                invariants::Server {
-                    id,
-                    disk: &process.disk,
-                    state: process.state.as_ref(),
-                }
-            })
-            .collect();
+        let servers: SmallVec<[_; 3]> = world.ids().map(|id| Self::observed(world, id)).collect();
         f(&Ensemble {
             zab: &self.zab,
             servers: &servers,
@@ -37,41 +108,83 @@ impl Environment {
         })
     }
 
-    /// What the invariants say of a world. They see the servers and the record, not the network and
-    /// the budgets, so many worlds share a verdict; and a world is asked for one after the other.
+    /// What the invariants say of a world, each asked of the whole. A world is asked for one after the
+    /// other.
     fn verdict(&self, world: &World) -> Verdict {
-        let servers = fingerprint(&world.servers);
-        let key = (
-            servers,
-            world.record.fingerprint() ^ self.id.rotate_right(8),
-        );
         LAST_VERDICT.with(|last| match last.get() {
-            Some((known, verdict)) if known == key => verdict,
+            Some((id, hash, verdict)) if (id, hash) == (self.id, world.fingerprint) => verdict,
             _ => {
-                let verdict = self.verdicts.get(key, || self.judge(world));
-                last.set(Some((key, verdict)));
+                let verdict = self.observe(world, |all| self.judge(Predicates::ALL, all));
+                last.set(Some((self.id, world.fingerprint, verdict)));
                 verdict
             }
         })
     }
 
-    fn judge(&self, world: &World) -> Verdict {
-        self.observe(world, |ensemble| {
-            let mut verdict = Verdict {
-                holds: 0,
-                witnessed: 0,
-            };
-            for (i, invariant) in self.invariants.iter().enumerate() {
-                verdict.holds |= u32::from((invariant.holds)(ensemble)) << i;
-                verdict.witnessed |= u32::from((invariant.witness)(ensemble)) << i;
+    fn judge(&self, asked: Predicates, ensemble: &Ensemble<'_, Writes>) -> Verdict {
+        let mut verdict = Verdict::NOTHING_WRONG;
+        for (i, invariant) in self.invariants.iter().enumerate() {
+            if asked.invariants >> i & 1 == 1 && !(invariant.holds)(ensemble) {
+                verdict.holds &= !(1 << i);
             }
-            verdict
-        })
+            if asked.witnesses >> i & 1 == 1 && (invariant.witness)(ensemble) {
+                verdict.witnessed |= 1 << i;
+            }
+        }
+        verdict
+    }
+
+    /// The same as [`Self::verdict`], by parts: each predicate is asked of as few servers as it must see
+    /// together ([`Scope`]), and of these only once.
+    fn verdict_by_parts(&self, memory: &mut Verdicts, world: &World) -> Verdict {
+        if world.nodes.len() == 1 {
+            return self.verdict(world); // There are no two servers.
+        }
+        let empty = Record::default();
+        let ask = |scope, servers: &[ServerId], record: &Record<u8>| {
+            let servers: SmallVec<[_; 3]> = servers
+                .iter()
+                .map(|id| Self::observed(world, *id))
+                .collect();
+            let part = Ensemble {
+                zab: &self.zab,
+                servers: &servers,
+                record,
+            };
+            self.judge(self.scopes.get(scope), &part)
+        };
+        let number = |id| world.server(id).number();
+        let (record, all) = (
+            world.record.get(),
+            world.ids().collect::<SmallVec<[_; 3]>>(),
+        );
+        let mut verdict = ask(Scope::Record, &[], record).and(ask(Scope::Ensemble, &all, record));
+        for (place, a) in all.iter().enumerate() {
+            let key = fingerprint(&(a, number(*a), world.record.number()));
+            verdict = verdict.and(memory.parts.get(key, || ask(Scope::Server, &[*a], record)));
+            for b in &all[place + 1..] {
+                let key = fingerprint(&(a, b, number(*a), number(*b)));
+                verdict = verdict.and(
+                    memory
+                        .parts
+                        .get(key, || ask(Scope::Pair, &[*a, *b], &empty)),
+                );
+            }
+        }
+        verdict
     }
 
     /// A bit for each property: set for invariants that do not hold and for witnesses that do.
-    pub fn news(&self, world: &World) -> u64 {
-        let verdict = self.verdict(world);
+    pub fn news(&self, memory: &mut Verdicts, world: &World) -> u64 {
+        let key = Verdicts::key(world);
+        let verdict = match memory.whole.find(key) {
+            Some(verdict) => verdict,
+            None => {
+                let verdict = self.verdict_by_parts(memory, world);
+                memory.whole.insert(key, verdict);
+                verdict
+            }
+        };
         let all = (1 << self.invariants.len()) - 1;
         let mut news = u64::from(!verdict.holds & all);
         for (place, invariant) in self.witnesses.iter().enumerate() {
@@ -94,8 +207,8 @@ impl Environment {
 }
 
 thread_local! {
-    /// The verdict that this thread asked for last.
-    static LAST_VERDICT: Cell<Option<(Key, Verdict)>> = const { Cell::new(None) };
+    /// The model, the state and the verdict that this thread asked for last.
+    static LAST_VERDICT: Cell<Option<(u64, u64, Verdict)>> = const { Cell::new(None) };
 }
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
@@ -136,4 +249,46 @@ pub fn properties(
         }
     }
     (properties, places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Bounds;
+    use crate::engine::{self, Limits, Progress};
+    use crate::{bugs, catalogue, mutants};
+    use std::sync::Mutex;
+
+    const LIMITS: Limits = Limits {
+        threads: 2,
+        stop_at_first: true,
+        max_states: Some(20_000),
+        max_time: None,
+        max_memory: None,
+    };
+
+    /// Asks both ways in every state.
+    fn compare(environment: &Environment) {
+        let memory = Mutex::new(Verdicts::default());
+        let look = |world: &World, _| {
+            let mut memory = memory
+                .lock()
+                .expect("no thread panics before it is compared");
+            let parts = environment.verdict_by_parts(&mut memory, world);
+            assert_eq!(parts, environment.verdict(world), "{world:?}");
+        };
+        engine::search_and_look(environment, LIMITS, &Progress::default(), &look);
+    }
+
+    #[test]
+    fn a_verdict_by_parts_is_the_verdict_on_the_whole() {
+        for spec in catalogue::ALL {
+            compare(&spec.faithful(Bounds::new(3, 2, 1, 1)));
+            compare(&spec.faithful(Bounds::new(1, 1, 1, 1)));
+        }
+        let mutants = mutants::ALL.iter().map(|mutant| &mutant.trial);
+        for trial in mutants.chain(bugs::found().map(|(_, trial)| trial)) {
+            compare(&trial.environment());
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod bugs;
+mod cache;
 mod catalogue;
 mod checked;
 mod cli;
@@ -22,7 +23,9 @@ mod journal;
 mod json;
 mod judge;
 mod memo;
+mod memory;
 mod mutants;
+mod node;
 mod output;
 mod paint;
 mod progress;

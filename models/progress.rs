@@ -187,6 +187,7 @@ mod tests {
             stop_at_first: true,
             max_states: None,
             max_time: None,
+            max_memory: None,
         };
         let look = |_: &_, depth: usize| {
             let mut sizes = sizes.lock().expect("nobody panics with it");

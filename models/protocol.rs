@@ -120,13 +120,15 @@ impl Environment {
             if let Action::Outage(_) = action {
                 return None; // Who is down says nothing.
             }
-            let (server, step) = self.local_step(before, *action)?;
+            let server = action.server();
+            let process = &before.server(server).get().process;
+            let step = self.local_step(process, &before.budget, *action)?;
             let sent: Vec<(ServerId, Message<Writes>)> = step
                 .sent
                 .into_iter()
                 .map(|envelope| (envelope.dst, envelope.message))
                 .collect();
-            Some((server, &before.server(server).get().process, sent))
+            Some((server, process, sent))
         });
         let taken = taken.as_ref().map(|(server, process, sent)| Taken {
             server: *server,

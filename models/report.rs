@@ -72,6 +72,7 @@ pub fn line(run: &Run) -> String {
             )
         }
         End::Stopped => "stopped early".to_owned(),
+        End::OutOfMemory => "stopped, since the memory is nearly used up (--max-memory)".to_owned(),
     };
     format!(
         "{} {}: {verdict}, {} distinct states in {}",
@@ -100,13 +101,16 @@ pub fn table(runs: &[Run]) -> String {
         let end = match outcome.end {
             End::Complete => "complete".to_owned(),
             End::Violation => "VIOLATION".to_owned(),
-            End::Stopped => {
+            End::Stopped | End::OutOfMemory => {
                 let waiting = grouped(outcome.queue);
                 waits += &format!(
                     "{} {}: {waiting} states waited to be explored\n",
                     run.name, run.bounds
                 );
-                "stopped".to_owned()
+                match outcome.end {
+                    End::OutOfMemory => "memory full".to_owned(),
+                    _ => "stopped".to_owned(),
+                }
             }
         };
         table.add_row([
@@ -257,7 +261,7 @@ pub fn conclusion(runs: &[Run], planned: usize) -> String {
     let missing = missing(runs);
     if runs.iter().any(|run| run.outcome.end == End::Violation) {
         format!("FAILED: an invariant falls; {explored}")
-    } else if runs.len() < planned || runs.iter().any(|run| run.outcome.end == End::Stopped) {
+    } else if runs.len() < planned || runs.iter().any(|run| run.outcome.end != End::Complete) {
         format!(
             "INCOMPLETE: stopped after {} of {planned} runs; {explored}",
             runs.len()

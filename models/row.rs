@@ -2,42 +2,42 @@
 
 use std::sync::OnceLock;
 
-/// Values by key, in pages each four times as large as the one before.
-pub struct Row<V> {
-    pages: [OnceLock<Box<[Place<V>]>>; PAGES],
+/// Values by key, in pages each four times as large as the one before. Empty, it takes next to no room.
+pub struct Row<V>(OnceLock<Box<Page<V>>>);
+
+struct Page<V> {
+    places: Box<[OnceLock<(u64, V)>]>,
+    next: Row<V>,
 }
 
-type Place<V> = OnceLock<(u32, V)>;
-
-const PAGES: usize = 8;
-
 /// How many places of the first page there are, and how many of a page a key may take.
-const FIRST: usize = 16;
-const PROBES: usize = 8;
+const FIRST: usize = 4;
+const PROBES: usize = 4;
 
 impl<V> Default for Row<V> {
     fn default() -> Self {
-        Self {
-            pages: std::array::from_fn(|_| OnceLock::new()),
-        }
+        Self(OnceLock::new())
     }
 }
 
 impl<V: Copy> Row<V> {
     /// The value for `key`, which `compute` finds if it is not known. Two threads may compute it at the
     /// same time; the values are equal.
-    pub fn get(&self, key: u32, compute: impl FnOnce() -> V) -> V {
+    pub fn get(&self, key: u64, compute: impl FnOnce() -> V) -> V {
         let mut new = None;
         let mut compute = Some(compute);
-        // Knuth's multiplicative hash: the upper bits are the good ones.
-        let hash = key.wrapping_mul(0x9e37_79b1) >> 12;
-        for (number, page) in self.pages.iter().enumerate() {
-            let page = page.get_or_init(|| {
-                let size = FIRST << (2 * number);
-                std::iter::repeat_with(OnceLock::new).take(size).collect()
+        // Multiplicative hashing (Knuth): the upper bits are the good ones.
+        let hash = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        let (mut row, mut size) = (self, FIRST);
+        loop {
+            let page = row.0.get_or_init(|| {
+                Box::new(Page {
+                    places: std::iter::repeat_with(OnceLock::new).take(size).collect(),
+                    next: Self::default(),
+                })
             });
             for probe in 0..PROBES {
-                let place = &page[(hash as usize + probe) & (page.len() - 1)];
+                let place = &page.places[(hash + probe) & (size - 1)];
                 if let Some((known, value)) = place.get() {
                     if *known == key {
                         return *value;
@@ -50,12 +50,7 @@ impl<V: Copy> Row<V> {
                     return value;
                 }
             }
-        }
-        // No room: compute it each time. There are too many keys for this to be the right table.
-        match (new, compute) {
-            (Some(value), _) => value,
-            (None, Some(compute)) => compute(),
-            (None, None) => unreachable!("what was computed is in `new`"),
+            (row, size) = (&page.next, 4 * size);
         }
     }
 }

@@ -221,7 +221,7 @@ fn explore_faithful<'a>(trials: impl Iterator<Item = &'a Trial>, limits: Limits)
         let outcome = explore(&title, &place.faithful(), limits, &|_, _| {});
         match outcome.end {
             End::Complete => peaceful.passed += 1,
-            End::Violation | End::Stopped => peaceful.failed.push(place.place()),
+            End::Violation | End::Stopped | End::OutOfMemory => peaceful.failed.push(place.place()),
         }
         if interrupted() {
             break;

@@ -198,8 +198,8 @@ impl Environment {
         for (id, member) in world.ids().zip(&mut calm.members) {
             let mut inbox = Inbox::new();
             for src in senders(world.ids(), schedule) {
-                let old = world.network.iter();
-                inbox.extend(old.filter(|e| e.dst == id && e.src == src));
+                let old = world.node(id).get().inbox.iter();
+                inbox.extend(old.filter(|e| e.src == src));
             }
             inbox.extend(member.inbox.iter());
             member.inbox = self.inbox(inbox);

@@ -6,13 +6,17 @@ use crate::coverage::{Input, Watched, is_effect};
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::world::{Envelope, Known, Process, World, Writes};
+use crate::node::{Effect, Reach};
+use crate::symmetry::Images;
+use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
-use keepright::zab::{Msg, Out, Role, Snapshot, State, Storage, Timer, Variant};
+use keepright::zab::obsolete::{Peer, Sender};
+use keepright::zab::{Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant};
 use smallvec::SmallVec;
 use stateright::actor::{Command, Id};
 use std::borrow::Cow;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// What a step does to one server, as the handlers bring it about.
@@ -29,13 +33,47 @@ pub struct Step {
 /// What a step does to one server, with all its parts interned. It depends on that server and the
 /// action alone, so it is computed once and looked up from then on.
 pub struct LocalStep {
+    /// No other step has it.
+    pub number: u32,
     pub server: ServerId,
     pub after: Interned<Known>,
-    pub sent: SmallVec<[Interned<Envelope>; 4]>,
+    /// What the others get of it.
+    pub reaches: SmallVec<[Reach; 2]>,
     /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
     pub view_changes: bool,
     pub said_too_early: bool,
     pub left_behind: bool,
+    /// Whether a LOOKING server becomes a leader.
+    pub is_elected: bool,
+    /// Whether the record may have to take note of it.
+    pub is_news: bool,
+}
+
+/// A step that an action brings about in a node: what a search needs of it, side by side in memory.
+pub struct Move {
+    pub step: &'static LocalStep,
+    /// See [`Action::spends`].
+    pub spends: u64,
+    /// That of the process after it.
+    pub after_number: u32,
+    pub server: ServerId,
+    pub view_changes: bool,
+    pub is_news: bool,
+    pub reaches: SmallVec<[Reach; 2]>,
+}
+
+impl Move {
+    pub fn of(action: Action, step: &'static LocalStep) -> Self {
+        Self {
+            step,
+            spends: action.spends(),
+            after_number: step.after.number(),
+            server: step.server,
+            view_changes: step.view_changes,
+            is_news: step.is_news,
+            reaches: step.reaches.clone(),
+        }
+    }
 }
 
 impl Step {
@@ -165,71 +203,60 @@ impl Environment {
         step
     }
 
-    /// The step of the server that an action concerns.
-    pub fn local_step(&self, world: &World, action: Action) -> Option<(ServerId, Step)> {
-        let local = |server: ServerId, step| Some((server, step?));
-        let fails = |server: ServerId, input, disk| {
-            let before = world.server(server).get().state.as_ref();
-            self.tally.note(input, before, true);
-            Some((server, faults::down(disk)))
+    /// The step of the server that an action concerns, with this much of each budget left before it.
+    pub fn local_step(&self, process: &Process, budget: &Budget, action: Action) -> Option<Step> {
+        let fails = |input, disk| {
+            self.tally.note(input, process.state.as_ref(), true);
+            Some(faults::down(disk))
         };
         match action {
             Action::Deliver(envelope) => {
                 let Envelope { src, dst, message } = envelope.get();
-                local(
-                    *dst,
-                    self.step(*dst, &world.server(*dst), &[], |zab, id, state, out| {
-                        zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
-                    }),
-                )
+                self.step(*dst, process, &[], |zab, id, state, out| {
+                    zab.on_msg(id, state, (*src).into(), Msg::Peer(message.clone()), out);
+                })
             }
             Action::Flush(server) => {
-                let mut process = world.server(server).process.clone();
+                let mut process = process.clone();
                 process.disk = process.unsaved.remove(0);
-                local(server, self.saved(server, &process))
+                self.saved(server, &process)
             }
-            Action::Elect { server, leader } => self.input(world, server, Msg::Elected(leader)),
+            Action::Elect { server, leader } => self.input(process, server, Msg::Elected(leader)),
             Action::Write(server) => {
-                let number = self.bounds.writes - world.budget.writes + 1;
-                self.input(world, server, Msg::Propose(number))
+                let number = self.bounds.writes - budget.writes + 1;
+                self.input(process, server, Msg::Propose(number))
             }
             Action::Snapshot(server) => {
-                let state = world.server(server).get().state.as_ref()?;
+                let state = process.state.as_ref()?;
                 let entries = invariants::delivered(state).into_iter().cloned().collect();
                 let snapshot = Snapshot {
                     zxid: state.committed(),
                     state: entries,
                 };
-                self.input(world, server, Msg::Snapshot(snapshot))
+                self.input(process, server, Msg::Snapshot(snapshot))
             }
-            Action::Finalize(server) => self.timer(world, server, &[Timer::Finalize]),
-            Action::Heartbeat(server) => self.timer(world, server, &[Timer::Heartbeat]),
+            Action::Finalize(server) => self.timer(process, server, &[Timer::Finalize]),
+            Action::Heartbeat(server) => self.timer(process, server, &[Timer::Heartbeat]),
             Action::Timeout(server) => {
-                let timers = silence(world.server(server).get().state.as_ref()?);
-                self.timer(world, server, &timers)
+                let timers = silence(process.state.as_ref()?);
+                self.timer(process, server, &timers)
             }
-            Action::Silence { server, peer } => self.timer(world, server, &[Timer::Peer(peer)]),
-            Action::Crash { server, left } => {
-                let disk = faults::disk_after(world.server(server).get(), left);
-                fails(server, Input::Crash, disk)
-            }
+            Action::Silence { server, peer } => self.timer(process, server, &[Timer::Peer(peer)]),
+            Action::Crash { left, .. } => fails(Input::Crash, faults::disk_after(process, left)),
             Action::DiskError { server, .. }
                 if self.zab.config.variant == Variant::DiskErrorIgnored =>
             {
-                let mut process = world.server(server).process.clone();
+                let mut process = process.clone();
                 process.unsaved.remove(0);
-                local(server, self.saved(server, &process))
+                self.saved(server, &process)
             }
-            Action::DiskError { server, torn } => {
+            Action::DiskError { torn, .. } => {
                 let left = Left { kept: 0, torn };
-                let disk = faults::disk_after(world.server(server).get(), left);
-                fails(server, Input::DiskError, disk)
+                fails(Input::DiskError, faults::disk_after(process, left))
             }
-            Action::Wipe(server) => fails(server, Input::Wipe, Storage::default()),
+            Action::Wipe(_) => fails(Input::Wipe, Storage::default()),
             Action::Outage(_) => unreachable!("an outage is a crash of each server"),
-            Action::Restart(server) => {
-                local(server, Some(self.start(server, &world.server(server).disk)))
-            }
+            Action::Restart(server) => Some(self.start(server, &process.disk)),
         }
     }
 
@@ -240,26 +267,90 @@ impl Environment {
         })
     }
 
-    fn input(&self, world: &World, server: ServerId, msg: Msg<Writes>) -> Option<(ServerId, Step)> {
-        let step = self.step(server, &world.server(server), &[], |zab, id, state, out| {
+    fn input(&self, process: &Process, server: ServerId, msg: Msg<Writes>) -> Option<Step> {
+        self.step(server, process, &[], |zab, id, state, out| {
             zab.on_msg(id, state, id, msg, out);
-        });
-        Some((server, step?))
+        })
     }
 
-    fn timer(&self, world: &World, server: ServerId, timers: &[Timer]) -> Option<(ServerId, Step)> {
-        let step = self.step(
-            server,
-            &world.server(server),
-            timers,
-            |zab, id, state, out| {
-                for timer in timers {
-                    zab.on_timeout(id, state, timer, out);
-                }
-            },
-        );
-        Some((server, step?))
+    fn timer(&self, process: &Process, server: ServerId, timers: &[Timer]) -> Option<Step> {
+        self.step(server, process, timers, |zab, id, state, out| {
+            for timer in timers {
+                zab.on_timeout(id, state, timer, out);
+            }
+        })
     }
+
+    /// A step with all its parts interned, and with what follows from it for the others.
+    pub fn interned(&self, server: ServerId, before: &Known, step: Step) -> LocalStep {
+        let (old, new) = (before.state.as_ref(), step.process.state.as_ref());
+        let is_leading = |state: Option<&State<Writes>>| state.is_some_and(State::is_leading);
+        let noted = step.said_too_early || step.left_behind || changes_record(old, new);
+        let (is_elected, is_news) = (
+            is_leading(new) && matches!(old.map(State::role), Some(Role::Looking(_))),
+            noted && new.is_some(),
+        );
+        let view_changes = !seen(server, before).is_alike(&seen(server, &step.process));
+        let after = self.intern_process(step.process);
+        let mut sent = self.intern_envelopes(step.sent);
+        if self.setting.election_alone {
+            sent.retain(|envelope| matches!(envelope.message, Message::Notification(_)));
+        }
+        sent.sort_by_key(|envelope| envelope.number());
+        sent.dedup();
+        let reaches = (1..=self.size()).map(ServerId).filter_map(|to| {
+            let for_it = sent.iter().copied().filter(|envelope| envelope.dst == to);
+            let effect = Effect {
+                from: Sender {
+                    id: server,
+                    durable: after.mark,
+                },
+                sent: for_it.collect(),
+            };
+            let reaches = to != server && (after.mark != before.mark || !effect.sent.is_empty());
+            reaches.then(|| {
+                let effect = self.effects.intern(effect, |_| Images::new());
+                let number = effect.number();
+                Reach { to, number, effect }
+            })
+        });
+        LocalStep {
+            number: self.steps.fetch_add(1, Relaxed),
+            server,
+            after,
+            reaches: reaches.collect(),
+            view_changes,
+            said_too_early: step.said_too_early,
+            left_behind: step.left_behind,
+            is_elected,
+            is_news,
+        }
+    }
+}
+
+/// A server as the rule for obsolete messages sees it.
+fn seen(id: ServerId, process: &Process) -> Peer<'_, Writes> {
+    Peer {
+        id,
+        durable: process.mark(),
+        state: process.state.as_ref(),
+    }
+}
+
+/// Whether the record may take note of what has become of a server.
+fn changes_record(old: Option<&State<Writes>>, new: Option<&State<Writes>>) -> bool {
+    let Some(new) = new else { return false };
+    let stage = |s: &State<Writes>| match s.role() {
+        Role::Leading(leader) => (
+            matches!(leader.stage, Stage::Broadcast { .. }),
+            leader.established(),
+        ),
+        Role::Following(_) | Role::Looking(_) => (false, false),
+    };
+    let said = |s: &State<Writes>| (s.is_leading(), stage(s), s.epoch(), s.recency());
+    old.map(State::serving) != Some(new.serving())
+        || old.map(State::committed) != Some(new.committed())
+        || (new.is_leading() && old.map(said) != Some(said(new)))
 }
 
 /// The timers that fire when a server hears from nobody for long.

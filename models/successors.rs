@@ -1,291 +1,219 @@
-//! The successors of a state of the environment, told apart before they are built.
+//! The successors of a state of the environment.
 //!
-//! A step changes one server, and with it the record and the network. From what has changed follows
-//! the hash; only if the search has not seen it is the state built.
+//! A step changes one server, and with it the record and the network. All of these are looked up by what
+//! was found before (`models/node.rs`, `models/steps.rs`), and from what has changed follows the hash.
 
-use crate::engine::{self, Expand};
+use crate::cache::Cache;
+use crate::engine::{self, Expand, Successor, touch};
 use crate::environment::{Action, Environment};
-use crate::faults;
 use crate::intern::Interned;
-use crate::steps::LocalStep;
-use crate::world::{Budget, Envelope, Process, Sums, World, Writes};
-use keepright::types::ServerId;
+use crate::judge::Verdicts;
+use crate::node::{Nodes, Rules};
+use crate::steps::{LocalStep, Move};
+use crate::world::{Sums, World};
 use keepright::zab::invariants::Record;
-use keepright::zab::obsolete::Peer;
-use keepright::zab::{Message, Role, Stage, State};
 use smallvec::SmallVec;
-use stateright::{Model, Property};
+use stateright::Property;
 
-/// What a step changes in a world.
-pub struct Change {
-    step: &'static LocalStep,
-    record: Interned<Record<u8>>,
-    budget: Budget,
-    /// The places in the network of the datagrams that are obsolete now, in order.
-    dropped: SmallVec<[u16; 8]>,
-    /// The places in `step.sent` of the datagrams that are new in the network.
-    sent: SmallVec<[u8; 8]>,
-}
-
-/// A successor that is not built yet.
-pub struct Candidate {
-    fingerprint: u64,
-    how: How,
-}
-
-enum How {
-    Change(Change),
-    /// More than one server has changed.
-    World(Box<World>),
-}
-
-/// A server as the rule for obsolete messages sees it.
-pub fn seen(id: ServerId, process: &Process) -> Peer<'_, Writes> {
-    Peer {
-        id,
-        durable: process.mark(),
-        state: process.state.as_ref(),
-    }
+/// What a thread remembers from one state to the next.
+#[derive(Default)]
+pub struct Memory {
+    nodes: Nodes,
+    /// The record after a step, by the numbers of the step and of the record before.
+    records: Cache<Interned<Record<u8>>>,
+    verdicts: Verdicts,
 }
 
 impl Environment {
     /// What an action leads to; `None` if it changes nothing.
-    pub fn candidate(&self, world: &World, sums: &Sums, action: Action) -> Option<Candidate> {
-        let budget = world.budget.after(action);
-        if let Action::Outage(remains) = action {
-            let mut next = world.clone();
-            for crash in remains.crashes() {
-                let sums = Sums::of(&next, &self.renamings);
-                let step = self.step_of(&next, crash).expect("who is up can crash");
-                let change = self.change(&next, step, next.budget);
-                if let Some(candidate) = self.outcome(&next, &sums, change) {
-                    next = self.build(&next, candidate);
+    pub fn successor(&self, memory: &mut Memory, world: &World, action: Action) -> Option<World> {
+        let mut next = match action {
+            Action::Outage(remains) => {
+                let mut next = world.clone();
+                for crash in remains.crashes() {
+                    let step = self.step_of(&next, crash).expect("who is up can crash");
+                    let free = Move {
+                        spends: 0,
+                        ..Move::of(crash, step)
+                    };
+                    next = self.after(memory, &next, &free).unwrap_or(next);
                 }
+                next.budget = next.budget.without(action.spends());
+                next
             }
-            next.budget = budget;
-            next.fingerprint = Sums::of(&next, &self.renamings).seal(budget);
-            return Some(Candidate {
-                fingerprint: next.fingerprint,
-                how: How::World(Box::new(next)),
-            });
-        }
-        let step = self.step_of(world, action)?;
-        self.outcome(world, sums, self.change(world, step, budget))
+            _ => {
+                let step = self.step_of(world, action)?;
+                self.after(memory, world, &Move::of(action, step))?
+            }
+        };
+        next.fingerprint = Sums::of(&next).seal(next.budget);
+        Some(next)
     }
 
-    /// The successor that a change leads to; `None` if it changes nothing.
-    pub fn outcome(&self, world: &World, sums: &Sums, change: Change) -> Option<Candidate> {
-        let Change {
-            step,
-            record,
-            budget,
-            ref dropped,
-            ref sent,
-        } = change;
-        let before = world.server(step.server);
-        let nothing = before == step.after
-            && world.record == record
-            && world.budget == budget
-            && dropped.is_empty()
-            && sent.is_empty();
-        if nothing {
-            return None;
+    /// What a step of one server leads to, but for the hash; `None` if it changes nothing.
+    fn after(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
+        let budget = world.budget.without(step.spends);
+        let rules = Rules::of(budget);
+        let nodes = &mut memory.nodes;
+        let mut next = world.clone();
+        let (server, node) = (usize::from(step.server.0) - 1, world.node(step.server));
+        next.nodes[server] = match step.view_changes {
+            true => self.settled(nodes, node, step.step.after, world, rules),
+            false => self.replaced(nodes, node, step, rules),
+        };
+        for reach in &step.reaches {
+            let to = usize::from(reach.to.0) - 1;
+            next.nodes[to] = self.reached(nodes, next.nodes[to], reach, rules);
         }
+        if rules != Rules::of(world.budget) {
+            for place in 0..next.nodes.len() {
+                let node = next.nodes[place];
+                next.nodes[place] = self.settled(nodes, node, node.process, &next, rules);
+            }
+        }
+        if step.is_news {
+            next.record = self.record_after(memory, world, step.step);
+        }
+        next.budget = budget;
+        (next != *world).then_some(next)
+    }
+
+    /// The hash of what a step leads to, from the sums of the world before it.
+    fn fingerprint_after(world: &World, sums: &Sums, next: &World) -> u64 {
         let mut sums = sums.clone();
-        if before != step.after {
-            sums.remove_server(step.server, before, &self.renamings);
-            sums.add_server(step.server, step.after, &self.renamings);
-        }
-        if world.record != record {
-            sums.remove(world.record.images());
-            sums.add(record.images());
-        }
-        for place in dropped {
-            sums.remove(world.network[usize::from(*place)].images());
-        }
-        for place in sent {
-            sums.add(step.sent[usize::from(*place)].images());
-        }
-        Some(Candidate {
-            fingerprint: sums.seal(budget),
-            how: How::Change(change),
-        })
-    }
-
-    /// What a step of one server changes, with `budget` left after it.
-    pub fn change(&self, world: &World, step: &'static LocalStep, budget: Budget) -> Change {
-        let LocalStep { server, after, .. } = *step;
-        let server_after = |id| match id == server {
-            true => after,
-            false => world.server(id),
-        };
-        let is_obsolete = |envelope: &Envelope| {
-            let peer = |id| &server_after(id).get().process;
-            self.is_obsolete(&budget, envelope, peer)
-        };
-        // With the last snapshot and the last wipe the rule gets stricter for everybody.
-        let stricter =
-            (world.budget.snapshots, world.budget.wipes) != (budget.snapshots, budget.wipes);
-        let mut dropped = SmallVec::new();
-        if step.view_changes || stricter {
-            for (place, envelope) in (0..).zip(&world.network) {
-                let concerned = stricter || envelope.src == server || envelope.dst == server;
-                if concerned && is_obsolete(envelope) {
-                    dropped.push(place);
-                }
+        for (old, new) in world.nodes.iter().zip(&next.nodes) {
+            if old != new {
+                sums.replace(old.images(), new.images());
             }
         }
-        let mut sent = SmallVec::new();
-        for (place, envelope) in (0..).zip(&step.sent) {
-            let lost = self.setting.election_alone
-                && !matches!(envelope.message, Message::Notification(_));
-            if !lost && !world.is_on_its_way(*envelope) && !is_obsolete(envelope) {
-                sent.push(place);
-            }
+        if world.record != next.record {
+            sums.replace(world.record.images(), next.record.images());
         }
-        Change {
-            step,
-            record: self.record_after(world, step),
-            budget,
-            dropped,
-            sent,
-        }
+        sums.seal(next.budget)
     }
 
     /// The record after a step.
-    fn record_after(&self, world: &World, step: &LocalStep) -> Interned<Record<u8>> {
-        let LocalStep {
-            server,
-            after,
-            said_too_early,
-            left_behind,
-            ..
-        } = *step;
-        let Some(state) = &after.get().state else {
-            return world.record;
-        };
-        let old = world.server(server).get().state.as_ref();
-        let stage = |s: &State<Writes>| match s.role() {
-            Role::Leading(leader) => (
-                matches!(leader.stage, Stage::Broadcast { .. }),
-                leader.established(),
-            ),
-            Role::Following(_) | Role::Looking(_) => (false, false),
-        };
-        let said = |s: &State<Writes>| (s.is_leading(), stage(s), s.epoch(), s.recency());
-        let news = said_too_early
-            || left_behind
-            || old.map(State::serving) != Some(state.serving())
-            || old.map(State::committed) != Some(state.committed())
-            || (state.is_leading() && old.map(said) != Some(said(state)));
-        if !news {
-            return world.record;
-        }
-        let mut record = world.record.get().clone();
-        record.said_too_early |= said_too_early;
-        record.left_behind |= left_behind;
-        let others = |id| match id == server {
-            true => Some(state),
-            false => world.server(id).get().state.as_ref(),
-        };
-        record.observe(server, old, state, others);
-        match record == *world.record {
-            true => world.record,
-            false => self.intern_record(record),
-        }
-    }
-
-    fn is_obsolete<'a>(
+    fn record_after(
         &self,
-        budget: &Budget,
-        envelope: &Envelope,
-        process: impl Fn(ServerId) -> &'a Process,
-    ) -> bool {
-        let may_forget = |id| faults::may_forget(&self.zab, id);
-        if budget.wipes > 0 && (may_forget(envelope.src) || may_forget(envelope.dst)) {
-            return false; // The argument is about what is durable.
-        }
-        let Envelope { src, dst, message } = envelope;
-        let (from, to) = (seen(*src, process(*src)), seen(*dst, process(*dst)));
-        self.zab
-            .is_obsolete(from, to, message, budget.snapshots > 0)
-    }
-
-    /// Builds the successor.
-    pub fn build(&self, world: &World, candidate: Candidate) -> World {
-        let change = match candidate.how {
-            How::Change(change) => change,
-            How::World(world) => return *world,
+        memory: &mut Memory,
+        world: &World,
+        step: &LocalStep,
+    ) -> Interned<Record<u8>> {
+        let find = || {
+            let state = step.after.get().state.as_ref().expect("who has news is up");
+            let mut record = world.record.get().clone();
+            record.said_too_early |= step.said_too_early;
+            record.left_behind |= step.left_behind;
+            let others = |id| match id == step.server {
+                true => Some(state),
+                false => world.server(id).get().state.as_ref(),
+            };
+            let before = world.server(step.server).get().state.as_ref();
+            record.observe(step.server, before, state, others);
+            match record == *world.record {
+                true => world.record,
+                false => self.intern_record(record),
+            }
         };
-        let mut next = world.clone();
-        next.servers[usize::from(change.step.server.0) - 1] = change.step.after;
-        next.record = change.record;
-        next.budget = change.budget;
-        next.fingerprint = candidate.fingerprint;
-        for place in change.dropped.iter().rev() {
-            next.network.remove(usize::from(*place));
+        match step.is_elected {
+            true => find(), // It depends on the other servers too.
+            false => {
+                let key = u64::from(step.number) << 32 | u64::from(world.record.number());
+                memory.records.get(key, find)
+            }
         }
-        for place in change.sent {
-            next.send(change.step.sent[usize::from(place)]);
-        }
-        next
-    }
-}
-
-impl Budget {
-    /// What is left after an action.
-    fn after(mut self, action: Action) -> Self {
-        match action {
-            Action::Write(_) => self.writes -= 1,
-            Action::Timeout(_) => self.timeouts -= 1,
-            Action::Silence { .. } => self.cuts -= 1,
-            Action::Crash { .. } => self.crashes -= 1,
-            Action::Outage(_) => self.outages -= 1,
-            Action::DiskError { .. } => self.disk_errors -= 1,
-            Action::Wipe(_) => self.wipes -= 1,
-            Action::Snapshot(_) => self.snapshots -= 1,
-            Action::Deliver(_)
-            | Action::Flush(_)
-            | Action::Elect { .. }
-            | Action::Finalize(_)
-            | Action::Restart(_)
-            | Action::Heartbeat(_) => {}
-        }
-        self
     }
 }
 
 impl Expand for Environment {
-    type Candidate = Candidate;
+    type Memory = Memory;
 
-    fn candidates(
-        &self,
-        world: &World,
-        actions: &mut Vec<Action>,
-        found: &mut Vec<(u64, Candidate)>,
-    ) {
-        self.actions(world, actions);
-        let sums = Sums::of(world, &self.renamings);
-        for action in actions.drain(..) {
-            if let Some(candidate) = self.candidate(world, &sums, action) {
-                found.push((engine::fingerprint(&candidate.fingerprint), candidate));
+    /// In stages: what a stage needs of all states is fetched side by side by the one before.
+    fn successors(&self, memory: &mut Memory, worlds: &[World], found: &mut Vec<Successor<World>>) {
+        let nodes = || {
+            worlds
+                .iter()
+                .flat_map(|w| w.nodes.iter().map(|node| (*node, w.budget)))
+        };
+        touch(nodes().map(|(node, _)| node.number().into()));
+        touch(nodes().map(|(node, budget)| memory.nodes.touch_moves(node, budget)));
+        let mut moves: Vec<(usize, &Move)> = Vec::new();
+        for (parent, world) in worlds.iter().enumerate() {
+            for node in &world.nodes {
+                let all = self.moves(&mut memory.nodes, *node, world.budget);
+                moves.extend(all.iter().map(|step| (parent, step)));
             }
+        }
+        touch(moves.iter().map(|(_, step)| step.after_number.into()));
+        touch(
+            moves
+                .iter()
+                .map(|(parent, step)| memory.nodes.touch_next(&worlds[*parent], step)),
+        );
+        let first = found.len();
+        for (parent, step) in moves {
+            if let Some(state) = self.after(memory, &worlds[parent], step) {
+                found.push(Successor {
+                    hash: 0,
+                    parent,
+                    state,
+                });
+            }
+        }
+        for (parent, world) in worlds
+            .iter()
+            .enumerate()
+            .filter(|(_, w)| w.budget.outages > 0)
+        {
+            let mut outages = Vec::new();
+            crate::faults::of_everybody(world, &mut outages);
+            let states = outages
+                .into_iter()
+                .filter_map(|action| self.successor(memory, world, action));
+            found.extend(states.map(|state| Successor {
+                hash: 0,
+                parent,
+                state,
+            }));
+        }
+        let new_nodes = found[first..].iter().flat_map(|next| &next.state.nodes);
+        touch(new_nodes.map(|node| node.images()[0]));
+        let sums: SmallVec<[Sums; 16]> = worlds.iter().map(Sums::of).collect();
+        for Successor {
+            hash,
+            parent,
+            state,
+        } in &mut found[first..]
+        {
+            state.fingerprint = Self::fingerprint_after(&worlds[*parent], &sums[*parent], state);
+            *hash = engine::fingerprint(&state.fingerprint);
         }
     }
 
-    fn build(&self, world: &World, candidate: Candidate) -> World {
-        Environment::build(self, world, candidate)
-    }
-
-    fn discovered(&self, properties: &[Property<Self>], open: u64, world: &World) -> u64 {
-        let mut discovered = self.news(world) & open;
+    fn discovered(
+        &self,
+        memory: &mut Memory,
+        properties: &[Property<Self>],
+        open: u64,
+        worlds: &[World],
+    ) -> impl Iterator<Item = u64> {
         // After the invariants and the witnesses come properties that are more than a bit of a verdict.
         let of_verdict = self.invariants.len() + self.witnesses.len();
-        for (number, property) in properties.iter().enumerate().skip(of_verdict) {
-            if open & (1 << number) != 0 && !(property.condition)(self, world) {
-                discovered |= 1 << number;
+        let verdicts = &mut memory.verdicts;
+        touch(
+            worlds
+                .iter()
+                .flat_map(|w| w.ids().map(|id| w.server(id).number().into())),
+        );
+        touch(worlds.iter().map(|world| verdicts.touch(world)));
+        worlds.iter().map(move |world| {
+            let mut discovered = self.news(verdicts, world) & open;
+            for (number, property) in properties.iter().enumerate().skip(of_verdict) {
+                if open & (1 << number) != 0 && !(property.condition)(self, world) {
+                    discovered |= 1 << number;
+                }
             }
-        }
-        discovered
+            discovered
+        })
     }
 }

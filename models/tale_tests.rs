@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     stop_at_first: true,
     max_states: None,
     max_time: None,
+    max_memory: None,
 };
 
 fn trials() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {

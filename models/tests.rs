@@ -19,6 +19,7 @@ fn limits(threads: usize) -> Limits {
         stop_at_first: true,
         max_states: None,
         max_time: None,
+        max_memory: None,
     }
 }
 

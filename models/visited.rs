@@ -1,15 +1,13 @@
 //! The states that a search has visited: for each its hash, and the hash of the state before it.
 //!
 //! The table is cut into shards by the first bits of the hash. In a search each shard belongs to one
-//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time.
+//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time; and
+//! by a half, so that a state takes between 21 and 32 bytes.
 
 /// No state has this hash: the parent of an initial state, and the mark of an empty place.
 pub const NO_PARENT: u64 = 0;
 
 const SHARD_BITS: u32 = 8;
-
-/// A shard grows when more than this part of it is filled, in eighths.
-const FULL: usize = 6;
 
 /// All visited states.
 #[derive(Debug)]
@@ -18,7 +16,7 @@ pub struct Visited(Vec<Shard>);
 /// The visited states whose hashes begin alike.
 #[derive(Clone, Debug)]
 pub struct Shard {
-    /// A power of two of places; a state is in the first free one from where its hash points to.
+    /// A state is in the first free place from where its hash points to.
     places: Vec<(u64, u64)>,
     taken: usize,
 }
@@ -65,6 +63,17 @@ impl Visited {
         let (known, parent) = shard.places[shard.place(hash)];
         (known == hash).then_some(parent)
     }
+
+    /// Whether a state was visited.
+    pub fn contains(&self, hash: u64) -> bool {
+        self.parent(hash).is_some()
+    }
+
+    /// What is at the place that a hash points to. Looking at many before they are asked for lets the
+    /// memory fetch them side by side.
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.0[shard_of(hash)].touch(hash)
+    }
 }
 
 /// The shards that belong to one thread.
@@ -78,30 +87,32 @@ impl Part<'_> {
     pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
         self.shards[shard_of(hash) - self.first].insert(hash, parent)
     }
-
-    /// What is at the place that a hash points to. Looking at many before they are inserted lets the
-    /// memory fetch them side by side.
-    pub fn touch(&self, hash: u64) -> u64 {
-        let shard = &self.shards[shard_of(hash) - self.first];
-        shard.places[shard.start(hash)].0
-    }
 }
 
 impl Shard {
-    /// Where a hash points to.
+    /// Where a hash points to: as far into the places as the rest of its bits are into all numbers.
     fn start(&self, hash: u64) -> usize {
-        // The length is a power of two.
-        hash as usize & (self.places.len() - 1)
+        let rest = u128::from(hash << SHARD_BITS);
+        ((rest * self.places.len() as u128) >> 64) as usize
+    }
+
+    fn touch(&self, hash: u64) -> u64 {
+        self.places[self.start(hash)].0
     }
 
     /// The place of a hash, or the empty one where it belongs.
     fn place(&self, hash: u64) -> usize {
-        let mask = self.places.len() - 1;
         let mut place = self.start(hash);
-        while self.places[place].0 != hash && self.places[place].0 != NO_PARENT {
-            place = (place + 1) & mask;
+        loop {
+            let known = self.places[place].0;
+            if known == hash || known == NO_PARENT {
+                return place;
+            }
+            place += 1;
+            if place == self.places.len() {
+                place = 0;
+            }
         }
-        place
     }
 
     fn insert(&mut self, hash: u64, parent: u64) -> bool {
@@ -111,15 +122,15 @@ impl Shard {
         }
         self.places[place] = (hash, parent);
         self.taken += 1;
-        if self.taken * 8 > self.places.len() * FULL {
+        if self.taken * 4 > self.places.len() * 3 {
             self.grow();
         }
         true
     }
 
     fn grow(&mut self) {
-        let twice = vec![(NO_PARENT, NO_PARENT); 2 * self.places.len()];
-        let before = std::mem::replace(&mut self.places, twice);
+        let larger = vec![(NO_PARENT, NO_PARENT); self.places.len() * 3 / 2];
+        let before = std::mem::replace(&mut self.places, larger);
         for (hash, parent) in before.into_iter().filter(|(hash, _)| *hash != NO_PARENT) {
             let place = self.place(hash);
             self.places[place] = (hash, parent);

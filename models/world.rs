@@ -2,9 +2,9 @@
 
 use crate::bounds::Bounds;
 use crate::intern::{Interned, fingerprint};
+use crate::node::Node;
 use crate::row::Row;
 use crate::steps::LocalStep;
-use crate::symmetry::Renamings;
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
@@ -43,6 +43,7 @@ impl Process {
 /// A server and its disk, with the steps that it was seen to take.
 pub struct Known {
     pub process: Process,
+    pub mark: Mark,
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
 }
@@ -50,6 +51,7 @@ pub struct Known {
 impl From<Process> for Known {
     fn from(process: Process) -> Self {
         Self {
+            mark: process.mark(),
             process,
             steps: Row::default(),
         }
@@ -86,7 +88,7 @@ pub struct Envelope {
 }
 
 /// What is left of each budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
     pub writes: u8,
     pub timeouts: u8,
@@ -124,16 +126,66 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// All of it as one number.
+    pub fn code(&self) -> u64 {
+        let Self {
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        } = *self;
+        u64::from_le_bytes([
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        ])
+    }
+}
+
+impl Budget {
+    /// What is left of it. `spends` has a byte for each part, as [`Self::code`] has; there must be enough.
+    pub fn without(self, spends: u64) -> Self {
+        let [
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        ] = (self.code() - spends).to_le_bytes();
+        Self {
+            writes,
+            timeouts,
+            crashes,
+            outages,
+            disk_errors,
+            wipes,
+            cuts,
+            snapshots,
+        }
+    }
+}
+
 /// A state of the whole ensemble.
 ///
 /// The network is a set of datagrams that are never used up: so loss, duplication, delay and
-/// reordering need no actions of their own.
+/// reordering need no actions of their own. Each server comes with the datagrams that are for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct World {
     /// By server id, from 1.
-    pub servers: SmallVec<[Interned<Known>; 3]>,
-    /// In the order of their hashes.
-    pub network: SmallVec<[Interned<Envelope>; 24]>,
+    pub nodes: SmallVec<[Interned<Node>; 4]>,
     pub record: Interned<Record<u8>>,
     pub budget: Budget,
     /// See [`Sums::seal`].
@@ -141,27 +193,23 @@ pub struct World {
 }
 
 impl World {
+    pub fn node(&self, id: ServerId) -> Interned<Node> {
+        self.nodes[usize::from(id.0) - 1]
+    }
+
     pub fn server(&self, id: ServerId) -> Interned<Known> {
-        self.servers[usize::from(id.0) - 1]
+        self.node(id).process
     }
 
     pub fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
-        (1..=self.servers.len() as u8).map(ServerId)
+        (1..=self.nodes.len() as u8).map(ServerId)
     }
 
-    /// Whether a datagram is in the network.
-    pub fn is_on_its_way(&self, envelope: Interned<Envelope>) -> bool {
-        self.network.contains(&envelope)
-    }
-
-    /// Adds a datagram, unless it is there.
-    pub fn send(&mut self, envelope: Interned<Envelope>) {
-        let place = self
-            .network
-            .binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
-        if let Err(index) = place {
-            self.network.insert(index, envelope);
-        }
+    /// The datagrams that are on their way, by recipient.
+    pub fn network(&self) -> impl Iterator<Item = Interned<Envelope>> + '_ {
+        self.nodes
+            .iter()
+            .flat_map(|node| node.get().inbox.iter().copied())
     }
 }
 
@@ -173,13 +221,10 @@ impl World {
 pub struct Sums(SmallVec<[u64; 6]>);
 
 impl Sums {
-    pub fn of(world: &World, renamings: &Renamings) -> Self {
+    pub fn of(world: &World) -> Self {
         let mut sums = Self(SmallVec::from_slice(world.record.images()));
-        for (id, server) in world.ids().zip(&world.servers) {
-            sums.add_server(id, *server, renamings);
-        }
-        for envelope in &world.network {
-            sums.add(envelope.images());
+        for node in &world.nodes {
+            sums.add(node.images());
         }
         sums
     }
@@ -190,39 +235,18 @@ impl Sums {
         }
     }
 
-    pub fn remove(&mut self, images: &[u64]) {
-        for (sum, image) in self.0.iter_mut().zip(images) {
-            *sum = sum.wrapping_sub(*image);
-        }
-    }
-
-    pub fn add_server(&mut self, id: ServerId, server: Interned<Known>, renamings: &Renamings) {
-        for (index, (sum, image)) in self.0.iter_mut().zip(server.images()).enumerate() {
-            let place = u64::from(renamings.name(index, id).0);
-            *sum = sum.wrapping_add(mix(*image, place));
-        }
-    }
-
-    pub fn remove_server(&mut self, id: ServerId, server: Interned<Known>, renamings: &Renamings) {
-        for (index, (sum, image)) in self.0.iter_mut().zip(server.images()).enumerate() {
-            let place = u64::from(renamings.name(index, id).0);
-            *sum = sum.wrapping_sub(mix(*image, place));
+    /// Puts one part in the place of another.
+    pub fn replace(&mut self, old: &[u64], new: &[u64]) {
+        for ((sum, old), new) in self.0.iter_mut().zip(old).zip(new) {
+            *sum = sum.wrapping_sub(*old).wrapping_add(*new);
         }
     }
 
     /// The hash of the world: that of the renaming that gives the least sum, and of the budget.
     pub fn seal(&self, budget: Budget) -> u64 {
-        fingerprint(&(self.0.iter().min(), budget))
+        let least = self.0.iter().fold(u64::MAX, |a, b| a.min(*b));
+        fingerprint(&(least, budget.code()))
     }
-}
-
-/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
-/// not linear (the finalizer of SplitMix64).
-fn mix(hash: u64, place: u64) -> u64 {
-    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 impl Hash for World {

@@ -3,7 +3,7 @@
 use super::world::World;
 use super::{Action, Model, NAME, diagram, explain, invariants, mutants};
 use crate::checked::{Checked, Named};
-use crate::engine::{self, Expand};
+use crate::engine::{self, Expand, Successor};
 use crate::intern::fingerprint;
 use crate::memo::Key;
 use crate::svg::Diagram;
@@ -133,18 +133,20 @@ impl stateright::Model for Model {
 }
 
 impl Expand for Model {
-    type Candidate = World;
+    type Memory = ();
 
-    fn candidates(&self, world: &World, actions: &mut Vec<Action>, found: &mut Vec<(u64, World)>) {
-        stateright::Model::actions(self, world, actions);
-        let successors = actions
-            .drain(..)
-            .filter_map(|action| stateright::Model::next_state(self, world, action));
-        found.extend(successors.map(|next| (engine::fingerprint(&next), next)));
-    }
-
-    fn build(&self, _: &World, next: World) -> World {
-        next
+    fn successors(&self, (): &mut (), worlds: &[World], found: &mut Vec<Successor<World>>) {
+        let mut actions = Vec::new();
+        for (parent, world) in worlds.iter().enumerate() {
+            stateright::Model::actions(self, world, &mut actions);
+            let next = |action| stateright::Model::next_state(self, world, action);
+            let successors = actions.drain(..).filter_map(next);
+            found.extend(successors.map(|state| Successor {
+                hash: engine::fingerprint(&state),
+                parent,
+                state,
+            }));
+        }
     }
 }
 

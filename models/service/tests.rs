@@ -10,6 +10,7 @@ fn explore(model: &Model, threads: usize) -> Outcome {
         stop_at_first: true,
         max_states: Some(2_000_000),
         max_time: None,
+        max_memory: None,
     };
     engine::search(model, limits, &Progress::default())
 }

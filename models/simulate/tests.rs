@@ -9,7 +9,7 @@ use super::walk::{Asked, Fall, walk};
 use super::{Clients, Protocol, Shard, Simulation, find, report, shrink};
 use crate::catalogue;
 use crate::checked::{Checked, Named};
-use crate::engine::{Expand, fingerprint};
+use crate::engine::{Expand, Successor, fingerprint};
 use crate::svg::Diagram;
 use crate::tale::Line;
 use keepright::service::variant::Variant as ServiceVariant;
@@ -250,16 +250,21 @@ impl Model for Switches {
 }
 
 impl Expand for Switches {
-    type Candidate = u64;
+    type Memory = ();
 
-    fn candidates(&self, state: &u64, actions: &mut Vec<u8>, found: &mut Vec<(u64, u64)>) {
-        self.actions(state, actions);
-        let next = actions.drain(..).filter_map(|a| self.next_state(state, a));
-        found.extend(next.map(|next| (fingerprint(&next), next)));
-    }
-
-    fn build(&self, _: &u64, next: u64) -> u64 {
-        next
+    fn successors(&self, (): &mut (), states: &[u64], found: &mut Vec<Successor<u64>>) {
+        for (parent, state) in states.iter().enumerate() {
+            let mut actions = Vec::new();
+            self.actions(state, &mut actions);
+            let next = actions
+                .into_iter()
+                .filter_map(|a| self.next_state(state, a));
+            found.extend(next.map(|state| Successor {
+                hash: fingerprint(&state),
+                parent,
+                state,
+            }));
+        }
     }
 }
 

@@ -61,7 +61,9 @@ impl<M: Walked> Asked<M> {
     /// not hold.
     fn ask(&self, model: &M, state: &M::State) -> (u64, Option<Fall>) {
         let all = self.properties.iter().fold(0, |bits, _| bits << 1 | 1);
-        let discovered = model.discovered(&self.properties, all, state);
+        let (mut memory, states) = (M::Memory::default(), std::slice::from_ref(state));
+        let discovered = model.discovered(&mut memory, &self.properties, all, states);
+        let discovered = discovered.fold(0, |all, here| all | here);
         let broken = discovered & self.invariants;
         let fall = (broken != 0).then(|| {
             let first = broken.trailing_zeros() as usize;

@@ -163,14 +163,32 @@ fn stronger<'a, P: Payload>(
     supporters.find(is_stronger)
 }
 
+/// How much of an ensemble a predicate must see at once. If it is of two servers, then it is true of an
+/// ensemble if it is true of every two of its servers (or, for a witness, of some two); and so on.
+///
+/// So the checker need not ask again about servers that it has seen together before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The record alone.
+    Record,
+    /// One server and the record.
+    Server,
+    /// Two servers, without the record.
+    Pair,
+    /// Everything.
+    Ensemble,
+}
+
 /// A named predicate, with the witness that shows it to be more than empty words.
 pub struct Invariant<P: Payload> {
     /// The id in `spec/invariants.toml`.
     pub id: &'static str,
     /// Must be true in every reachable state.
     pub holds: fn(&Ensemble<'_, P>) -> bool,
+    pub scope: Scope,
     /// Must be true in some reachable state: the premise of the invariant.
     pub witness: fn(&Ensemble<'_, P>) -> bool,
+    pub witness_scope: Scope,
     /// The id of the witness.
     pub witness_id: &'static str,
     /// Which servers break it, and by which values; `None` where it holds.
@@ -583,39 +601,41 @@ pub fn somebody_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 /// Every invariant: id, predicate, witness.
 pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
     macro_rules! invariants {
-        ($($holds:ident / $witness:ident),* $(,)?) => {
+        ($($holds:ident of $scope:ident / $witness:ident of $witness_scope:ident),* $(,)?) => {
             vec![$(Invariant {
                 id: stringify!($holds),
                 holds: $holds::<P>,
+                scope: Scope::$scope,
                 witness: $witness::<P>,
+                witness_scope: Scope::$witness_scope,
                 witness_id: stringify!($witness),
                 explain: culprits::$holds::<P>,
             }),*]
         };
     }
     invariants![
-        leadership1 / two_leaders_at_once,
-        leadership2 / two_epochs_led,
-        prefix_consistency / two_have_delivered,
-        integrity / follower_delivered,
-        agreement / two_have_delivered,
-        total_order / two_have_delivered_two,
-        local_primary_order / two_of_one_epoch_delivered,
-        global_primary_order / two_epochs_delivered,
-        primary_integrity / proposal_after_older_delivery,
-        committed_survives / leader_after_delivery,
-        history_identified / histories_fork,
-        initial_history / history_taken_over,
-        epochs_ordered / epoch_promised,
-        durable_before_said / leader_established,
-        initial_history_integrity / epoch_with_a_past_is_over,
-        history_consistency / leader_is_ahead,
-        leader_completeness / leader_after_delivery,
-        acknowledged_is_held / transaction_acknowledged,
-        commit_held / follower_delivered,
-        up_to_date / serving_what_was_taken_over,
-        newcomer_told_everything / newcomer_lacks_proposals,
-        one_leader_a_round / leader_supported,
-        strongest_elected / somebody_elected,
+        leadership1 of Pair / two_leaders_at_once of Pair,
+        leadership2 of Record / two_epochs_led of Record,
+        prefix_consistency of Pair / two_have_delivered of Pair,
+        integrity of Server / follower_delivered of Pair,
+        agreement of Pair / two_have_delivered of Pair,
+        total_order of Pair / two_have_delivered_two of Pair,
+        local_primary_order of Server / two_of_one_epoch_delivered of Pair,
+        global_primary_order of Pair / two_epochs_delivered of Pair,
+        primary_integrity of Server / proposal_after_older_delivery of Server,
+        committed_survives of Ensemble / leader_after_delivery of Server,
+        history_identified of Pair / histories_fork of Pair,
+        initial_history of Server / history_taken_over of Server,
+        epochs_ordered of Pair / epoch_promised of Pair,
+        durable_before_said of Record / leader_established of Record,
+        initial_history_integrity of Server / epoch_with_a_past_is_over of Server,
+        history_consistency of Pair / leader_is_ahead of Pair,
+        leader_completeness of Server / leader_after_delivery of Server,
+        acknowledged_is_held of Pair / transaction_acknowledged of Pair,
+        commit_held of Pair / follower_delivered of Pair,
+        up_to_date of Record / serving_what_was_taken_over of Server,
+        newcomer_told_everything of Record / newcomer_lacks_proposals of Pair,
+        one_leader_a_round of Ensemble / leader_supported of Ensemble,
+        strongest_elected of Record / somebody_elected of Pair,
     ]
 }

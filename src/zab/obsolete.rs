@@ -7,7 +7,15 @@
 use super::{Difference, Elections, Mark, Message, Payload, Role, Stage, State, Variant, Zab};
 use crate::types::{Epoch, ServerId};
 
-/// What is known of a server to judge the messages to and from it.
+/// What is known of a server to judge the messages from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sender {
+    pub id: ServerId,
+    /// What is durable: after a crash, that is what is left.
+    pub durable: Mark,
+}
+
+/// What is known of a server to judge the messages to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer<'a, P: Payload> {
     pub id: ServerId,
@@ -45,7 +53,7 @@ impl<P: Payload> Zab<P> {
     /// `compacts` says whether a service may still take a snapshot and drop transactions before it.
     pub fn is_obsolete(
         &self,
-        from: Peer<'_, P>,
+        from: Sender,
         to: Peer<'_, P>,
         message: &Message<P>,
         compacts: bool,

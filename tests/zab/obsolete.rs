@@ -6,7 +6,7 @@ use crate::cluster::{Envelope, Numbers, config, z};
 use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
 use keepright::types::{Epoch, ServerId};
-use keepright::zab::obsolete::Peer;
+use keepright::zab::obsolete::{Peer, Sender};
 use keepright::zab::{Config, Elections, Leader, Message, Msg, Out, Role, State};
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
@@ -19,9 +19,13 @@ fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
         state: walk.cluster.nodes[&id].state.as_ref(),
     };
     let Envelope { src, dst, message } = envelope;
+    let sender = Sender {
+        id: *src,
+        durable: walk.cluster.mark(*src),
+    };
     walk.cluster
         .zab
-        .is_obsolete(peer(*src), peer(*dst), message, walk.compacts)
+        .is_obsolete(sender, peer(*dst), message, walk.compacts)
 }
 
 /// Whether two states differ in nothing but whom a leader has heard of lately. That decides when it
@@ -147,8 +151,11 @@ fn what_every_follower_has_made_durable_is_obsolete() {
     for (_, Envelope { src, dst, message }) in &sim.sent {
         if let Message::Propose { .. } | Message::NewLeader { .. } | Message::Ack { .. } = message {
             proposals += 1;
-            let (src, dst) = (peer(*src), peer(*dst));
-            let obsolete = cluster.zab.is_obsolete(src, dst, message, false);
+            let sender = Sender {
+                id: *src,
+                durable: cluster.mark(*src),
+            };
+            let obsolete = cluster.zab.is_obsolete(sender, peer(*dst), message, false);
             assert!(obsolete, "{message:?}");
         }
     }
@@ -181,7 +188,10 @@ fn an_old_acknowledgement_is_not_obsolete_while_it_is_answered_with_a_snapshot_t
             durable: sim.cluster.mark(id),
             state: sim.cluster.nodes[&id].state.as_ref(),
         };
-        let mut learner = peer(ServerId(1));
+        let mut learner = Sender {
+            id: ServerId(1),
+            durable: sim.cluster.mark(ServerId(1)),
+        };
         learner.durable.last_zxid = durable;
         let ack = Message::Ack {
             epoch: Epoch(1),

@@ -1,0 +1,271 @@
+//! A server together with the datagrams that are for it, and how both change with the steps of others.
+//!
+//! Of these there are far fewer than of states, since very many states share them: so what a server may do
+//! next, and what becomes of its part of the network, is found once and then looked up.
+
+use crate::cache::Cache;
+use crate::environment::Environment;
+use crate::faults;
+use crate::intern::{Interned, fingerprint};
+use crate::steps::Move;
+use crate::world::{Budget, Envelope, Known, World};
+use keepright::types::ServerId;
+use keepright::zab::Mark;
+use keepright::zab::obsolete::{Peer, Sender};
+use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
+
+/// A server, its disk, and what is on its way to it.
+pub struct Node {
+    pub id: ServerId,
+    pub process: Interned<Known>,
+    /// In the order of their hashes.
+    pub inbox: SmallVec<[Interned<Envelope>; 4]>,
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.process, &self.inbox) == (other.id, other.process, &other.inbox)
+    }
+}
+
+impl Eq for Node {}
+
+impl Hash for Node {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.id, self.process, &self.inbox).hash(state);
+    }
+}
+
+/// What the step of one server brings to another: what it sends to it, and what it has made durable.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Effect {
+    pub from: Sender,
+    pub sent: SmallVec<[Interned<Envelope>; 4]>,
+}
+
+/// What a step brings to one server.
+#[derive(Clone, Copy)]
+pub struct Reach {
+    pub to: ServerId,
+    /// That of the effect.
+    pub number: u32,
+    pub effect: Interned<Effect>,
+}
+
+/// What the rule for obsolete messages must know of the budgets: while something may still happen, it is
+/// less strict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rules {
+    compacts: bool,
+    wipes: bool,
+}
+
+impl Rules {
+    pub fn of(budget: Budget) -> Self {
+        Self {
+            compacts: budget.snapshots > 0,
+            wipes: budget.wipes > 0,
+        }
+    }
+}
+
+/// What a thread remembers of the nodes that it has seen.
+#[derive(Default)]
+pub struct Nodes {
+    /// What a node has become, by [`Key`].
+    next: Cache<Interned<Node>>,
+    moves: Cache<&'static [Move]>,
+}
+
+impl Nodes {
+    fn key_of_moves(node: Interned<Node>, budget: Budget) -> u64 {
+        fingerprint(&(node.number(), budget.code()))
+    }
+
+    /// Fetches where [`Environment::moves`] will look.
+    pub fn touch_moves(&self, node: Interned<Node>, budget: Budget) -> u64 {
+        self.moves.touch(Self::key_of_moves(node, budget))
+    }
+
+    /// Fetches where will be looked for what a step makes of the nodes.
+    pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
+        let rules = Rules::of(world.budget.without(step.spends));
+        let reached = step.reaches.iter().map(|reach| {
+            let key = Key::Effect(reach.number).of(world.node(reach.to), rules);
+            self.next.touch(key)
+        });
+        let own = Key::Process(step.after_number).of(world.node(step.server), rules);
+        reached.fold(self.next.touch(own), |a, b| a ^ b)
+    }
+}
+
+/// What a node becomes depends on this and the node alone.
+enum Key {
+    /// It has become the process with this number, and nothing is obsolete that was not before.
+    Process(u32),
+    /// A step of another server, by the number of its [`Effect`].
+    Effect(u32),
+    /// A hash of its process and of what the others have made durable.
+    Settled(u64),
+}
+
+impl Key {
+    fn of(self, node: Interned<Node>, rules: Rules) -> u64 {
+        let rules = u64::from(rules.compacts) << 1 | u64::from(rules.wipes);
+        let exact = |kind: u64, number: u32| {
+            assert!(
+                number < 1 << 28,
+                "so many that a key cannot tell them apart"
+            );
+            u64::from(node.number()) << 32 | kind << 30 | rules << 28 | u64::from(number)
+        };
+        match self {
+            Self::Process(number) => exact(0, number),
+            Self::Effect(number) => exact(1, number),
+            Self::Settled(hash) => hash,
+        }
+    }
+}
+
+impl Environment {
+    pub fn intern_node(
+        &self,
+        id: ServerId,
+        process: Interned<Known>,
+        inbox: SmallVec<[Interned<Envelope>; 4]>,
+    ) -> Interned<Node> {
+        let node = Node { id, process, inbox };
+        self.nodes.intern(node, |node| {
+            let image = |(index, image): (usize, &u64)| {
+                let place = u64::from(self.renamings.name(index, id).0);
+                let datagrams = node.inbox.iter().map(|envelope| envelope.images()[index]);
+                datagrams.fold(mix(*image, place), u64::wrapping_add)
+            };
+            process.images().iter().enumerate().map(image).collect()
+        })
+    }
+
+    /// What a server can do next: take a datagram that has an effect on it, or a step of its own.
+    pub fn moves(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        budget: Budget,
+    ) -> &'static [Move] {
+        nodes.moves.get(Nodes::key_of_moves(node, budget), || {
+            let Node { id, process, .. } = *node.get();
+            let inbox = node.inbox.iter().filter(|_| process.state.is_some());
+            let deliveries = inbox.filter_map(|envelope| self.delivery(process, *envelope));
+            let own = self.own_moves(id, process, &budget);
+            Box::leak(deliveries.chain(own).collect())
+        })
+    }
+
+    /// What a server that takes a step becomes, if the step does not change what is obsolete.
+    pub fn replaced(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        step: &Move,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let after = step.step.after;
+        if node.process == after {
+            return node;
+        }
+        let key = Key::Process(step.after_number).of(node, rules);
+        nodes
+            .next
+            .get(key, || self.intern_node(node.id, after, node.inbox.clone()))
+    }
+
+    /// What a server becomes by the step of another one.
+    pub fn reached(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        reach: &Reach,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let key = Key::Effect(reach.number).of(node, rules);
+        nodes.next.get(key, || {
+            let Effect { from, sent } = reach.effect.get();
+            let is_obsolete = |envelope: &Envelope| {
+                self.is_obsolete(rules, *from, envelope, node.id, &node.process)
+            };
+            let mut inbox = node.inbox.clone();
+            inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
+            for envelope in sent {
+                let place =
+                    inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+                if let Err(place) = place
+                    && !is_obsolete(envelope)
+                {
+                    inbox.insert(place, *envelope);
+                }
+            }
+            self.intern_node(node.id, node.process, inbox)
+        })
+    }
+
+    /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
+    pub fn settled(
+        &self,
+        nodes: &mut Nodes,
+        node: Interned<Node>,
+        process: Interned<Known>,
+        world: &World,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let mark = |id| match id == node.id {
+            true => process.mark,
+            false => world.server(id).mark,
+        };
+        let marks: SmallVec<[Mark; 4]> = world.ids().map(mark).collect();
+        let what = (node.number(), process.number(), rules, marks);
+        let key = Key::Settled(fingerprint(&what)).of(node, rules);
+        nodes.next.get(key, || {
+            let mut inbox = node.inbox.clone();
+            inbox.retain(|envelope| {
+                let id = envelope.src;
+                let from = Sender {
+                    id,
+                    durable: mark(id),
+                };
+                !self.is_obsolete(rules, from, envelope, node.id, &process)
+            });
+            self.intern_node(node.id, process, inbox)
+        })
+    }
+
+    fn is_obsolete(
+        &self,
+        rules: Rules,
+        from: Sender,
+        envelope: &Envelope,
+        id: ServerId,
+        to: &Known,
+    ) -> bool {
+        let may_forget = |id| faults::may_forget(&self.zab, id);
+        if rules.wipes && (may_forget(from.id) || may_forget(id)) {
+            return false; // The argument is about what is durable.
+        }
+        let to = Peer {
+            id,
+            durable: to.mark,
+            state: to.state.as_ref(),
+        };
+        self.zab
+            .is_obsolete(from, to, &envelope.message, rules.compacts)
+    }
+}
+
+/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
+/// not linear (the finalizer of SplitMix64).
+fn mix(hash: u64, place: u64) -> u64 {
+    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
