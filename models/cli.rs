@@ -292,7 +292,10 @@ fn runs_to_explore(
             known_models()
         )),
         (Some(service::NAME), ..) => Ok(service_runs(service_bounds(bounds, options)?)),
-        (Some(name), ..) => Ok(runs_of(find(name)?, not_of_service(bounds, options)?)),
+        (Some(name), ..) => {
+            let (spec, bounds) = (find(name)?, not_of_service(bounds, options)?);
+            Ok(runs_of(spec, bounds.map(Bounds::sensible).transpose()?))
+        }
     }
 }
 
@@ -358,7 +361,7 @@ pub fn not_of_service(
     options: Option<Options>,
 ) -> Result<Option<Bounds>, String> {
     match options {
-        None => bounds.map(Bounds::sensible).transpose(),
+        None => Ok(bounds),
         Some(_) => Err(
             "--scenario and the options below it in the help are for the model service alone"
                 .to_owned(),
@@ -414,7 +417,7 @@ fn to_explore(
 ) -> Result<Environment, String> {
     let spec = find(model)?;
     let Some(name) = mutant else {
-        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0])));
+        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0]).sensible()?));
     };
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
     let of_model = mutants.chain(bugs::found());

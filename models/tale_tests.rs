@@ -58,7 +58,7 @@ fn every_counterexample_says_which_values_break_its_invariant() {
         assert!(!why.is_empty(), "{name}: {:?}", tale.invariant);
         let vague = "it was broken by an earlier step";
         assert_ne!(why, vague, "{name}: {:?}", tale.invariant);
-        let names_one = ["server", "client", "epoch"].iter();
+        let names_one = ["server", "client", "epoch", "ensemble"].iter();
         let names_one = names_one.into_iter().any(|word| why.contains(word));
         assert!(
             names_one && why.contains(|c: char| c.is_ascii_digit()),
