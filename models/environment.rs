@@ -253,7 +253,7 @@ impl Environment {
     }
 
     /// What a server can do by itself, with this much of each budget left.
-    pub fn own_moves(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> Vec<Move> {
+    pub fn moves(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> Vec<Move> {
         let mut actions = Vec::new();
         self.local_actions(id, &process, budget, &mut actions);
         let moves = actions.into_iter().filter_map(|action| {

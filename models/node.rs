@@ -6,14 +6,14 @@
 use crate::cache::Cache;
 use crate::environment::Environment;
 use crate::faults;
-use crate::intern::{Interned, fingerprint};
+use crate::intern::Interned;
 use crate::steps::Move;
 use crate::world::{Budget, Envelope, Known, World};
 use keepright::types::ServerId;
-use keepright::zab::Mark;
 use keepright::zab::obsolete::{Peer, Sender};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
 /// A server, its disk, and what is on its way to it.
 pub struct Node {
@@ -21,6 +21,8 @@ pub struct Node {
     pub process: Interned<Known>,
     /// In the order of their hashes.
     pub inbox: SmallVec<[Interned<Envelope>; 4]>,
+    /// The datagrams that have an effect, once that was asked.
+    deliveries: OnceLock<Box<[Move]>>,
 }
 
 impl PartialEq for Node {
@@ -75,19 +77,11 @@ impl Rules {
 pub struct Nodes {
     /// What a node has become, by [`Key`].
     next: Cache<Interned<Node>>,
+    /// What a process can do by itself.
     moves: Cache<&'static [Move]>,
 }
 
 impl Nodes {
-    fn key_of_moves(node: Interned<Node>, budget: Budget) -> u64 {
-        fingerprint(&(node.number(), budget.code()))
-    }
-
-    /// Fetches where [`Environment::moves`] will look.
-    pub fn touch_moves(&self, node: Interned<Node>, budget: Budget) -> u64 {
-        self.moves.touch(Self::key_of_moves(node, budget))
-    }
-
     /// Fetches where will be looked for what a step makes of the nodes.
     pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
         let rules = Rules::of(world.budget.without(step.spends));
@@ -95,7 +89,11 @@ impl Nodes {
             let key = Key::Effect(reach.number).of(world.node(reach.to), rules);
             self.next.touch(key)
         });
-        let own = Key::Process(step.after_number).of(world.node(step.server), rules);
+        let node = world.node(step.server);
+        let own = match step.view_changes {
+            true => Key::settled(node, step.step.after, world, rules),
+            false => Key::Process(step.after_number).of(node, rules),
+        };
         reached.fold(self.next.touch(own), |a, b| a ^ b)
     }
 }
@@ -106,8 +104,6 @@ enum Key {
     Process(u32),
     /// A step of another server, by the number of its [`Effect`].
     Effect(u32),
-    /// A hash of its process and of what the others have made durable.
-    Settled(u64),
 }
 
 impl Key {
@@ -123,8 +119,18 @@ impl Key {
         match self {
             Self::Process(number) => exact(0, number),
             Self::Effect(number) => exact(1, number),
-            Self::Settled(hash) => hash,
         }
+    }
+
+    /// The key if the node has become `process`, and everything that is for it is judged anew: that depends
+    /// on what the others have made durable.
+    fn settled(node: Interned<Node>, process: Interned<Known>, world: &World, rules: Rules) -> u64 {
+        let own = Self::Process(process.number()).of(node, rules);
+        let marks = world.ids().map(|id| match id == node.id {
+            true => process.mark_hash,
+            false => world.server(id).mark_hash,
+        });
+        marks.fold(own, mix)
     }
 }
 
@@ -135,7 +141,12 @@ impl Environment {
         process: Interned<Known>,
         inbox: SmallVec<[Interned<Envelope>; 4]>,
     ) -> Interned<Node> {
-        let node = Node { id, process, inbox };
+        let node = Node {
+            id,
+            process,
+            inbox,
+            deliveries: OnceLock::new(),
+        };
         self.nodes.intern(node, |node| {
             let image = |(index, image): (usize, &u64)| {
                 let place = u64::from(self.renamings.name(index, id).0);
@@ -146,20 +157,28 @@ impl Environment {
         })
     }
 
-    /// What a server can do next: take a datagram that has an effect on it, or a step of its own.
-    pub fn moves(
+    /// The datagrams that have an effect on this server.
+    pub fn deliveries(&self, node: Interned<Node>) -> &'static [Move] {
+        let node = node.get();
+        node.deliveries.get_or_init(|| {
+            let inbox = node.inbox.iter().filter(|_| node.process.state.is_some());
+            let moves = inbox.filter_map(|envelope| self.delivery(node.process, *envelope));
+            moves.collect()
+        })
+    }
+
+    /// What this server can do by itself, with this much of each budget left.
+    pub fn own_moves(
         &self,
         nodes: &mut Nodes,
         node: Interned<Node>,
         budget: Budget,
     ) -> &'static [Move] {
-        nodes.moves.get(Nodes::key_of_moves(node, budget), || {
-            let Node { id, process, .. } = *node.get();
-            let inbox = node.inbox.iter().filter(|_| process.state.is_some());
-            let deliveries = inbox.filter_map(|envelope| self.delivery(process, *envelope));
-            let own = self.own_moves(id, process, &budget);
-            Box::leak(deliveries.chain(own).collect())
-        })
+        let Node { id, process, .. } = *node.get();
+        let place = u64::from(process.number()) << 8 | u64::from(id.0);
+        let key = mix(budget.code(), place);
+        let find = || Box::leak(self.moves(id, process, &budget).into_boxed_slice());
+        nodes.moves.get(key, || process.moves.get(key, || find()))
     }
 
     /// What a server that takes a step becomes, if the step does not change what is obsolete.
@@ -222,9 +241,7 @@ impl Environment {
             true => process.mark,
             false => world.server(id).mark,
         };
-        let marks: SmallVec<[Mark; 4]> = world.ids().map(mark).collect();
-        let what = (node.number(), process.number(), rules, marks);
-        let key = Key::Settled(fingerprint(&what)).of(node, rules);
+        let key = Key::settled(node, process, world, rules);
         nodes.next.get(key, || {
             let mut inbox = node.inbox.clone();
             inbox.retain(|envelope| {

@@ -130,18 +130,15 @@ impl Expand for Environment {
 
     /// In stages: what a stage needs of all states is fetched side by side by the one before.
     fn successors(&self, memory: &mut Memory, worlds: &[World], found: &mut Vec<Successor<World>>) {
-        let nodes = || {
-            worlds
-                .iter()
-                .flat_map(|w| w.nodes.iter().map(|node| (*node, w.budget)))
-        };
-        touch(nodes().map(|(node, _)| node.number().into()));
-        touch(nodes().map(|(node, budget)| memory.nodes.touch_moves(node, budget)));
+        let nodes = || worlds.iter().flat_map(|world| &world.nodes);
+        touch(nodes().map(|node| node.number().into()));
+        touch(nodes().map(|node| self.deliveries(*node).len() as u64));
         let mut moves: Vec<(usize, &Move)> = Vec::new();
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
-                let all = self.moves(&mut memory.nodes, *node, world.budget);
-                moves.extend(all.iter().map(|step| (parent, step)));
+                let own = self.own_moves(&mut memory.nodes, *node, world.budget);
+                let all = self.deliveries(*node).iter().chain(own);
+                moves.extend(all.map(|step| (parent, step)));
             }
         }
         touch(moves.iter().map(|(_, step)| step.after_number.into()));

@@ -4,7 +4,7 @@ use crate::bounds::Bounds;
 use crate::intern::{Interned, fingerprint};
 use crate::node::Node;
 use crate::row::Row;
-use crate::steps::LocalStep;
+use crate::steps::{LocalStep, Move};
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
@@ -44,16 +44,23 @@ impl Process {
 pub struct Known {
     pub process: Process,
     pub mark: Mark,
+    /// The hash of the mark.
+    pub mark_hash: u64,
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
+    /// What it can do by itself, by server and budget.
+    pub moves: Row<&'static [Move]>,
 }
 
 impl From<Process> for Known {
     fn from(process: Process) -> Self {
+        let mark = process.mark();
         Self {
-            mark: process.mark(),
+            mark,
+            mark_hash: fingerprint(&mark),
             process,
             steps: Row::default(),
+            moves: Row::default(),
         }
     }
 }
