@@ -50,9 +50,19 @@ pub struct Effect {
 #[derive(Clone, Copy)]
 pub struct Reach {
     pub to: ServerId,
+    /// Whether it has made something durable, so that what it has sent before may be obsolete now.
+    pub makes_durable: bool,
     /// That of the effect.
     pub number: u32,
     pub effect: Interned<Effect>,
+}
+
+impl Reach {
+    /// Whether it says only what is on its way already, which is what many steps do.
+    fn is_repetition(&self, node: &Node) -> bool {
+        let mut sent = self.effect.get().sent.iter();
+        !self.makes_durable && sent.all(|envelope| node.inbox.contains(envelope))
+    }
 }
 
 /// What the rule for obsolete messages must know of the budgets: while something may still happen, it is
@@ -86,15 +96,23 @@ impl Nodes {
     pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
         let rules = Rules::of(world.budget.without(step.spends));
         let reached = step.reaches.iter().map(|reach| {
-            let key = Key::Effect(reach.number).of(world.node(reach.to), rules);
-            self.next.touch(key)
+            let node = world.node(reach.to);
+            match reach.is_repetition(&node) {
+                true => 0,
+                false => self.next.touch(Key::Effect(reach.number).of(node, rules)),
+            }
         });
         let node = world.node(step.server);
         let own = match step.view_changes {
-            true => Key::settled(node, step.step.after, world, rules),
-            false => Key::Process(step.after_number).of(node, rules),
+            true => self
+                .next
+                .touch(Key::settled(node, step.step.after, world, rules)),
+            false if node.process.number() == step.after_number => 0,
+            false => self
+                .next
+                .touch(Key::Process(step.after_number).of(node, rules)),
         };
-        reached.fold(self.next.touch(own), |a, b| a ^ b)
+        reached.fold(own, |a, b| a ^ b)
     }
 }
 
@@ -207,6 +225,9 @@ impl Environment {
         reach: &Reach,
         rules: Rules,
     ) -> Interned<Node> {
+        if reach.is_repetition(&node) {
+            return node;
+        }
         let key = Key::Effect(reach.number).of(node, rules);
         nodes.next.get(key, || {
             let Effect { from, sent } = reach.effect.get();

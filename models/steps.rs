@@ -307,11 +307,17 @@ impl Environment {
                 },
                 sent: for_it.collect(),
             };
-            let reaches = to != server && (after.mark != before.mark || !effect.sent.is_empty());
+            let makes_durable = after.mark != before.mark;
+            let reaches = to != server && (makes_durable || !effect.sent.is_empty());
             reaches.then(|| {
                 let effect = self.effects.intern(effect, |_| Images::new());
                 let number = effect.number();
-                Reach { to, number, effect }
+                Reach {
+                    to,
+                    makes_durable,
+                    number,
+                    effect,
+                }
             })
         });
         LocalStep {
