@@ -40,7 +40,8 @@ fn files(folder: &str, ending: &str) -> Vec<String> {
         for entry in entries {
             let path = entry.expect("an entry of a folder").path();
             if path.is_dir() {
-                folders.push(path);
+                // What was built in a package below is no source.
+                folders.extend((!path.ends_with("target")).then_some(path));
             } else if path
                 .extension()
                 .is_some_and(|extension| extension == ending)

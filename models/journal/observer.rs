@@ -100,7 +100,7 @@ impl Observer {
         let servers = disks.into_iter().map(watch).collect();
         let verdict = |invariant: Invariant<Seen>| Verdict {
             unasked: (!all_vote && invariant.id == "committed_survives")
-                .then_some("needs the journals of all voters"),
+                .then_some("needs all voters"),
             invariant,
             broken: None,
             witnessed: None,

@@ -202,7 +202,7 @@ fn a_missing_journal_is_named(dirs: &[PathBuf], missing: usize) {
     let (passed, text) = replay(&given, &[]);
     let note = format!("messages of server {missing}, whose journal was not given");
     assert!(passed && text.contains(&note), "{text}");
-    assert!(text.contains("needs the journals of all voters"), "{text}");
+    assert!(text.contains("needs all voters"), "{text}");
 }
 
 /// The journals with one of them replaced by a copy in which the first file is changed.
