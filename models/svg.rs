@@ -67,7 +67,7 @@ const GAP: usize = 16;
 const TOP: usize = 74;
 const MARGIN: usize = 20;
 /// The most letters of a line of the words at the left.
-const WIDEST: usize = 76;
+const WIDEST: usize = 80;
 /// How far the second line of the words stands to the right of the first, in letters.
 const INDENT: usize = 3;
 
@@ -137,10 +137,13 @@ struct Pen {
 impl Pen {
     fn begin(&mut self, width: usize, height: usize, title: &str) {
         let title = escape(title);
+        // Where there is less room it shrinks, as long as it can be read: beside the lists of the explorer too.
+        let least = width / 4 * 3;
         let _ = write!(
             self.svg,
             "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' \
-             viewBox='0 0 {width} {height}' font-family='monospace' font-size='11.5'>\
+             viewBox='0 0 {width} {height}' \
+             style='max-width:100%;min-width:{least}px;height:auto' font-family='monospace' font-size='11.5'>\
              <defs><marker id='arrow' viewBox='0 0 10 10' refX='10' refY='5' markerWidth='7' \
              markerHeight='7' orient='auto'><path d='M0 0L10 5L0 10z' fill='#3b7dc4'/></marker></defs>\
              <rect width='{width}' height='{height}' fill='#ffffff'/>\

@@ -18,7 +18,12 @@ if [ -z "$BINARY" ]; then
 fi
 work="$(mktemp -d)"
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
+close() {
+    [ -z "$server" ] || kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+    server=
+}
+trap 'close; rm -rf "$work"' EXIT
 passed=0
 failed=0
 
@@ -33,15 +38,18 @@ browse() {
 # prints leads there.
 look() {
     echo "$1, with $3:"
+    close
     "$BINARY" explore "$1" --mutant "$3" --port "$PORT" >"$work/server.txt" 2>&1 &
     server=$!
     link="$("$BINARY" "$2" "$3" 2>/dev/null | sed -n 's|.*\(#/steps/.*\)|\1|p' | head -n 1)"
     url="http://localhost:$PORT/$link"
     browse --dump-dom "$url" >"$work/page.html"
     [ -z "$PICTURES" ] || browse --screenshot="$PICTURES/$1.png" "$url" >/dev/null
-    kill "$server"
-    wait "$server" 2>/dev/null || true
-    server=
+}
+
+# The first of the next choices.
+go_on() {
+    browse --dump-dom "$url/0" >"$work/page.html"
 }
 
 expect() {
@@ -62,19 +70,31 @@ expect "<svg" "the sequence diagram"
 expect "server 3</text>" "the diagram's line of each server"
 expect "BROKEN: committed_survives" "the invariant that the state breaks"
 expect "epochs 2/2; [-]" "the servers, a line each"
-expect "- s" "what the last step has changed, as it was"
-expect "+ s" "and as it is"
+expect "- s2 FOLLOWING 3 in epoch 2; epochs 1/2; [1.1=w1]" "what the last step has changed, as it was"
+expect "+ s2 FOLLOWING 3 in epoch 2; epochs 1/2; [-]" "and as it is"
 expect "has been delivered, and is on the disk of" "why it is broken"
+
+go_on
+expect "Nothing changes." "a step that changes nothing"
+expect "  s2 FOLLOWING 3 in epoch 2; epochs 1/2; [-]" "the state after it"
 
 look ensemble bugs zk975
 expect "server 3</text>" "the diagram's line of each server"
-expect "Notification(round" "votes in words"
-expect "LOOKING in round" "how the election stands"
+expect "Notification(round 1, votes for 3 with 0/0)" "votes in words"
+expect "LOOKING in round 1 for 3 with 3" "how the election stands"
+expect "+ s1 FOLLOWING 2 in epoch 1, serving" "what the last step has changed"
 expect "BROKEN: leader_undisturbed" "the invariant that the state breaks"
 
 look service mutants old_stream_taken
-expect "server 3</text>" "the diagram's line of each server"
+expect "client 1 sends set /a to server 2" "actions as sentences"
+expect "client 1</text>" "the diagram's line of each client"
+expect "c1 no connection" "the clients, a line each"
+expect "- log ... 2.1=open session" "what the last step has changed, as it was"
+expect "+ log ... 2.2=set /a to version 1" "and as it is"
 expect "BROKEN: requests_in_order" "the invariant that the state breaks"
+go_on
+expect "Nothing changes." "a step that changes nothing"
+expect "  c1 no connection" "the state after it"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
