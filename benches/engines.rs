@@ -1,7 +1,9 @@
 //! The engine of `check` beside stateright's own engines, on the same models with the same invariants.
 //!
 //! The engines take turns, each search in a process of its own, for some rounds; what is compared is always of
-//! one round. What it must never do: print a ratio of searches that did not count the same states.
+//! one round. All use the model's tables. Stateright's engines ask it through `Model`, ours through `Expand`,
+//! where a thread may remember what it has found out (`models/engine.rs`). What it must never do: print a ratio
+//! of searches that did not count the same states.
 //!
 //!     cargo bench --bench engines [-- --rounds N] [-- --small]
 
