@@ -253,7 +253,9 @@ fn compare(rounds: u16, bounds: &str) -> Result<(), Box<dyn Error>> {
         ..
     } = hold_together(&done)?;
     println!("zab {bounds}");
-    println!("{distinct} distinct states, {generated} generated, depth {depth}; rounds: {rounds}\n");
+    println!(
+        "{distinct} distinct states, {generated} generated, depth {depth}; rounds: {rounds}\n"
+    );
     println!("{}\n\n{}\n", searches(&done), ratios(&done));
     Ok(())
 }
