@@ -59,6 +59,9 @@ pub trait Checked:
     ) -> Option<String>;
     /// The sequence diagram of a path: each state with the action that was taken there.
     fn diagram(&self, path: &[(Self::State, Option<Self::Action>)]) -> Diagram;
+    /// From now on a step that changes nothing leads to the same state, instead of not being one: the explorer
+    /// has nothing to show of such a step otherwise.
+    fn keep_idle_steps(&mut self);
     /// Which handlers of the actor were exercised so far, if the model counts that.
     fn tally(&self) -> Option<&Tally> {
         None

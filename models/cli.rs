@@ -8,7 +8,7 @@ use crate::engine::Limits;
 use crate::environment::Environment;
 use crate::output::Output;
 use crate::service::bounds::Options;
-use crate::{bugs, converge, help, journal, json, memory, mutants};
+use crate::{bench, bugs, converge, help, journal, json, memory, mutants};
 use crate::{record, replay, report, run, service, simulate};
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeSet;
@@ -135,6 +135,16 @@ enum Command {
         #[command(flatten)]
         options: Option<Options>,
     },
+    /// Explore a model once with one engine and print what that took: for `cargo bench --bench engines`
+    #[command(hide = true)]
+    Bench {
+        /// The model: election, zab or ensemble
+        model: String,
+        #[arg(long)]
+        engine: bench::Engine,
+        #[command(flatten)]
+        bounds: Option<Bounds>,
+    },
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -233,6 +243,17 @@ impl Cli {
             }) => {
                 output.only(false, false, "explore")?;
                 to_open(&model, mutant.as_deref(), bounds, options)?.serve(port)?;
+                Ok(true)
+            }
+            Some(Command::Bench {
+                model,
+                engine,
+                bounds,
+            }) => {
+                output.only(false, false, "bench")?;
+                let model = to_explore(&model, None, bounds)?;
+                let measured = bench::measure(model, engine, limits.threads)?;
+                println!("{}", serde_json::json!(measured));
                 Ok(true)
             }
             Some(Command::Replay {

@@ -5,9 +5,9 @@ use crate::explain::sentence;
 use crate::report;
 use crate::svg::{Arrow, Diagram, Kind, Mark, Row, Stand};
 use crate::tale;
-use crate::world::{Process, World};
+use crate::world::World;
 use keepright::types::ServerId;
-use keepright::zab::{Follower, Leader, Role, Stage};
+use keepright::zab::{Follower, Leader, Payload, Role, Stage, State};
 use std::collections::HashMap;
 
 /// The diagram of a path.
@@ -17,8 +17,10 @@ pub fn of_path(model: &Environment, path: &[(World, Option<Action>)]) -> Diagram
     let mut sent: HashMap<usize, usize> = HashMap::new();
     for (row, (world, _)) in path.iter().enumerate() {
         let taken = row.checked_sub(1).and_then(|before| path[before].1);
-        let stands = world.ids().map(|id| stand(world.server(id).get()));
+        let role = |id| world.server(id).get().state.as_ref().map(State::role);
+        let stands = world.ids().map(|id| stand(role(id)));
         rows.push(Row {
+            number: row as u64,
             text: taken.map_or_else(|| "at first".to_owned(), |action| sentence(&action)),
             stands: stands.collect(),
             marks: taken.map_or_else(Vec::new, marks),
@@ -84,9 +86,9 @@ fn marks(action: Action) -> Vec<(usize, Mark)> {
     }
 }
 
-/// What a server does, in a few words.
-fn stand(process: &Process) -> Stand {
-    let (kind, words) = match process.state.as_ref().map(|state| state.role()) {
+/// What a server does, in a few words; without a role it is down.
+pub fn stand<P: Payload>(role: Option<&Role<P>>) -> Stand {
+    let (kind, words) = match role {
         None => (Kind::Down, "down".to_owned()),
         Some(Role::Looking(_)) => (Kind::Idle, "LOOKING".to_owned()),
         Some(Role::Following(Follower { leader, epoch, .. })) => {

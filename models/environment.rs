@@ -89,6 +89,8 @@ pub struct Environment {
     /// For each witness among the properties, the place of an invariant that it belongs to.
     pub witnesses: Vec<usize>,
     pub renamings: Renamings,
+    /// Whether a step that changes nothing is one.
+    pub idle_steps: bool,
     pub processes: Interner<Known>,
     pub envelopes: Interner<Envelope>,
     pub nodes: Interner<Node>,
@@ -160,6 +162,7 @@ impl Environment {
             properties,
             witnesses,
             renamings,
+            idle_steps: false,
             processes: Interner::default(),
             envelopes: Interner::default(),
             nodes: Interner::default(),
@@ -457,7 +460,8 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        self.successor(&mut Memory::default(), world, action)
+        let changed = self.successor(&mut Memory::default(), world, action);
+        changed.or_else(|| self.idle_steps.then(|| world.clone()))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program with threads and clocks of its own.
 
+mod bench;
 mod bounds;
 mod bugs;
 mod cache;

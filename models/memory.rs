@@ -1,5 +1,6 @@
 //! How much memory this program uses, and how much it may.
 
+use nix::sys::resource::{UsageWho, getrusage};
 use std::sync::{LazyLock, Mutex};
 use sysinfo::{MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -29,6 +30,19 @@ pub fn used() -> Option<u64> {
     Some(system.process(pid)?.memory())
 }
 
+/// The most that this program ever used, in bytes. An error if the system does not tell.
+pub fn peak() -> Result<u64, String> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)
+        .map_err(|error| format!("the system does not tell the peak of the memory: {error}"))?;
+    // Apple's systems count bytes, the others kilobytes.
+    let unit = if cfg!(target_vendor = "apple") {
+        1
+    } else {
+        1024
+    };
+    Ok(usage.max_rss().unsigned_abs() * unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +51,7 @@ mod tests {
     fn a_program_uses_some_memory_and_may_use_more() {
         let (used, limit) = (used().expect("known"), limit().expect("known"));
         assert!(0 < used && used < limit, "{used} of {limit}");
+        let peak = peak().expect("known");
+        assert!(used <= peak && peak < limit, "{used}, {peak} of {limit}");
     }
 }

@@ -96,6 +96,10 @@ impl Checked for Environment {
         diagram::of_path(self, path)
     }
 
+    fn keep_idle_steps(&mut self) {
+        self.idle_steps = true;
+    }
+
     fn tally(&self) -> Option<&Tally> {
         Some(&self.tally)
     }

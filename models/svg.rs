@@ -9,7 +9,7 @@ pub struct Diagram {
     pub title: String,
     /// The lanes, by name.
     pub lanes: Vec<String>,
-    /// The first one is the state at the beginning, and each other one a step.
+    /// The state at the beginning, if that is shown, and each step.
     pub rows: Vec<Row>,
     /// What is broken after the last step, and why.
     pub broken: Option<String>,
@@ -17,6 +17,8 @@ pub struct Diagram {
 
 /// What happens, and how the lanes stand after it.
 pub struct Row {
+    /// As it is numbered on paper: 0 is the beginning.
+    pub number: u64,
     pub text: String,
     pub stands: Vec<Stand>,
     /// What stands out, and on which lane.
@@ -65,16 +67,17 @@ const GAP: usize = 16;
 const TOP: usize = 74;
 const MARGIN: usize = 20;
 /// The most letters of a line of the words at the left.
-const WIDEST: usize = 76;
+const WIDEST: usize = 80;
 /// How far the second line of the words stands to the right of the first, in letters.
 const INDENT: usize = 3;
 
 impl Diagram {
     pub fn draw(&self) -> String {
-        let texts: Vec<_> = (0..)
-            .zip(&self.rows)
-            .map(|(number, row)| lines_of(&format!("{number}. {}", row.text), WIDEST))
-            .collect();
+        let numbered = self
+            .rows
+            .iter()
+            .map(|row| format!("{}. {}", row.number, row.text));
+        let texts: Vec<_> = numbered.map(|text| lines_of(&text, WIDEST)).collect();
         let letters = texts
             .iter()
             .flatten()
@@ -134,10 +137,13 @@ struct Pen {
 impl Pen {
     fn begin(&mut self, width: usize, height: usize, title: &str) {
         let title = escape(title);
+        // Where there is less room it shrinks, as long as it can be read: beside the lists of the explorer too.
+        let least = width / 4 * 3;
         let _ = write!(
             self.svg,
             "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' \
-             viewBox='0 0 {width} {height}' font-family='monospace' font-size='11.5'>\
+             viewBox='0 0 {width} {height}' \
+             style='max-width:100%;min-width:{least}px;height:auto' font-family='monospace' font-size='11.5'>\
              <defs><marker id='arrow' viewBox='0 0 10 10' refX='10' refY='5' markerWidth='7' \
              markerHeight='7' orient='auto'><path d='M0 0L10 5L0 10z' fill='#3b7dc4'/></marker></defs>\
              <rect width='{width}' height='{height}' fill='#ffffff'/>\
@@ -300,7 +306,8 @@ mod tests {
 
     #[test]
     fn a_diagram_is_well_formed_and_shows_every_step_and_what_is_broken() {
-        let row = |text: &str, mark| Row {
+        let row = |number, text: &str, mark| Row {
+            number,
             text: text.to_owned(),
             stands: vec![stand(Kind::Leads, "LEADING 1"), stand(Kind::Down, "down")],
             marks: vec![(1, mark)],
@@ -314,8 +321,8 @@ mod tests {
             title: "a < b".to_owned(),
             lanes: vec!["server 1".to_owned(), "server 2".to_owned()],
             rows: vec![
-                row("at first", Mark::Step),
-                row("it's & crashes", Mark::Fault),
+                row(0, "at first", Mark::Step),
+                row(1, "it's & crashes", Mark::Fault),
             ],
             broken: Some("agreement: ".to_owned() + &"word ".repeat(100)),
         };

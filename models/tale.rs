@@ -207,7 +207,7 @@ pub fn broken<M: Checked>(model: &M, path: &[(M::State, Option<M::Action>)]) -> 
     Some(format!("{invariant}: {why}"))
 }
 
-/// What a step has changed, as the explorer shows it.
+/// The state after a step, as the explorer shows it: what the step has changed stands there before and after.
 pub fn outcome<M: Checked>(
     model: &M,
     before: &M::State,
@@ -215,15 +215,20 @@ pub fn outcome<M: Checked>(
     after: &M::State,
 ) -> String {
     let mut text = String::new();
-    for Line {
-        text: line,
-        changed,
-    } in model.lines(Some(before), after)
-    {
-        let _ = writeln!(text, "{} {line}", if changed { ">" } else { " " });
+    let lines = model.lines(Some(before), after);
+    for (old, line) in model.lines(None, before).iter().zip(lines) {
+        let Line { text: new, changed } = line;
+        let _ = match changed {
+            false => writeln!(text, "  {new}"),
+            true if old.text == new => writeln!(text, "* {new}; changed in what is not shown"),
+            true => writeln!(text, "- {}\n+ {new}", old.text),
+        };
     }
     for sent in model.sent(before, after) {
         let _ = writeln!(text, "  sent {sent}");
+    }
+    if before == after {
+        text.push_str("  Nothing changes.\n");
     }
     for invariant in model.fallen(after) {
         let why = model.explain(invariant, Some((before, action)), after);

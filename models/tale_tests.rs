@@ -12,6 +12,7 @@ use crate::tale::{Tale, Told};
 use crate::world::World;
 use crate::{json, mutants, replay, report, service, trace};
 use serde_json::{Value, json};
+use stateright::Model as _;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
@@ -426,4 +427,71 @@ fn the_json_of_the_list_names_every_model_mutant_and_bug() {
 /// A report as a program would read it.
 fn parsed(report: &Value) -> Value {
     serde_json::from_str(&format!("{report:#}")).expect("a report is JSON")
+}
+
+/// A state near the beginning, and a place among its actions whose action changes nothing.
+fn idle_step<M: Checked>(model: &M) -> (M::State, usize) {
+    let mut states = model.init_states();
+    for _ in 0..6 {
+        let mut next = Vec::new();
+        for state in &states {
+            let mut actions = Vec::new();
+            model.actions(state, &mut actions);
+            for (place, action) in actions.into_iter().enumerate() {
+                match model.next_state(state, action) {
+                    None => return (state.clone(), place),
+                    Some(after) => next.push(after),
+                }
+            }
+        }
+        states = next;
+    }
+    panic!("every step changes something");
+}
+
+fn assert_shows_idle_steps<M: Checked>(mut model: M) {
+    let (state, place) = idle_step(&model);
+    model.keep_idle_steps();
+    let action = || {
+        let mut actions = Vec::new();
+        model.actions(&state, &mut actions);
+        actions.swap_remove(place)
+    };
+    assert!(model.next_state(&state, action()) == Some(state.clone()));
+    let shown = model.format_step(&state, action()).expect("it is shown");
+    assert!(shown.contains("Nothing changes."), "{shown}");
+    for line in model.lines(None, &state) {
+        assert!(shown.contains(&format!("  {}\n", line.text)), "{shown}");
+    }
+}
+
+#[test]
+fn the_explorer_shows_the_state_after_a_step_that_changes_nothing() {
+    let zab = catalogue::find("zab").expect("it is there");
+    assert_shows_idle_steps(zab.faithful(zab.bounds[0]));
+    assert_shows_idle_steps(service::faithful(service::BOUNDS[0]));
+}
+
+#[test]
+fn the_explorer_shows_what_a_step_has_changed_before_and_after() {
+    let zab = catalogue::find("zab").expect("it is there");
+    let model = zab.faithful(zab.bounds[0]);
+    let start = model.init_states().remove(0);
+    let mut actions = Vec::new();
+    model.actions(&start, &mut actions);
+    let told_to_lead = |action: &_| model.format_action(action) == "server 1 is told to lead";
+    let action = actions.into_iter().find(told_to_lead);
+    let action = action.expect("the election may say so");
+    let shown = model.format_step(&start, action).expect("it is a step");
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!(
+        lines[..4],
+        [
+            "- s1 LOOKING; epochs 0/0; [-]",
+            "+ s1 LEADING, discovery; epochs 0/0; [-]",
+            "  s2 LOOKING; epochs 0/0; [-]",
+            "  s3 LOOKING; epochs 0/0; [-]",
+        ],
+        "{shown}"
+    );
 }

@@ -15,11 +15,14 @@ mod trace;
 mod window;
 mod words;
 
+use crate::diagram;
 use crate::output::Output;
+use crate::svg::Mark;
 use keepright::service::journal::Input;
+use keepright::service::replica::Timer;
 use keepright::service::{Msg, PeerMsg};
 use keepright::types::ServerId;
-use keepright::zab::{Difference, Entry, Message};
+use keepright::zab::{self, Difference, Entry, Message, State};
 use keepright::znode::Txn;
 use observer::Observer;
 use read::Record;
@@ -48,7 +51,7 @@ pub struct Window {
 pub fn run(dirs: &[PathBuf], window: &Window, output: &Output) -> Result<bool, String> {
     let mut run = Run::open(dirs, wanted(window, output))?;
     while run.step()? {}
-    run.observer.ask(run.steps);
+    run.observer.finish(run.steps);
     if let (Some(trace), Some(file)) = (&run.trace, &output.save) {
         trace.save(file)?;
     }
@@ -185,13 +188,18 @@ impl Run {
         if let Some((trace, mut step)) = self.trace.as_mut().zip(told.filter(|_| is_new)) {
             if ends {
                 step.sentence.push_str("; its journal ends here");
+                step.mark = Mark::Fault;
             }
             step.broken = self.observer.broken_by(self.steps).collect();
             let servers = self.observer.servers.iter();
             let line = |(id, server): (&ServerId, &observer::Watched)| {
                 words::line(*id, server.state.as_ref(), &server.disk)
             };
-            step.lines = servers.map(line).collect();
+            step.lines = servers.clone().map(line).collect();
+            let stand = |(_, server): (_, &observer::Watched)| {
+                diagram::stand(server.state.as_ref().map(State::role))
+            };
+            step.stands = servers.map(stand).collect();
             trace.push(step);
         }
         Ok(true)
@@ -324,6 +332,23 @@ fn tell(number: u64, server: ServerId, record: &Record, sent: Option<u64>) -> tr
         received,
         lines: Vec::new(),
         broken: Vec::new(),
+        mark: mark(&record.input),
+        stands: Vec::new(),
+    }
+}
+
+fn mark(input: &Input) -> Mark {
+    match input {
+        Input::Timeout(Timer::Zab(zab::Timer::Establish | zab::Timer::Peer(_))) => Mark::Timeout,
+        Input::Start(_)
+        | Input::Peer(..)
+        | Input::Saved(_)
+        | Input::Client(..)
+        | Input::Timeout(
+            Timer::Session
+            | Timer::Retransmit
+            | Timer::Zab(zab::Timer::Heartbeat | zab::Timer::Finalize),
+        ) => Mark::Step,
     }
 }
 

@@ -210,8 +210,15 @@ impl Observer {
         }
     }
 
+    /// Asks about the last state, unless that has been done.
+    pub fn finish(&mut self, number: u64) {
+        if self.unasked > 0 {
+            self.ask(number);
+        }
+    }
+
     /// Asks the invariants about the present state.
-    pub fn ask(&mut self, number: u64) {
+    fn ask(&mut self, number: u64) {
         self.unasked = 0;
         self.asked += 1;
         let servers: Vec<Server<'_, Seen>> = self

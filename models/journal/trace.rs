@@ -3,9 +3,9 @@
 //! Spec: `spec/6-server.md`, "Journal". Only steps that the invariants can see are told; their numbers are
 //! those of all steps. What it must never do: show a message where nobody received it.
 
+use crate::svg::{Arrow, Diagram, Mark, Row, Stand};
 use keepright::types::ServerId;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -42,6 +42,12 @@ pub struct Step {
     pub lines: Vec<String>,
     /// The invariants that it broke.
     pub broken: Vec<&'static str>,
+    /// What it is in a diagram.
+    #[serde(skip)]
+    pub mark: Mark,
+    /// How the servers stand after it, in a diagram.
+    #[serde(skip)]
+    pub stands: Vec<Stand>,
 }
 
 /// A message at its destination.
@@ -85,92 +91,62 @@ impl Trace {
     /// Writes it as a sequence diagram. Returns the last step that found room, if not all did.
     pub fn draw(&self, file: &Path) -> Result<Option<u64>, String> {
         let shown = &self.steps[..self.steps.len().min(ROWS)];
-        write(file, &diagram(&self.servers, shown))?;
+        write(file, &self.diagram(shown).draw())?;
         Ok((shown.len() < self.steps.len()).then(|| shown[ROWS - 1].number))
     }
+
+    fn diagram(&self, steps: &[Step]) -> Diagram {
+        let lane = |id: u8| self.servers.iter().position(|known| *known == id);
+        let row = |(row, step): (usize, &Step)| Row {
+            number: step.number,
+            text: step.sentence.clone(),
+            stands: step.stands.clone(),
+            marks: lane(step.server)
+                .map(|lane| (lane, step.mark))
+                .into_iter()
+                .collect(),
+            arrow: step.received.as_ref().and_then(|received| {
+                Some(Arrow {
+                    from: lane(received.from)?,
+                    since: sent_in(steps, received).min(row),
+                    to: lane(step.server)?,
+                })
+            }),
+        };
+        let broken = steps
+            .iter()
+            .flat_map(|step| step.broken.iter().map(|id| (id, step.number)));
+        let broken: Vec<_> = broken
+            .map(|(id, number)| format!("{id} in step {number}"))
+            .collect();
+        let bounds = steps.first().zip(steps.last());
+        Diagram {
+            title: match bounds {
+                Some((first, last)) => {
+                    format!("journals, steps {} to {}", first.number, last.number)
+                }
+                None => "journals, no step that can be told".to_owned(),
+            },
+            lanes: self
+                .servers
+                .iter()
+                .map(|id| format!("server {id}"))
+                .collect(),
+            rows: steps.iter().enumerate().map(row).collect(),
+            broken: (!broken.is_empty()).then(|| broken.join("; ")),
+        }
+    }
+}
+
+/// The row in which a message was sent. If that step is not told, the last one before it that is; if it
+/// came before all of them, or nobody knows, the first.
+fn sent_in(steps: &[Step], received: &Received) -> usize {
+    let sent = received.sent.unwrap_or(0);
+    steps
+        .partition_point(|step| step.number <= sent)
+        .saturating_sub(1)
 }
 
 fn write(file: &Path, text: &str) -> Result<(), String> {
     fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
-}
-
-const COLUMN: usize = 420;
-const MARGIN: usize = 110;
-const ROW: usize = 34;
-const TOP: usize = 46;
-
-/// Time runs downwards, a line a server, a row a step; an arrow runs from the row in which a message was
-/// sent to that in which it arrived, or begins at the top if it was sent before.
-fn diagram(servers: &[u8], steps: &[Step]) -> String {
-    let column = |server: u8| {
-        let place = servers.iter().position(|known| *known == server);
-        place.map(|place| MARGIN + COLUMN * place + COLUMN / 2)
-    };
-    let row = |index: usize| TOP + ROW * (index + 1);
-    let (width, height) = (COLUMN * servers.len() + 2 * MARGIN, row(steps.len()));
-    let mut svg = format!(
-        "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' \
-         viewBox='0 0 {width} {height}' font-family='monospace' font-size='12'>\
-         <defs><marker id='arrow' viewBox='0 0 10 10' refX='9' refY='5' markerWidth='7' \
-         markerHeight='7' orient='auto'><path d='M0 0L10 5L0 10z' fill='#4a90d9'/></marker></defs>\
-         <rect width='{width}' height='{height}' fill='#ffffff'/>"
-    );
-    for id in servers {
-        let x = column(*id).unwrap_or(MARGIN);
-        let _ = write!(
-            svg,
-            "<text x='{x}' y='20' text-anchor='middle' font-weight='bold' fill='#222'>server {id}\
-             </text><line x1='{x}' y1='30' x2='{x}' y2='{height}' stroke='#bbb'/>"
-        );
-    }
-    for (index, step) in steps.iter().enumerate() {
-        let Some(x) = column(step.server) else {
-            continue;
-        };
-        let y = row(index);
-        if let Some(received) = &step.received
-            && let Some(from) = column(received.from)
-        {
-            let sent = received.sent.unwrap_or(0);
-            let start = steps.partition_point(|step| step.number < sent);
-            let exact = steps.get(start).is_some_and(|step| step.number == sent);
-            // What was sent in a step that is not told leaves between the rows.
-            let from_y = row(start) - if exact { 0 } else { ROW / 2 };
-            let _ = write!(
-                svg,
-                "<line x1='{from}' y1='{from_y}' x2='{x}' y2='{y}' stroke='#4a90d9' \
-                 marker-end='url(#arrow)'/>"
-            );
-        }
-        let colour = match step.broken.is_empty() {
-            true => "#222",
-            false => "#c0392b",
-        };
-        let text = step
-            .received
-            .as_ref()
-            .map_or(&step.sentence, |r| &r.message);
-        let broken: String = step
-            .broken
-            .iter()
-            .map(|id| format!(" BREAKS {id}"))
-            .collect();
-        let _ = write!(
-            svg,
-            "<circle cx='{x}' cy='{y}' r='4' fill='{colour}'/>\
-             <text x='{x}' y='{}' text-anchor='middle' fill='{colour}' stroke='#ffffff' \
-             stroke-width='3' paint-order='stroke'>{}. {}{broken}</text>",
-            y - 8,
-            step.number,
-            escape(text)
-        );
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

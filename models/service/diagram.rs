@@ -21,6 +21,7 @@ pub fn of_path(model: &Model, path: &[(World, Option<Action>)]) -> Diagram {
         let servers = world.ids().map(|id| of_server(world.server(id).get()));
         let clients = world.clients.iter().map(|client| of_client(client.get()));
         rows.push(Row {
+            number: row as u64,
             text: match &taken {
                 None => "at first".to_owned(),
                 Some((_, action)) => sentence(model, action),

@@ -93,7 +93,7 @@ impl fmt::Debug for Action {
             }
             Self::Elect { server, kept } => write!(
                 f,
-                "server {server} becomes the leader; of what was proposed and not committed, {kept} survive"
+                "server {server} becomes the leader; proposals that were not committed and survive: {kept}"
             ),
             Self::Follow(server) => write!(f, "server {server} follows the leader"),
             Self::Lose(server) => write!(f, "server {server} hears from its leader no more"),

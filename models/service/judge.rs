@@ -107,7 +107,7 @@ impl stateright::Model for Model {
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let next = self.act(world, action);
-        (next != *world).then_some(next)
+        (next != *world || self.idle_steps).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -213,6 +213,10 @@ impl Checked for Model {
         let mut all = invariants::ALL.iter();
         let invariant = all.find(|invariant| invariant.id == property)?;
         (invariant.explain)(self, world).or_else(|| self.explain_breach(property, step, world))
+    }
+
+    fn keep_idle_steps(&mut self) {
+        self.idle_steps = true;
     }
 
     fn diagram(&self, path: &[(World, Option<Action>)]) -> Diagram {

@@ -181,6 +181,8 @@ pub struct Model {
     pub variant: Variant,
     ids: Vec<&'static str>,
     witnesses: bool,
+    /// Whether a step that changes nothing is one.
+    idle_steps: bool,
     first: World,
     servers: Kept<Server>,
     logs: Kept<Log>,
@@ -230,6 +232,7 @@ impl Model {
             variant: Variant::Faithful,
             ids: ids.to_vec(),
             witnesses,
+            idle_steps: false,
             first,
             servers: Kept::default(),
             logs,

@@ -316,6 +316,8 @@ impl Checked for Switches {
         None
     }
 
+    fn keep_idle_steps(&mut self) {}
+
     fn diagram(&self, _: &[(u64, Option<u8>)]) -> Diagram {
         Diagram {
             title: String::new(),
