@@ -31,6 +31,8 @@ mod paint;
 mod progress;
 mod protocol;
 mod record;
+#[cfg(test)]
+mod reductions;
 mod replay;
 mod report;
 mod row;

@@ -247,6 +247,9 @@ impl Environment {
         id: ServerId,
         to: &Known,
     ) -> bool {
+        if self.setting.keeps_obsolete {
+            return false;
+        }
         let may_forget = |id| faults::may_forget(&self.zab, id);
         if rules.wipes && (may_forget(from.id) || may_forget(id)) {
             return false; // The argument is about what is durable.
