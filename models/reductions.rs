@@ -124,9 +124,10 @@ fn no_reduction_changes_a_verdict_or_a_depth_of_the_protocol_as_it_should_be() {
         ("zab", Bounds::new(3, 1, 1, 0)),
         ("zab", Bounds::new(3, 0, 0, 1)),
         ("zab", Bounds::new(3, 1, 0, 0).with_pending_saves()),
-        ("zab", Bounds::new(2, 2, 1, 1).with_pending_saves()),
+        ("zab", Bounds::new(2, 1, 1, 0).with_pending_saves()),
         ("ensemble", Bounds::new(3, 0, 0, 0)),
-        ("ensemble", Bounds::new(2, 1, 1, 1)),
+        ("ensemble", Bounds::new(2, 1, 1, 0)),
+        ("ensemble", Bounds::new(2, 0, 1, 1)),
         ("ensemble", Bounds::new(2, 1, 1, 0).with_pending_saves()),
     ] {
         let spec = catalogue::find(model).expect("it is in the catalogue");
