@@ -19,6 +19,7 @@ const ELECTION: Setting = Setting {
     start_down: true,
     election_alone: true,
     heartbeats: false,
+    keeps_obsolete: false,
     symmetry: false,
 };
 
@@ -28,6 +29,7 @@ const ZAB: Setting = Setting {
     start_down: false,
     election_alone: false,
     heartbeats: false,
+    keeps_obsolete: false,
     symmetry: true,
 };
 
@@ -37,6 +39,7 @@ const ENSEMBLE: Setting = Setting {
     start_down: false,
     election_alone: false,
     heartbeats: false,
+    keeps_obsolete: false,
     symmetry: false,
 };
 

@@ -72,6 +72,9 @@ pub struct Setting {
     /// Whether a heartbeat is an action. It repeats what is in the network already, so leaving it
     /// out loses no state; a test holds that.
     pub heartbeats: bool,
+    /// Whether obsolete datagrams stay in the network. They have no effect, so dropping them loses no
+    /// verdict; a test holds that.
+    pub keeps_obsolete: bool,
     /// Whether states that differ only in the names of servers are taken for one. Only with external
     /// elections: votes compare ids.
     pub symmetry: bool,

@@ -32,6 +32,8 @@ mod paint;
 mod progress;
 mod protocol;
 mod record;
+#[cfg(test)]
+mod reductions;
 mod replay;
 mod report;
 mod row;

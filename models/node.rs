@@ -8,9 +8,9 @@ use crate::environment::Environment;
 use crate::faults;
 use crate::intern::Interned;
 use crate::steps::Move;
-use crate::world::{Budget, Envelope, Known, World};
+use crate::world::{Budget, Envelope, Known, World, Writes};
 use keepright::types::ServerId;
-use keepright::zab::obsolete::{Peer, Sender};
+use keepright::zab::obsolete::{Hazards, Peer, Sender};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
@@ -69,14 +69,23 @@ impl Reach {
 /// less strict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
-    compacts: bool,
+    hazards: Hazards,
     wipes: bool,
 }
 
 impl Rules {
     pub fn of(budget: Budget) -> Self {
+        let failures = [
+            budget.crashes,
+            budget.outages,
+            budget.disk_errors,
+            budget.wipes,
+        ];
         Self {
-            compacts: budget.snapshots > 0,
+            hazards: Hazards {
+                compacts: budget.snapshots > 0,
+                fails: failures.iter().any(|left| *left > 0),
+            },
             wipes: budget.wipes > 0,
         }
     }
@@ -126,13 +135,17 @@ enum Key {
 
 impl Key {
     fn of(self, node: Interned<Node>, rules: Rules) -> u64 {
-        let rules = u64::from(rules.compacts) << 1 | u64::from(rules.wipes);
+        let Rules { hazards, wipes } = rules;
+        let flags = [hazards.compacts, hazards.fails, wipes];
+        let rules = flags
+            .iter()
+            .fold(0, |bits, flag| bits << 1 | u64::from(*flag));
         let exact = |kind: u64, number: u32| {
             assert!(
                 number < 1 << 28,
                 "so many that a key cannot tell them apart"
             );
-            u64::from(node.number()) << 32 | kind << 30 | rules << 28 | u64::from(number)
+            u64::from(node.number()) << 32 | kind << 31 | rules << 28 | u64::from(number)
         };
         match self {
             Self::Process(number) => exact(0, number),
@@ -245,6 +258,7 @@ impl Environment {
                     inbox.insert(place, *envelope);
                 }
             }
+            self.drop_superseded(rules, node.id, &node.process, &mut inbox);
             self.intern_node(node.id, node.process, inbox)
         })
     }
@@ -273,6 +287,7 @@ impl Environment {
                 };
                 !self.is_obsolete(rules, from, envelope, node.id, &process)
             });
+            self.drop_superseded(rules, node.id, &process, &mut inbox);
             self.intern_node(node.id, process, inbox)
         })
     }
@@ -285,17 +300,46 @@ impl Environment {
         id: ServerId,
         to: &Known,
     ) -> bool {
+        if self.setting.keeps_obsolete {
+            return false;
+        }
         let may_forget = |id| faults::may_forget(&self.zab, id);
         if rules.wipes && (may_forget(from.id) || may_forget(id)) {
             return false; // The argument is about what is durable.
         }
-        let to = Peer {
-            id,
-            durable: to.mark,
-            state: to.state.as_ref(),
-        };
         self.zab
-            .is_obsolete(from, to, &envelope.message, rules.compacts)
+            .is_obsolete(from, &peer(id, to), &envelope.message, rules.hazards)
+    }
+
+    /// Drops what can never have another effect than something else from the same server.
+    fn drop_superseded(
+        &self,
+        rules: Rules,
+        id: ServerId,
+        to: &Known,
+        inbox: &mut SmallVec<[Interned<Envelope>; 4]>,
+    ) {
+        if self.setting.keeps_obsolete {
+            return;
+        }
+        let (to, all) = (peer(id, to), inbox.clone());
+        inbox.retain(|envelope| {
+            let mut others = all.iter().filter(|other| other.src == envelope.src);
+            !others.any(|other| {
+                let (message, other) = (&envelope.message, &other.message);
+                let hazards = rules.hazards;
+                self.zab.is_superseded(&to, message, other, hazards)
+            })
+        });
+    }
+}
+
+/// A server as the rule for obsolete messages sees it.
+fn peer(id: ServerId, known: &Known) -> Peer<'_, Writes> {
+    Peer {
+        id,
+        durable: known.mark,
+        state: known.state.as_ref(),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct LocalStep {
     pub after: Interned<Known>,
     /// What the others get of it.
     pub reaches: SmallVec<[Reach; 2]>,
-    /// Whether it changes what is obsolete: see [`Peer::is_alike`](keepright::zab::obsolete::Peer::is_alike).
+    /// Whether it changes what is obsolete: see [`Zab::is_alike`](keepright::zab::Zab::is_alike).
     pub view_changes: bool,
     pub said_too_early: bool,
     pub left_behind: bool,
@@ -290,7 +290,8 @@ impl Environment {
             is_leading(new) && matches!(old.map(State::role), Some(Role::Looking(_))),
             noted && new.is_some(),
         );
-        let view_changes = !seen(server, before).is_alike(&seen(server, &step.process));
+        let (seen_before, seen_after) = (seen(server, before), seen(server, &step.process));
+        let view_changes = !self.zab.is_alike(&seen_before, &seen_after);
         let after = self.intern_process(step.process);
         let mut sent = self.intern_envelopes(step.sent);
         if self.setting.election_alone {

@@ -6,18 +6,21 @@ use crate::cluster::{Envelope, Numbers, config, z};
 use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
 use keepright::types::{Epoch, ServerId};
-use keepright::zab::obsolete::{Peer, Sender};
+use keepright::zab::obsolete::{Hazards, Peer, Sender};
 use keepright::zab::{Config, Elections, Leader, Message, Msg, Out, Role, State};
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
-    let peer = |id: ServerId| Peer {
+fn peer(walk: &Walk, id: ServerId) -> Peer<'_, Numbers> {
+    Peer {
         id,
         durable: walk.cluster.mark(id),
         state: walk.cluster.nodes[&id].state.as_ref(),
-    };
+    }
+}
+
+fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
     let Envelope { src, dst, message } = envelope;
     let sender = Sender {
         id: *src,
@@ -25,7 +28,7 @@ fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
     };
     walk.cluster
         .zab
-        .is_obsolete(sender, peer(*dst), message, walk.compacts)
+        .is_obsolete(sender, &peer(walk, *dst), message, walk.hazards)
 }
 
 /// Whether two states differ in nothing but whom a leader has heard of lately. That decides when it
@@ -80,13 +83,46 @@ fn effect(walk: &Walk, envelope: &Envelope) -> Option<String> {
     None
 }
 
+/// Whether one message has no other effect on their recipient than another one.
+fn adds_nothing(walk: &Walk, envelope: &Envelope, other: &Envelope) -> bool {
+    let outcome = |envelope: &Envelope| {
+        let before = walk.cluster.nodes[&envelope.dst].state.as_ref()?;
+        let (mut state, mut out) = (Cow::Borrowed(before), Out::new());
+        let (to, from) = (envelope.dst.into(), envelope.src.into());
+        let msg = Msg::Peer(envelope.message.clone());
+        let zab = &walk.cluster.zab;
+        zab.on_msg(to, &mut state, from, msg, &mut out);
+        Some((state.into_owned(), format!("{out:?}")))
+    };
+    effect(walk, envelope).is_none() || outcome(envelope) == outcome(other)
+}
+
+/// Which notifications to a server are superseded by which others.
+fn superseded(walk: &Walk, server: ServerId) -> Vec<(Envelope, Envelope)> {
+    let to_it = |envelope: &&Envelope| {
+        envelope.dst == server && matches!(envelope.message, Message::Notification(_))
+    };
+    let to_it: Vec<&Envelope> = walk.sent.iter().filter(to_it).collect();
+    let (to, zab) = (peer(walk, server), &walk.cluster.zab);
+    let mut all = Vec::new();
+    for one in &to_it {
+        let others = to_it.iter().filter(|other| other.src == one.src);
+        let by = others
+            .filter(|other| zab.is_superseded(&to, &one.message, &other.message, walk.hazards));
+        all.extend(by.map(|other| ((*one).clone(), (*other).clone())));
+    }
+    all
+}
+
 fn hold(elections: Elections, seeds: u64) -> (usize, usize) {
     let (mut obsolete_seen, mut sent) = (0, 0);
     with_seeds("obsolete", seeds, |seed| {
         let mut walk = Walk::new(seed, elections);
         let mut obsolete: HashSet<Envelope> = HashSet::new();
+        let last_failure = [0, 100, 400, 800][walk.random.below(4)];
         for number in 0..800 {
-            walk.compacts &= number < 400;
+            walk.hazards.compacts &= number < 400;
+            walk.hazards.fails &= number < last_failure;
             let step = walk.choose();
             walk.take(&step);
             // Only what concerns a message's ends can change what it is.
@@ -117,6 +153,41 @@ fn hold(elections: Elections, seeds: u64) -> (usize, usize) {
         sent += walk.sent.len();
     });
     (obsolete_seen, sent)
+}
+
+#[test]
+fn a_superseded_message_stays_so_and_has_no_other_effect_than_the_one_that_supersedes_it() {
+    let mut seen = 0;
+    with_seeds("superseded", 150, |seed| {
+        let mut walk = Walk::new(seed, Elections::Held);
+        let last_failure = [0, 100, 400][walk.random.below(3)];
+        let mut known: HashSet<(Envelope, Envelope)> = HashSet::new();
+        for number in 0..600 {
+            walk.hazards.fails &= number < last_failure;
+            let step = walk.choose();
+            walk.take(&step);
+            let server = step.server();
+            let now: HashSet<_> = superseded(&walk, server).into_iter().collect();
+            for (one, other) in &now {
+                assert!(
+                    adds_nothing(&walk, one, other),
+                    "{one:?} is superseded by {other:?} after {step:?}, but adds something\n{}",
+                    walk.cluster.describe()
+                );
+            }
+            let mut of_server = known.iter().filter(|(one, _)| one.dst == server);
+            assert!(
+                of_server.all(|pair| now.contains(pair)),
+                "something is superseded no more after {step:?}\n{}",
+                walk.cluster.describe()
+            );
+            known.extend(now);
+        }
+        let superseded: HashSet<_> = known.into_iter().map(|(one, _)| one).collect();
+        seen += superseded.len();
+    });
+    println!("{seen} messages were superseded");
+    assert!(one_seed() || seen > 1_000, "the rule is worth something");
 }
 
 #[test]
@@ -155,7 +226,10 @@ fn what_every_follower_has_made_durable_is_obsolete() {
                 id: *src,
                 durable: cluster.mark(*src),
             };
-            let obsolete = cluster.zab.is_obsolete(sender, peer(*dst), message, false);
+            let obsolete =
+                cluster
+                    .zab
+                    .is_obsolete(sender, &peer(*dst), message, Hazards::default());
             assert!(obsolete, "{message:?}");
         }
     }
@@ -198,7 +272,7 @@ fn an_old_acknowledgement_is_not_obsolete_while_it_is_answered_with_a_snapshot_t
             zxid: acknowledged,
         };
         let zab = &sim.cluster.zab;
-        let found = zab.is_obsolete(learner, peer(leader), &ack, false);
+        let found = zab.is_obsolete(learner, &peer(leader), &ack, Hazards::default());
         assert_eq!(found, obsolete, "{acknowledged} {durable}");
     }
 }

@@ -7,6 +7,7 @@
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config};
 use crate::sim::Random;
 use keepright::types::ServerId;
+use keepright::zab::obsolete::Hazards;
 use keepright::zab::{Config, Elections, Msg, Role, State, Timer, Variant};
 use std::collections::BTreeSet;
 use std::collections::HashSet;
@@ -21,8 +22,8 @@ pub struct Walk {
     written: u32,
     /// Whether a save is durable at once.
     coarse: bool,
-    /// Whether services may still take snapshots.
-    pub compacts: bool,
+    /// Whether services may still take snapshots, and servers crash.
+    pub hazards: Hazards,
 }
 
 /// Something that the walk does next.
@@ -76,7 +77,10 @@ impl Walk {
             ever_sent: HashSet::new(),
             written: 0,
             coarse: random.chance(50),
-            compacts: random.chance(50),
+            hazards: Hazards {
+                compacts: random.chance(50),
+                fails: true,
+            },
             random,
         };
         for id in walk.cluster.ids() {
@@ -98,7 +102,7 @@ impl Walk {
             };
             let unsaved = self.cluster.nodes[&id].unsaved.len();
             match self.random.below(100) {
-                0 if self.random.chance(50) => {
+                0 if self.hazards.fails && self.random.chance(50) => {
                     return Step::Crash(id, self.random.below(unsaved + 1));
                 }
                 1..20 if unsaved > 0 => return Step::Flush(id),
@@ -117,7 +121,7 @@ impl Walk {
                     self.written += 1;
                     return Step::Input(id, Msg::Propose(self.written));
                 }
-                40..42 if self.compacts => return Step::Snapshot(id),
+                40..42 if self.hazards.compacts => return Step::Snapshot(id),
                 42.. => {
                     if let Some(envelope) = self.datagram(id) {
                         return Step::Deliver(envelope);
