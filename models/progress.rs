@@ -203,7 +203,7 @@ mod tests {
         for (model, bounds) in [
             ("zab", Bounds::new(3, 1, 1, 0)),
             ("zab", Bounds::new(3, 1, 0, 1)),
-            ("election", Bounds::new(3, 0, 0, 1)),
+            ("ensemble", Bounds::new(3, 0, 0, 1)),
         ] {
             let sizes = level_sizes(model, bounds);
             let all: usize = sizes.iter().sum();
