@@ -10,7 +10,9 @@ mod synchronization;
 pub use culprits::{Inquiry, Taken};
 pub use synchronization::*;
 
-use super::{Election, Entry, Leader, Message, Payload, Role, Stage, State, Storage, Zab};
+use super::{
+    Election, Entry, Leader, Message, Payload, Recency, Role, Stage, State, Storage, Vote, Zab,
+};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use im::Vector;
@@ -141,13 +143,26 @@ impl<T: Clone + PartialEq> Record<T> {
 }
 
 /// Somebody who votes for the winner and should have won itself. Only votes count: who has
-/// followed an earlier self of the winner, or has gone on since, did not choose.
+/// followed an earlier self of the winner, or has gone on since, did not choose. Nor did anybody choose this
+/// winner if the vote says more than it has: a crash has taken what was not durable when it voted.
 fn stronger<'a, P: Payload>(
     winner: ServerId,
     state: &State<P>,
     election: &Election,
     others: impl Fn(ServerId) -> Option<&'a State<P>>,
 ) -> Option<ServerId> {
+    let Vote {
+        current_epoch,
+        last_zxid,
+        ..
+    } = election.vote;
+    let said = Recency {
+        current_epoch,
+        last_zxid,
+    };
+    if state.recency() != said {
+        return None;
+    }
     let rank = |sid, state: &State<P>| (state.recency(), sid);
     let is_stronger = |sid: &ServerId| {
         others(*sid).is_some_and(|other| match other.role() {
