@@ -157,7 +157,8 @@ struct Search<'a, M: Model> {
 
 /// How many states of a level a thread expands before the successors are noted: few enough for these to
 /// stay in the cache, enough for the threads to be worth their start.
-const SLAB: usize = 1 << 12;
+/// In tests of small models they are few, or no second thread would ever work.
+const SLAB: usize = if cfg!(test) { 1 << 7 } else { 1 << 12 };
 
 /// How many states are expanded at a time: see [`touch`].
 const BATCH: usize = 16;

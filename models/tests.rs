@@ -76,6 +76,36 @@ fn the_engine_counts_what_stateright_counts() {
 }
 
 #[test]
+fn a_search_ends_when_it_has_used_its_memory() {
+    let limits = Limits {
+        max_memory: Some(1),
+        ..limits(1)
+    };
+    let environment = zab().faithful(Bounds::new(3, 1, 1, 0));
+    let outcome = engine::search(&environment, limits, &Progress::default());
+    assert_eq!(outcome.end, End::OutOfMemory);
+    assert!(outcome.distinct > 0 && outcome.queue > 0);
+}
+
+#[test]
+fn a_counterexample_does_not_depend_on_the_number_of_threads() {
+    let mut mutants = mutants::ALL.iter();
+    let mutant = mutants.find(|m| m.name == "keep_own_history");
+    let trial = &mutant.expect("it is there").trial;
+    let address = |threads| {
+        let environment = trial.environment();
+        let outcome = explore(&environment, threads);
+        let trace = outcome.path(&environment, &outcome.discoveries[0]);
+        trace
+            .steps
+            .iter()
+            .map(|step| format!("{:?}", step.action))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(address(1), address(4));
+}
+
+#[test]
 fn the_counts_do_not_depend_on_the_number_of_threads() {
     let environment = || zab().faithful(Bounds::new(3, 1, 1, 0));
     let (one, four) = (explore(&environment(), 1), explore(&environment(), 4));

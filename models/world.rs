@@ -109,59 +109,19 @@ pub struct Budget {
 
 impl Budget {
     pub fn of(bounds: &Bounds) -> Self {
-        let Bounds {
-            writes,
-            timeouts,
-            crashes,
-            outages,
-            disk_errors,
-            wipes,
-            cuts,
-            snapshots,
-            ..
-        } = *bounds;
-        Self {
-            writes,
-            timeouts,
-            crashes,
-            outages,
-            disk_errors,
-            wipes,
-            cuts,
-            snapshots,
-        }
-    }
-}
-
-impl Budget {
-    /// All of it as one number.
-    pub fn code(&self) -> u64 {
-        let Self {
-            writes,
-            timeouts,
-            crashes,
-            outages,
-            disk_errors,
-            wipes,
-            cuts,
-            snapshots,
-        } = *self;
-        u64::from_le_bytes([
-            writes,
-            timeouts,
-            crashes,
-            outages,
-            disk_errors,
-            wipes,
-            cuts,
-            snapshots,
+        Self::from_parts([
+            bounds.writes,
+            bounds.timeouts,
+            bounds.crashes,
+            bounds.outages,
+            bounds.disk_errors,
+            bounds.wipes,
+            bounds.cuts,
+            bounds.snapshots,
         ])
     }
-}
 
-impl Budget {
-    /// What is left of it. `spends` has a byte for each part, as [`Self::code`] has; there must be enough.
-    pub fn without(self, spends: u64) -> Self {
+    fn from_parts(parts: [u8; 8]) -> Self {
         let [
             writes,
             timeouts,
@@ -171,7 +131,7 @@ impl Budget {
             wipes,
             cuts,
             snapshots,
-        ] = (self.code() - spends).to_le_bytes();
+        ] = parts;
         Self {
             writes,
             timeouts,
@@ -182,6 +142,25 @@ impl Budget {
             cuts,
             snapshots,
         }
+    }
+
+    /// All of it as one number, a byte for each part.
+    pub fn code(&self) -> u64 {
+        u64::from_le_bytes([
+            self.writes,
+            self.timeouts,
+            self.crashes,
+            self.outages,
+            self.disk_errors,
+            self.wipes,
+            self.cuts,
+            self.snapshots,
+        ])
+    }
+
+    /// What is left of it. `spends` is the [`Self::code`] of what is taken; there must be enough.
+    pub fn without(self, spends: u64) -> Self {
+        Self::from_parts((self.code() - spends).to_le_bytes())
     }
 }
 
