@@ -118,6 +118,8 @@ impl Recency {
 
 impl<P: Payload> Zab<P> {
     /// Enters the round after `round`, proposing itself.
+    ///
+    /// Departs from ZooKeeper: D25 in `spec/deviations.toml`.
     pub(super) fn look_for_leader(
         &self,
         me: ServerId,
