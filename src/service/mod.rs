@@ -60,6 +60,8 @@ pub struct Config {
     pub session_key: Vec<u8>,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
+    /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
+    pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
     /// is faithful.
     #[serde(skip)]
@@ -68,7 +70,7 @@ pub struct Config {
 
 impl Config {
     /// ZooKeeper's defaults for a tickTime: session timeouts of 2 to 20 ticks, a snapshot every
-    /// 100,000 transactions.
+    /// 100,000 transactions or 4 GB.
     pub fn new(sid: ServerId, incarnation: u64, tick_time: Duration) -> Self {
         let ticks = |count: u32| {
             let duration = tick_time.saturating_mul(count).as_millis();
@@ -83,6 +85,7 @@ impl Config {
             max_session_timeout_ms: ticks(20),
             session_key: b"keepright".to_vec(),
             snap_count: 100_000,
+            snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
     }
