@@ -349,7 +349,9 @@ impl<R: Read> Input<R> {
     fn finish(mut self) -> Result<(), SnapshotError> {
         self.end()?;
         let mut rest = Vec::new();
-        let read = (&mut self.input).take(LONGEST_APPENDIX + 1).read_to_end(&mut rest);
+        let read = (&mut self.input)
+            .take(LONGEST_APPENDIX + 1)
+            .read_to_end(&mut rest);
         read.map_err(|source| SnapshotError::Io {
             at: self.at,
             source,

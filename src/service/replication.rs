@@ -66,8 +66,7 @@ fn catch_up(
             break;
         }
         service.apply(env, *zxid, txn);
-        *since_snapshot =
-            since_snapshot.saturating_add(share_of_snapshot(env.config, *zxid, txn));
+        *since_snapshot = since_snapshot.saturating_add(share_of_snapshot(env.config, *zxid, txn));
     }
     if *since_snapshot >= env.config.snap_count {
         *since_snapshot = 0;

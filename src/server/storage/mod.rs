@@ -16,11 +16,13 @@
 mod compress;
 mod diff;
 mod disk;
+pub mod dump;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
 mod faults;
 pub mod format;
+pub mod inspect;
 mod purge;
 mod recovery;
 mod sealed;
@@ -78,6 +80,8 @@ pub enum StorageError {
         file.display()
     )]
     NoSnapshot { file: PathBuf, problem: String },
+    #[error("{} is damaged: {problem}", file.display())]
+    Unreadable { file: PathBuf, problem: String },
     #[error(
         "{} holds `{text}`, which {problem}; restore it from a copy, or move this server's data \
          directory away and let it learn anew",

@@ -420,36 +420,38 @@ fn read_epochs(
     Ok((accepted.max(last), current))
 }
 
-fn read_epoch(
-    path: PathBuf,
-    missing: Epoch,
-    mends: &mut Vec<Mend>,
-) -> Result<Epoch, StorageError> {
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            mends.push(Mend::WriteEpoch(path, missing));
-            return Ok(missing);
-        }
-        Err(error) => return Err(StorageError::io("read", &path)(error)),
+fn read_epoch(path: PathBuf, missing: Epoch, mends: &mut Vec<Mend>) -> Result<Epoch, StorageError> {
+    let (epoch, sealed) = match stored_epoch(&path)? {
+        Some(stored) => stored,
+        None => (missing, false),
     };
-    let refuse = |file: PathBuf, problem: &str| StorageError::Epoch {
-        file,
+    if !sealed {
+        mends.push(Mend::WriteEpoch(path, epoch));
+    }
+    Ok(epoch)
+}
+
+/// The epoch in a file, if there is one, and whether it has a checksum.
+pub(super) fn stored_epoch(path: &Path) -> Result<Option<(Epoch, bool)>, StorageError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("read", path)(error)),
+    };
+    let refuse = |problem: &str| StorageError::Epoch {
+        file: path.to_owned(),
         text: String::from_utf8_lossy(&bytes).trim().to_owned(),
         problem: problem.to_owned(),
     };
     let (line, sealed) = match unseal(&bytes) {
         Text::Sealed(line) => (line, true),
         Text::Plain(line) => (line, false),
-        Text::Damaged => return Err(refuse(path, "is damaged: its checksum does not fit")),
+        Text::Damaged => return Err(refuse("is damaged: its checksum does not fit")),
     };
-    let Ok(epoch) = line.parse().map(Epoch) else {
-        return Err(refuse(path, "is not an epoch"));
-    };
-    if !sealed {
-        mends.push(Mend::WriteEpoch(path, epoch));
+    match line.parse() {
+        Ok(epoch) => Ok(Some((Epoch(epoch), sealed))),
+        Err(_) => Err(refuse("is not an epoch")),
     }
-    Ok(epoch)
 }
 
 pub(super) fn write_epoch(disk: &Disk, path: &Path, epoch: Epoch) -> Result<(), StorageError> {

@@ -1,8 +1,8 @@
 //! What the data directory keeps, whatever is interrupted or damaged.
 
 use super::faults::{Fault, Faults, Plan};
-use super::store::Store;
 use super::snapshots::write_and_purge;
+use super::store::Store;
 use super::*;
 use crate::types::Epoch;
 use crate::zab::{Entry, History, Snapshot};
@@ -215,7 +215,11 @@ pub(super) fn script(ops: &[Op]) -> Vec<Storage<Numbers>> {
 }
 
 /// Writes saves in batches as the log writer does. Returns how many were reported.
-pub(super) fn write(store: &mut Store<Numbers, Plain>, saves: &[Storage<Numbers>], batch: usize) -> usize {
+pub(super) fn write(
+    store: &mut Store<Numbers, Plain>,
+    saves: &[Storage<Numbers>],
+    batch: usize,
+) -> usize {
     let mut reported = 0;
     for batch in saves.chunks(batch) {
         let taken = batch.iter().try_for_each(|save| store.take(save.clone()));
@@ -373,11 +377,12 @@ fn a_torn_end_before_the_last_file_is_dropped_only_if_the_next_file_continues() 
     let bytes = fs::read(&first).unwrap();
     fs::write(&first, [&bytes[..], &[0, 0, 0, 0, 7, 7]].concat()).unwrap();
     let found = open(&layout).unwrap();
-    assert_eq!(
-        all(&found.storage().history),
-        all(&script.storage.history)
+    assert_eq!(all(&found.storage().history), all(&script.storage.history));
+    assert!(
+        found.notes()[0].contains("offset 74"),
+        "{:?}",
+        found.notes()
     );
-    assert!(found.notes()[0].contains("offset 74"), "{:?}", found.notes());
     drop(found);
     fs::write(&first, &bytes[..bytes.len() - 3]).unwrap();
     assert!(matches!(
