@@ -121,3 +121,35 @@ fn propose(service: &mut Service, env: &Env, below: &mut impl Replication) -> bo
     below.propose(txn);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::znode::{SessionId, TxnBody};
+    use std::time::Duration;
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_transactions_or_so_many_bytes() {
+        let txn = |bytes: usize| Txn {
+            session: SessionId(1),
+            cxid: 1,
+            time: 1,
+            body: TxnBody::SetData {
+                path: "/a".to_owned(),
+                data: vec![0; bytes].into(),
+                version: 1,
+            },
+        };
+        let config = Config::new(ServerId(1), 1, Duration::from_secs(1));
+        let share = |config: &Config, bytes| share_of_snapshot(config, Zxid(1), &txn(bytes));
+        assert_eq!(share(&config, 10), 1);
+        // 4 GB are 100,000 times 42 KB.
+        assert_eq!(share(&config, 42_000), 1);
+        assert_eq!(share(&config, 1 << 20), 25);
+        let unlimited = Config {
+            snap_size: 0,
+            ..config
+        };
+        assert_eq!(share(&unlimited, 1 << 20), 1);
+    }
+}

@@ -10,7 +10,7 @@ use im::Vector;
 use proptest::prelude::*;
 use std::fs;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use tempfile::TempDir;
 
 /// A payload whose state is the list of everything that happened: nothing can be lost unseen.
@@ -625,4 +625,106 @@ fn what_the_log_writer_has_reported_survives_a_power_cut_at_any_moment() {
         }
         assert!(faults.is_hit() || reported == saves.len());
     }
+}
+
+/// A codec whose snapshots are written when the gate opens.
+#[derive(Clone)]
+struct Gated(Arc<(Mutex<bool>, Condvar)>);
+
+impl Codec<Numbers> for Gated {
+    fn encode_entry(&self, entry: &Entry<u64>, bytes: &mut Vec<u8>) {
+        Plain.encode_entry(entry, bytes);
+    }
+
+    fn decode_entry(&self, bytes: &[u8]) -> Result<Entry<u64>, String> {
+        Plain.decode_entry(bytes)
+    }
+
+    fn write_snapshot(
+        &self,
+        snapshot: &Snapshot<Vector<(Zxid, u64)>>,
+        writer: &mut dyn Write,
+    ) -> io::Result<()> {
+        let (open, opened) = &*self.0;
+        let open = opened.wait_while(open.lock().unwrap(), |open| !*open);
+        drop(open.unwrap());
+        Plain.write_snapshot(snapshot, writer)
+    }
+
+    fn read_snapshot(
+        &self,
+        zxid: Zxid,
+        reader: &mut dyn Read,
+    ) -> Result<Vector<(Zxid, u64)>, String> {
+        Plain.read_snapshot(zxid, reader)
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_being_written_holds_up_no_save_and_is_of_its_point_in_time() {
+    let dir = scratch();
+    let layout = layout(&dir);
+    drop(open(&layout).unwrap());
+    let gate = Gated(Arc::new((Mutex::new(false), Condvar::new())));
+    let opened = DataDir::open(layout.clone(), gate.clone()).unwrap();
+    let (report, events) = std::sync::mpsc::channel();
+    let writer = LogWriter::spawn(opened, move |event| report.send(event).unwrap()).unwrap();
+    let saves = script(&[
+        Op::Append(4),
+        Op::Compact(4, 0),
+        Op::Append(1),
+        Op::Append(1),
+    ]);
+    for save in &saves {
+        writer.save(save.clone());
+        // If it waited for the snapshot, this would wait for ever.
+        assert!(matches!(events.recv().unwrap(), LogEvent::Saved(1)));
+    }
+    let snapshot = layout.snapshot(Zxid::new(Epoch(1), 4));
+    assert!(!snapshot.exists());
+    *gate.0.0.lock().unwrap() = true;
+    gate.0.1.notify_all();
+    drop(writer);
+    let file = fs::File::open(&snapshot).unwrap();
+    let written = Plain.read_snapshot(Zxid(0), &mut { file }).unwrap();
+    assert_eq!(written.len(), 4);
+    let found = open(&layout).unwrap();
+    assert_eq!(all(&found.storage().history), all(&saves[3].history));
+}
+
+/// How many snapshots are left of seven when a server starts and stops, under this setting.
+fn snapshots_left(purge: Purge) -> usize {
+    let dir = scratch();
+    let mut layout = Layout {
+        purge: Purge::Never,
+        ..layout(&dir)
+    };
+    let mut opened = open(&layout).unwrap();
+    let mut script = Script::new();
+    for _ in 0..6 {
+        let saves = [Op::Append(3), Op::Compact(3, 0)].map(|op| script.step(op));
+        assert_eq!(write(&mut opened.store, &saves, 1), 2);
+    }
+    drop(opened);
+    layout.purge = purge;
+    drop(LogWriter::spawn(open(&layout).unwrap(), |_| ()).unwrap());
+    layout.list_snapshots().unwrap().len()
+}
+
+#[test]
+fn old_snapshots_stay_until_the_setting_says_that_they_go() {
+    assert_eq!(snapshots_left(Purge::Never), 7);
+    assert_eq!(snapshots_left(Purge::WithSnapshots), 7);
+    let day = std::time::Duration::from_secs(86_400);
+    assert_eq!(snapshots_left(Purge::Every(day)), 3);
+}
+
+#[test]
+fn a_directory_gets_a_first_snapshot_without_which_zookeeper_refuses_its_log() {
+    let dir = scratch();
+    let layout = layout(&dir);
+    drop(open(&layout).unwrap());
+    let snapshots = layout.list_snapshots().unwrap();
+    assert_eq!(snapshots.len(), 1);
+    assert_eq!(snapshots[0].0, Zxid::ZERO);
 }
