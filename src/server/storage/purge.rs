@@ -3,7 +3,7 @@
 //! Spec: `spec/6-server.md`, "Snapshots". What it must never do: remove a file that the oldest snapshot
 //! which is kept needs, or one of the last three snapshots.
 //!
-//! Departs from ZooKeeper: D25 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D40 in `spec/deviations.toml`.
 
 use super::disk::Disk;
 use super::{Layout, StorageError};
