@@ -187,7 +187,7 @@ fn dump_shows_the_snapshot_and_the_log_as_text() {
     let last = out.lines().last().unwrap();
     assert_eq!(
         last,
-        "0x100000005 2023-11-14T22:13:20.123Z SetData \"/\" cxid=4 data=\"four\" offset=80 session=0x10 \
+        "0x100000005 2023-11-14T22:13:20.123Z SetData \"/\" cxid=4 data=\"four\" offset=79 session=0x10 \
          version=4"
     );
 }
@@ -222,7 +222,7 @@ fn dump_shows_what_is_sound_before_the_damage_and_fails() {
     let (code, out, error) = on("dump", dir.path());
     assert_eq!(code, 1);
     assert!(out.lines().last().unwrap().starts_with("0x100000004 "));
-    assert!(error.contains("is damaged at offset 80"), "{error}");
+    assert!(error.contains("is damaged at offset 79"), "{error}");
     flip(&snapshot, 40);
     let (_, out, _) = on("dump", dir.path());
     assert!(out.starts_with("snapshot 0x0 "), "{out}");

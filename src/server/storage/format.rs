@@ -47,7 +47,7 @@ pub trait Codec<P: Payload>: Clone + Send + 'static {
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
 const END_OF_RECORD: u8 = 0x42;
 /// Checksum and length before a record, the end byte after it.
-const BEFORE: usize = 12;
+pub(super) const BEFORE: usize = 12;
 
 /// Appends a record whose bytes `payload` writes.
 pub(super) fn append_record(log: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {

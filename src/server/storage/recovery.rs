@@ -6,7 +6,7 @@
 //! Departs from ZooKeeper: D21 in `spec/deviations.toml`.
 
 use super::disk::Disk;
-use super::format::{Codec, Scan, Tail, scan};
+use super::format::{BEFORE, Codec, Scan, Tail, scan};
 use super::sealed::{Text, seal, unseal};
 use super::snapshots;
 use super::{Layout, StorageError, zxid_of};
@@ -368,13 +368,14 @@ pub(super) fn read_log<P: Payload, C: Codec<P>>(
     let scan = scan(&bytes);
     let mut entries = Vec::with_capacity(scan.records.len());
     for body in &scan.records {
+        let offset = body.start - BEFORE;
         let entry = codec.decode_entry(&bytes[body.clone()]);
         let entry = entry.map_err(|problem| StorageError::Damaged {
             file: path.to_owned(),
-            offset: body.start as u64,
+            offset: offset as u64,
             problem,
         })?;
-        entries.push((body.start, entry));
+        entries.push((offset, entry));
     }
     Ok(LogFile {
         scan,
