@@ -6,6 +6,7 @@ A round also looks at some older rounds; the end looks at all of them, and at th
 import logging
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,12 +14,15 @@ import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NodeExistsError
+from kazoo.handlers.threading import KazooTimeoutError
 
 from ensemble import Ensemble
 
 WRITERS = 4
 # Writers of older rounds that each round looks at.
 OLDER = 12
+# How often a server is read again after the connection was lost.
+ATTEMPTS = 10
 
 
 class Writer(threading.Thread):
@@ -89,22 +93,38 @@ def tree(reader, root):
     return nodes
 
 
+def read_server(ensemble, sid, writers, whole):
+    """Asks a server for the acknowledged writes. Returns what is wrong, and the trees of the writers in `whole`."""
+    reader = connect(ensemble.host(sid))
+    try:
+        reader.sync("/")
+        for writer in writers:
+            if problem := writer.verify(reader):
+                return f"server {sid}: {problem}", {}
+        nodes = {}
+        for writer in whole:
+            nodes.update(tree(reader, writer.root))
+        return None, nodes
+    finally:
+        reader.stop()
+        reader.close()
+
+
 def compare(ensemble, writers, whole):
     """Asks every server for the acknowledged writes, and compares the trees of the writers in `whole`."""
     trees = {}
     for sid in ensemble.ids:
-        reader = connect(ensemble.host(sid))
-        try:
-            reader.sync("/")
-            for writer in writers:
-                if problem := writer.verify(reader):
-                    return f"server {sid}: {problem}"
-            trees[sid] = {}
-            for writer in whole:
-                trees[sid].update(tree(reader, writer.root))
-        finally:
-            reader.stop()
-            reader.close()
+        for attempt in range(ATTEMPTS):
+            try:
+                problem, trees[sid] = read_server(ensemble, sid, writers, whole)
+                break
+            except (KazooException, KazooTimeoutError):
+                # On a busy machine a server may lose its leader, and with it its clients: reads may be repeated.
+                ensemble.wait_serving()
+        else:
+            problem = f"server {sid} cannot be read in {ATTEMPTS} attempts"
+        if problem:
+            return problem
     first = trees[ensemble.ids[0]]
     for sid, other in trees.items():
         if other != first:
@@ -130,7 +150,8 @@ def play(ensemble, clients, number, choice, history):
     writers = []
     for index, client in enumerate(clients):
         root = f"/round-{number}/writer-{index}"
-        client.retry(client.create, root, b"0")
+        client.retry(client.ensure_path, root)
+        client.retry(client.set, root, b"0")
         writers.append(Writer(client, root))
     for writer in writers:
         writer.start()
@@ -168,6 +189,8 @@ def play(ensemble, clients, number, choice, history):
 
 def main():
     logging.basicConfig(level=logging.CRITICAL)
+    # So that the servers are ended if this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     binary, rounds = sys.argv[1], int(sys.argv[2])
     seed = int(sys.argv[3]) if sys.argv[3:] and sys.argv[3] else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}; again with: SEED={seed} tests/kill/kill9.sh {rounds}", flush=True)
