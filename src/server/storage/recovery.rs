@@ -44,7 +44,7 @@ pub(super) fn recover<P: Payload, C: Codec<P>>(
     for path in temporary_files(layout)? {
         disk.remove(&path)?;
     }
-    let mut found = examine(layout, codec)?;
+    let found = examine(layout, codec)?;
     for mend in found.mends {
         match mend {
             Mend::Remove(path) => disk.remove(&path)?,
@@ -58,7 +58,6 @@ pub(super) fn recover<P: Payload, C: Codec<P>>(
             }
         }
     }
-    found.notes.dedup();
     Ok(Recovered {
         storage: found.storage,
         notes: found.notes,
