@@ -8,7 +8,7 @@ use crate::steps::{LocalStep, Move};
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
-use keepright::zab::{Entry, Mark, Message, Payload, State, Storage};
+use keepright::zab::{Entry, Mark, Message, Payload, Role, State, Storage};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -38,14 +38,21 @@ impl Process {
     pub fn mark(&self) -> Mark {
         Mark::from(&self.disk)
     }
+
+    /// Whether it follows another server.
+    pub fn follows(&self) -> bool {
+        let role = self.state.as_ref().map(State::role);
+        matches!(role, Some(Role::Following(_)))
+    }
 }
 
 /// A server and its disk, with the steps that it was seen to take.
 pub struct Known {
     pub process: Process,
     pub mark: Mark,
-    /// The hash of the mark.
-    pub mark_hash: u64,
+    /// What the others' messages from it depend on, and its hash.
+    pub follows: bool,
+    pub sender_hash: u64,
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
     /// What it can do by itself, by server and budget.
@@ -55,9 +62,11 @@ pub struct Known {
 impl From<Process> for Known {
     fn from(process: Process) -> Self {
         let mark = process.mark();
+        let follows = process.follows();
         Self {
             mark,
-            mark_hash: fingerprint(&mark),
+            sender_hash: fingerprint(&(mark, follows)),
+            follows,
             process,
             steps: Row::default(),
             moves: Row::default(),
