@@ -114,6 +114,7 @@ class ZooKeeper(Server):
             "java",
             "-Xmx700m",
             "-Dzookeeper.4lw.commands.whitelist=*",
+            "-Dzookeeper.preAllocSize=4096",
             "-Dzookeeper.snapshot.compression.method=" + self.compression(),
             "-cp",
             "/usr/share/java/zookeeper.jar:/usr/share/java/snappy-java.jar:/usr/share/java/slf4j-simple.jar",
