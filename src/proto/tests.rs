@@ -462,9 +462,28 @@ fn a_snapshot_is_read_as_it_was_written_and_refused_when_cut() {
     for len in 0..file.len() {
         assert!(read_snapshot(&file[..len], zxid).is_err(), "cut at {len}");
     }
-    // ZooKeeper 3.9 goes on after the first checksum.
-    let longer = [&file[..], &[1; 40]].concat();
-    assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+}
+
+#[test]
+fn what_zookeeper_appends_to_a_snapshot_is_compared_with_its_checksum() {
+    let zxid = tree().last_zxid();
+    let mut longer = file();
+    // The zxid, the version and the digest of 3.8; then the zxid of 3.9.
+    for appendix in [20, 8] {
+        longer.extend(vec![7; appendix]);
+        let sum = simd_adler32::adler32(&longer.as_slice());
+        longer.extend(u64::from(sum).to_be_bytes());
+        longer.extend(*b"\0\0\0\x01/");
+        assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+        for at in file().len()..longer.len() {
+            let mut damaged = longer.clone();
+            damaged[at] ^= 4;
+            assert!(read_snapshot(&damaged[..], zxid).is_err(), "at {at}");
+        }
+    }
+    longer.push(0);
+    let refusal = read_snapshot(&longer[..], zxid).unwrap_err().to_string();
+    assert!(refusal.contains("goes on after its end"), "{refusal}");
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
         data_dir: config.data_dir.clone(),
         log_dir: config.data_log_dir.clone(),
         retain: config.snap_retain_count as usize,
+        purge: config.purge,
+        compression: config.snapshot_compression,
     };
     let dir = DataDir::open(layout, ZooKeeperCodec)?;
     for note in dir.notes() {
@@ -187,6 +189,7 @@ fn replica(config: &Config) -> Replica {
         max_session_timeout_ms: millis(config.max_session_timeout),
         snap_count: config.snap_count.into(),
         members: config.members(),
+        snap_size: config.snap_size_limit,
         ..service::Config::new(config.my_id, incarnation, config.tick_time)
     };
     Replica::new(zab, config.service.tell(service))

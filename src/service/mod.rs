@@ -78,6 +78,8 @@ pub struct Config {
     pub reads_through_quorum: bool,
     /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
     pub members: String,
+    /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
+    pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
     /// is faithful.
     #[serde(skip)]
@@ -86,7 +88,7 @@ pub struct Config {
 
 impl Config {
     /// ZooKeeper's defaults for a tickTime: session timeouts of 2 to 20 ticks, a snapshot every
-    /// 100,000 transactions.
+    /// 100,000 transactions or 4 GB.
     pub fn new(sid: ServerId, incarnation: u64, tick_time: Duration) -> Self {
         let ticks = |count: u32| {
             let duration = tick_time.saturating_mul(count).as_millis();
@@ -108,6 +110,7 @@ impl Config {
             enforce_quota: false,
             reads_through_quorum: false,
             members: String::new(),
+            snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
     }

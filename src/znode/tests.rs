@@ -220,21 +220,68 @@ fn watches_fire_for_the_znode_before_its_parent() {
     assert_eq!(fired(&applied), expected);
 }
 
+/// ZooKeeper writes a snapshot znode by znode, while transactions go on.
 #[test]
-fn a_multi_that_cannot_be_changes_nothing_but_the_zxid() {
-    let mut tree = Tree::default();
-    create(&mut tree, 1, "/a");
-    let before = tree.clone();
-    let bodies = vec![
-        create_body("/a/b", Data::default(), Lifetime::Persistent, 1),
-        delete_body("/none"),
+fn a_blurred_snapshot_and_the_transactions_after_it_make_the_tree_that_they_made() {
+    let history = [
+        create_body("/a", Data::default(), Lifetime::Persistent, 1),
+        create_body("/a/x", Data::default(), Lifetime::Persistent, 1),
+        create_body("/b", Data::default(), Lifetime::Persistent, 2),
+        TxnBody::Multi(vec![
+            create_body("/a/y", Data::default(), Lifetime::Persistent, 2),
+            delete_body("/a/x"),
+            TxnBody::SetData {
+                path: "/b".to_owned(),
+                data: b"new".to_vec().into(),
+                version: 1,
+            },
+        ]),
+        delete_body("/a/y"),
+        create_body("/a/z", Data::default(), Lifetime::Persistent, 3),
     ];
-    let applied = tree.apply(zxid(2), &txn(7, 0, TxnBody::Multi(bodies)));
-    assert_eq!(applied.outcome, Err(ErrorCode::NoNode));
-    assert_eq!(applied.events, []);
-    assert_eq!(tree.last_zxid(), zxid(2));
-    tree.last_zxid = before.last_zxid;
-    assert_eq!(tree, before);
+    let mut trees = vec![Tree::default()];
+    for (at, body) in (1..).zip(&history) {
+        let mut tree = trees.last().unwrap().clone();
+        tree.apply(zxid(at), &txn(7, i64::from(at), body.clone()));
+        trees.push(tree);
+    }
+    let last = trees.last().unwrap();
+    for (at, tree) in (0..).zip(&trees) {
+        for (_, later) in (0..).zip(&trees).filter(|(later, _)| *later > at) {
+            // Each znode on its own is that of the point or of the later one.
+            for which in 0..8u32 {
+                let mut builder = TreeBuilder::new(zxid(at));
+                let mut names: Vec<&str> = tree
+                    .walk()
+                    .chain(later.walk())
+                    .map(|(path, _)| path)
+                    .collect();
+                names.sort_unstable();
+                names.dedup();
+                // Parents are written before their children, with the names of these.
+                let mut sources: BTreeMap<&str, &Tree> = BTreeMap::new();
+                for (number, path) in (0..).zip(names) {
+                    let above = path::parent(path).map(|parent| sources.get(parent).copied());
+                    let source = match above {
+                        Some(None) => continue,
+                        Some(Some(above)) if !above.contains(path) => continue,
+                        Some(Some(above)) if std::ptr::eq(above, later) => later,
+                        None | Some(Some(_)) if which >> (number % 3) & 1 == 1 => later,
+                        None | Some(Some(_)) => tree,
+                    };
+                    if let Some(node) = source.node(path) {
+                        builder.node(path, node.clone()).unwrap();
+                        sources.insert(path, source);
+                    }
+                }
+                let mut blurred = builder.finish().unwrap();
+                for (zxid_of, body) in (1..).zip(&history).skip(at as usize) {
+                    blurred.apply(zxid(zxid_of), &txn(7, i64::from(zxid_of), body.clone()));
+                }
+                assert_eq!(&blurred, last, "at {at}, {which:b}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -352,7 +399,7 @@ impl Naive {
                 data,
                 acl,
                 lifetime,
-                ..
+                parent_cversion,
             } => {
                 let valid = path != "/" && path.starts_with('/') && !path.ends_with('/');
                 let (above, _) = path.rsplit_once('/').unwrap_or_default();
@@ -361,6 +408,12 @@ impl Naive {
                     return Err(ErrorCode::BadArguments);
                 }
                 if self.znodes.contains_key(path) {
+                    let parent = self.znodes.get_mut(above).unwrap();
+                    if *parent_cversion > parent.creates || *parent_cversion == -1 {
+                        parent.creates += 1;
+                        parent.stat.cversion += 2;
+                        parent.stat.pzxid = zxid;
+                    }
                     return Err(ErrorCode::NodeExists);
                 }
                 let parent = self.znodes.get(above).ok_or(ErrorCode::NoNode)?;
@@ -395,7 +448,14 @@ impl Naive {
                 if path == "/" || !path.starts_with('/') {
                     return Err(ErrorCode::BadArguments);
                 }
-                let node = self.znodes.get(path).ok_or(ErrorCode::NoNode)?;
+                let (above, _) = path.rsplit_once('/').unwrap();
+                let above = if above.is_empty() { "/" } else { above };
+                let Some(node) = self.znodes.get(path) else {
+                    if let Some(parent) = self.znodes.get_mut(above) {
+                        parent.stat.pzxid = parent.stat.pzxid.max(zxid);
+                    }
+                    return Err(ErrorCode::NoNode);
+                };
                 if node.stat.num_children > 0 {
                     return Err(ErrorCode::NotEmpty);
                 }
@@ -438,14 +498,11 @@ impl Naive {
             }
             TxnBody::Error(error) => error.map_or(Ok(()), Err)?,
             TxnBody::Multi(bodies) => {
-                let before = self.clone();
-                for body in bodies {
-                    if let Err(error) = self.apply(zxid, txn, body, events) {
-                        *self = before;
-                        events.clear();
-                        return Err(error);
-                    }
-                }
+                let results = bodies
+                    .iter()
+                    .map(|body| self.apply(zxid, txn, body, events));
+                let results: Vec<_> = results.collect();
+                results.into_iter().collect::<Result<(), _>>()?;
             }
             TxnBody::FailedMulti(_) => {}
         }

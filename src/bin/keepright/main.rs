@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program that handles processes and files.
 
 mod cluster;
+mod files;
 
 use clap::{Parser, Subcommand};
 use keepright::server::{self, Config};
@@ -37,6 +38,12 @@ enum Command {
     ///
     /// Control-C stops them all. A server that ends by itself or is killed is not restarted.
     Cluster(cluster::Options),
+    /// Examine a data directory: what is damaged, where, and how to mend it. Changes nothing.
+    #[command(after_help = files::FSCK_HELP)]
+    Fsck(files::Directory),
+    /// Print what a data directory holds: the newest snapshot, and the transaction log.
+    #[command(after_help = files::DUMP_HELP)]
+    Dump(files::DumpOptions),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +58,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Server { config, journal } => run_server(&config, journal.as_deref()),
         Command::Cluster(options) => cluster::run(&options),
+        Command::Fsck(directory) => return files::fsck(&directory),
+        Command::Dump(options) => return files::dump(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@ mod service;
 pub use server_line::{Endpoint, PeerAddress};
 pub use service::ServiceOptions;
 
+use super::storage::{Compression, Purge};
 use crate::types::ServerId;
 use properties::Property;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,10 +40,16 @@ pub struct Config {
     pub max_session_timeout: Duration,
     /// Transactions between two snapshots.
     pub snap_count: u32,
+    /// Bytes of transactions between two snapshots (`snapSizeLimitInKb`); 0 is no limit.
+    pub snap_size_limit: u64,
+    /// How snapshots are written (`snapshot.compression.method`).
+    pub snapshot_compression: Compression,
     /// Snapshots that are kept, and the logs that they need (`autopurge.snapRetainCount`).
     pub snap_retain_count: u32,
     /// What clients may ask for, and how much.
     pub service: ServiceOptions,
+    /// When the others are removed (`autopurge.purgeInterval`).
+    pub purge: Purge,
     /// The four-letter words that are answered.
     pub four_letter_words: BTreeSet<String>,
     /// This server.
@@ -73,8 +80,7 @@ const DEFAULT_WORDS: [&str; 8] = [
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
-const KEYS_WITHOUT_EFFECT: [&str; 18] = [
-    "autopurge.purgeInterval",
+const KEYS_WITHOUT_EFFECT: [&str; 17] = [
     "preAllocSize",
     "electionAlg",
     "electionPortBindRetry",
@@ -158,13 +164,14 @@ struct Parser {
     client_port: Option<u16>,
     client_address: Option<String>,
     words: Option<BTreeSet<String>>,
+    compression: Compression,
     observer: Option<bool>,
     servers: BTreeMap<ServerId, PeerAddress>,
     warnings: Vec<String>,
 }
 
 /// The keys that hold a number, and the range that makes sense.
-const NUMBERS: [(&str, u64, u64); 8] = [
+const NUMBERS: [(&str, u64, u64); 10] = [
     ("tickTime", 1, 3_600_000),
     ("initLimit", 1, 1_000_000),
     ("syncLimit", 1, 1_000_000),
@@ -172,7 +179,9 @@ const NUMBERS: [(&str, u64, u64); 8] = [
     ("minSessionTimeout", 1, i32::MAX as u64),
     ("maxSessionTimeout", 1, i32::MAX as u64),
     ("snapCount", 2, u32::MAX as u64),
+    ("snapSizeLimitInKb", 0, u64::MAX / 1024),
     ("autopurge.snapRetainCount", 0, 1_000_000),
+    ("autopurge.purgeInterval", 0, 1_000_000),
 ];
 
 impl Parser {
@@ -185,6 +194,7 @@ impl Parser {
             client_port: None,
             client_address: None,
             words: None,
+            compression: Compression::None,
             observer: None,
             servers: BTreeMap::new(),
             warnings: Vec::new(),
@@ -225,6 +235,12 @@ impl Parser {
             "4lw.commands.whitelist" => {
                 let words = value.split(',').map(|word| word.trim().to_owned());
                 self.words = Some(words.filter(|word| !word.is_empty()).collect());
+            }
+            "snapshot.compression.method" => {
+                self.compression = Compression::from_name(&value).ok_or_else(|| {
+                    let problem = format!("{key} is `{value}`");
+                    self.error(line, problem, "write gz, snappy or nothing")
+                })?;
             }
             "peerType" => {
                 self.observer = Some(match value.to_ascii_lowercase().as_str() {
@@ -296,6 +312,13 @@ impl Parser {
             max_session_timeout: Duration::from_millis(most),
             snap_count: value("snapCount", 100_000) as u32,
             // As in ZooKeeper, fewer than three are never kept.
+            snap_size_limit: value("snapSizeLimitInKb", 4 << 20) << 10,
+            snapshot_compression: self.compression,
+            purge: match self.values.get("autopurge.purgeInterval") {
+                None => Purge::WithSnapshots,
+                Some(0) => Purge::Never,
+                Some(hours) => Purge::Every(Duration::from_secs(hours * 3600)),
+            },
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
             service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),

@@ -171,3 +171,34 @@ proptest! {
         prop_assert_eq!(address.to_string().parse::<PeerAddress>(), Ok(address));
     }
 }
+
+#[test]
+fn snapshots_and_their_removal_are_as_zookeeper_has_them() {
+    let with = |lines: &str| load(&format!("dataDir=DIR\nclientPort=1\n{lines}"), None);
+    let defaults = with("").unwrap();
+    assert_eq!(defaults.snap_count, 100_000);
+    assert_eq!(defaults.snap_size_limit, 4 << 30);
+    assert_eq!(defaults.snapshot_compression, Compression::None);
+    assert_eq!(defaults.purge, Purge::WithSnapshots);
+    let config = with(
+        "snapSizeLimitInKb=100\nzookeeper.snapshot.compression.method=snappy\n\
+         autopurge.purgeInterval=24\nautopurge.snapRetainCount=9\n",
+    );
+    let config = config.unwrap();
+    assert_eq!(config.snap_size_limit, 102_400);
+    assert_eq!(config.snapshot_compression, Compression::Snappy);
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        (config.purge, config.snap_retain_count),
+        (Purge::Every(day), 9)
+    );
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(
+        with("autopurge.purgeInterval=0\n").unwrap().purge,
+        Purge::Never
+    );
+    let refused = with("snapshot.compression.method=lz4\n")
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("write gz, snappy or nothing"), "{refused}");
+}
