@@ -7,8 +7,9 @@
 use keepright::server::storage::{
     Compression, DataDir, Layout, LogEvent, LogWriter, Purge, ZooKeeperCodec,
 };
+use keepright::service::ZooKeeper;
 use keepright::types::{Epoch, Zxid};
-use keepright::zab::Snapshot;
+use keepright::zab::{Snapshot, Storage};
 use keepright::znode::{SessionId, Tree, Txn, TxnBody};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,10 @@ fn directory() -> (TempDir, PathBuf, PathBuf) {
     let mut storage = opened.storage().clone();
     let (report, events) = std::sync::mpsc::channel();
     let writer = LogWriter::spawn(opened, move |event| report.send(event).unwrap()).unwrap();
+    let save = |storage: &Storage<ZooKeeper>| {
+        writer.save(storage.clone());
+        assert!(matches!(events.recv(), Ok(LogEvent::Saved(1))));
+    };
     storage.accepted_epoch = Epoch(1);
     storage.current_epoch = Epoch(1);
     let mut tree = Tree::default();
@@ -61,13 +66,13 @@ fn directory() -> (TempDir, PathBuf, PathBuf) {
     for (counter, txn) in (1..).zip(txns) {
         tree.apply(zxid(counter), &txn);
         storage.history.append(zxid(counter), txn);
+        save(&storage);
         if counter == 3 {
             let (zxid, state) = (zxid(3), tree.clone());
             let last = storage.history.last_zxid();
             storage.history.compact(Snapshot { zxid, state }, 0, last);
+            save(&storage);
         }
-        writer.save(storage.clone());
-        assert!(matches!(events.recv(), Ok(LogEvent::Saved(1))));
     }
     drop(writer);
     let version = dir.path().join("version-2");
