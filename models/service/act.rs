@@ -13,7 +13,7 @@ use super::{ADDRESS, Action, CONNECTIONS, Model};
 use crate::intern::Interned;
 use keepright::proto::{ConnectRequest, Request};
 use keepright::service::leader::NO_TICKET;
-use keepright::service::session::password;
+use keepright::service::secret;
 use keepright::service::{ClientInput, PeerMsg};
 use keepright::types::{Epoch, ServerId};
 use keepright::znode::{SessionId, TxnBody};
@@ -394,7 +394,6 @@ impl Model {
             severed: false,
         });
         let (session, seen) = (state.session, state.seen);
-        let key = b"keepright";
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: seen,
@@ -402,7 +401,7 @@ impl Model {
             session,
             password: match session == SessionId::default() {
                 true => vec![0; 16].into(),
-                false => password(key, session),
+                false => secret::password(&[0; secret::LENGTH], session),
             },
             read_only: None,
         };
@@ -420,6 +419,7 @@ impl Model {
         let input = ClientInput::Connect {
             request,
             from: ADDRESS,
+            proved: Vec::new(),
             now_ms: now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));

@@ -197,6 +197,7 @@ fn describe_response(response: &Response) -> String {
         Response::Children(names) | Response::ChildrenAndStat(names, _) => {
             format!("children [{}]", names.join(" "))
         }
+        Response::Sasl(_) => "a token".to_owned(),
         Response::Multi(results) => {
             let failed = |result: &MultiResult| matches!(result, MultiResult::Error(Some(_)));
             match results.iter().position(failed) {

@@ -29,10 +29,11 @@ use crate::symmetry::Images;
 use bounds::Bounds;
 use im::Vector;
 use keepright::service::ClientOutput;
+use keepright::service::secret;
 use keepright::service::variant::Variant;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::Entry;
-use keepright::znode::{Data, SessionId, Txn, TxnBody, acl};
+use keepright::znode::{Data, SessionId, Tree, Txn, TxnBody, acl};
 use oracle::{Log, Standing};
 use past::Past;
 use record::Record;
@@ -271,7 +272,9 @@ impl Model {
             ephemeral: false,
             parent_cversion: -1,
         };
-        let entries = (1..).zip(self.scenario().znodes.iter().map(create));
+        let secret = secret::creation(&Tree::default(), &self.config(FIRST_LEADER, 1));
+        let znodes = self.scenario().znodes.iter().map(create);
+        let entries = (1..).zip(secret.into_iter().chain(znodes));
         let entries = entries.map(|(counter, body)| Entry {
             zxid: Zxid::new(Epoch(1), counter),
             txn: Txn {

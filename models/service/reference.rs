@@ -59,9 +59,12 @@ impl Ret {
                 Self::Data(data.first().copied().unwrap_or_default(), stat.version)
             }
             Ok(Response::Multi(results)) => Self::Multi(results.iter().map(part).collect()),
-            Ok(Response::Acl(..) | Response::Children(_) | Response::ChildrenAndStat(..)) => {
-                Self::Done
-            }
+            Ok(
+                Response::Acl(..)
+                | Response::Children(_)
+                | Response::ChildrenAndStat(..)
+                | Response::Sasl(_),
+            ) => Self::Done,
             Err(error) => Self::Error(*error),
         }
     }

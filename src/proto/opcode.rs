@@ -20,6 +20,7 @@ pub const RECONFIG: i32 = 16;
 pub const DELETE_CONTAINER: i32 = 20;
 pub const AUTH: i32 = 100;
 pub const SET_WATCHES: i32 = 101;
+pub const SASL: i32 = 102;
 pub const CREATE_SESSION: i32 = -10;
 pub const CLOSE_SESSION: i32 = -11;
 pub const ERROR: i32 = -1;

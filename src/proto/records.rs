@@ -99,6 +99,10 @@ pub enum Request {
         scheme: String,
         auth: Bytes,
     },
+    /// A token of SASL: one step of the client's.
+    Sasl {
+        token: Bytes,
+    },
     SetWatches {
         relative_zxid: Zxid,
         data: Vec<String>,
@@ -123,6 +127,8 @@ pub enum Response {
     Children(Vec<String>),
     ChildrenAndStat(Vec<String>, Stat),
     Multi(Vec<MultiResult>),
+    /// A token of SASL: one step of the server's; null if it has nothing to say.
+    Sasl(Data),
 }
 
 /// The answer to one operation of a multi.

@@ -112,6 +112,9 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
                 auth: reader.buffer()?,
             }
         }
+        opcode::SASL => Request::Sasl {
+            token: reader.buffer()?,
+        },
         opcode::SET_WATCHES => Request::SetWatches {
             relative_zxid: reader.zxid()?,
             data: reader.vector(Reader::string)?,
@@ -172,6 +175,7 @@ pub fn opcode_of(request: &Request) -> i32 {
         Request::Check { .. } => opcode::CHECK,
         Request::Multi(_) => opcode::MULTI,
         Request::Auth { .. } => opcode::AUTH,
+        Request::Sasl { .. } => opcode::SASL,
         Request::SetWatches { .. } => opcode::SET_WATCHES,
         Request::CloseSession => opcode::CLOSE_SESSION,
         Request::Unimplemented(opcode) => *opcode,
@@ -223,6 +227,9 @@ fn encode_body(request: &Request, writer: &mut Writer) {
         }
         Request::Auth { scheme, auth } => {
             writer.i32(0).string(scheme).buffer(auth);
+        }
+        Request::Sasl { token } => {
+            writer.buffer(token);
         }
         Request::SetWatches {
             relative_zxid,

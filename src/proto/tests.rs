@@ -129,6 +129,7 @@ fn requests() -> impl Strategy<Value = Request> {
         Just(Request::CloseSession),
         prop::collection::vec(operations(), 0..4).prop_map(Request::Multi),
         (text(), bytes()).prop_map(|(scheme, auth)| Request::Auth { scheme, auth }),
+        bytes().prop_map(|token| Request::Sasl { token }),
         (zxids(), texts(), texts(), texts()).prop_map(|(relative_zxid, data, exists, children)| {
             Request::SetWatches {
                 relative_zxid,
@@ -137,7 +138,7 @@ fn requests() -> impl Strategy<Value = Request> {
                 children,
             }
         }),
-        prop_oneof![16..100i32, 102..i32::MAX].prop_map(Request::Unimplemented),
+        prop_oneof![16..100i32, 103..i32::MAX].prop_map(Request::Unimplemented),
     ]
 }
 
@@ -181,6 +182,7 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
             Request::Multi(_) => prop::collection::vec(results(), 0..4)
                 .prop_map(Response::Multi)
                 .boxed(),
+            Request::Sasl { .. } => data().prop_map(Response::Sasl).boxed(),
             Request::Delete { .. }
             | Request::Check { .. }
             | Request::Ping

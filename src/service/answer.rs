@@ -70,6 +70,7 @@ pub fn read(
             Ok(Response::Empty)
         }
         Read::Ping => Ok(Response::Empty),
+        Read::Proved(response) => Ok(response),
         Read::Refused(error) => Err(error),
     };
     ReadAnswer { result, events }

@@ -4,6 +4,7 @@
 //! client, or answer out of turn (but auth, as ZooKeeper does).
 
 use super::connection::{Connection, Pending, Stage, Waiting};
+use super::secret::Secret;
 use super::variant::Variant;
 use super::write::{Course, Read, Write};
 use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
@@ -25,10 +26,11 @@ impl Service {
             ClientInput::Connect {
                 request,
                 from,
+                proved,
                 now_ms,
             } => {
                 self.clock_ms = self.clock_ms.max(now_ms);
-                self.on_connect(env, id, request, from);
+                self.on_connect(env, id, request, from, proved);
             }
             ClientInput::Request {
                 xid,
@@ -38,11 +40,23 @@ impl Service {
                 self.clock_ms = self.clock_ms.max(now_ms);
                 self.on_request(env, id, xid, Course::of(request));
             }
+            ClientInput::Proof {
+                xid,
+                proved,
+                result,
+            } => self.on_proof(env, id, xid, proved, result),
             ClientInput::Disconnected => self.forget_connection(id),
         }
     }
 
-    fn on_connect(&mut self, env: &mut Env, id: Id, request: ConnectRequest, from: IpAddr) {
+    fn on_connect(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        request: ConnectRequest,
+        from: IpAddr,
+        proved: Vec<AuthId>,
+    ) {
         if self.connections.contains_key(&id) {
             return self.close(env, id); // A second greeting is against the protocol.
         }
@@ -62,8 +76,14 @@ impl Service {
             request.session
         };
         let tell_read_only = request.read_only.is_some();
-        if !is_new && !session::password_matches(&config.session_key, session, &request.password) {
-            return refuse(env, id, tell_read_only);
+        if !is_new {
+            let Some(secret) = Secret::of(&self.tree) else {
+                // The first transaction has not come here yet: this is not the time to judge.
+                return env.tell_client(id, ClientOutput::Close);
+            };
+            if !secret.opens(session, &request.password) {
+                return refuse(env, id, tell_read_only);
+            }
         }
         let ticket = self.next_ticket(config.sid);
         let stage = Stage::Opening {
@@ -73,7 +93,7 @@ impl Service {
         };
         self.openings.insert(ticket, id);
         self.connections
-            .insert(id, Connection::new(session, from, stage));
+            .insert(id, Connection::new(session, from, proved, stage));
         let write = if is_new {
             let timeout_ms = session::negotiate_timeout(config, request.timeout_ms);
             Write::CreateSession { timeout_ms }
@@ -109,7 +129,6 @@ impl Service {
         }
         let session = connection.session;
         match course {
-            Course::Auth { scheme, auth } => self.on_auth(env, id, xid, &scheme, &auth),
             Course::Read(read)
                 if connection.is_idle() || env.config.variant == Variant::ReadsJumpTheQueue =>
             {
@@ -139,24 +158,23 @@ impl Service {
         }
     }
 
-    fn on_auth(&mut self, env: &mut Env, id: Id, xid: i32, scheme: &str, auth: &[u8]) {
+    /// What a client says of itself was checked.
+    fn on_proof(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        xid: i32,
+        proved: Vec<AuthId>,
+        result: Result<Response, ErrorCode>,
+    ) {
         let Some(connection) = self.connections.get_mut(&id) else {
-            return;
+            return; // Closed; what was under way is void.
         };
         let session = connection.session;
-        let result = match scheme {
-            "digest" => {
-                connection.add_auth(AuthId::digest(auth));
-                Ok(Response::Empty)
-            }
-            // The address is known; what the client says of it does not count.
-            "ip" => Ok(Response::Empty),
-            _ => Err(ErrorCode::AuthFailed),
-        };
+        connection.add_auth(proved);
         if connection.stage != Stage::Open {
             // Clients do not wait for the session, but they take the first answer for it.
-            let read = result.map_or_else(Read::Refused, |_| Read::Ping);
-            let request = Waiting::ForTurn(read);
+            let request = Waiting::ForTurn(result.map_or_else(Read::Refused, Read::Proved));
             return connection.pending.push_back(Pending { xid, request });
         }
         let failed = result.is_err();
@@ -205,7 +223,10 @@ impl Service {
             env.tell_client(id, ClientOutput::Event(event));
         }
         let session = connection.session;
-        let failed = answer.result == Err(ErrorCode::AuthFailed);
+        let failed = matches!(
+            answer.result,
+            Err(ErrorCode::AuthFailed | ErrorCode::SessionClosedRequireSaslAuth)
+        );
         let reply = Reply {
             xid,
             zxid: self.applied,
@@ -267,9 +288,12 @@ impl Service {
         };
         self.openings.remove(&ticket);
         let session = connection.session;
-        let timeout_ms = match (result, self.tree.sessions().get(&session)) {
-            (Ok(()), Some(timeout_ms)) => *timeout_ms,
-            (Ok(()), None) | (Err(_), _) => {
+        let timeout_ms = self.tree.sessions().get(&session);
+        // The secret is older than any session.
+        let password = Secret::of(&self.tree).map(|secret| secret.password(session));
+        let (timeout_ms, password) = match (result, timeout_ms, password) {
+            (Ok(()), Some(timeout_ms), Some(password)) => (*timeout_ms, password),
+            (Ok(()), _, _) | (Err(_), _, _) => {
                 refuse(env, id, tell_read_only);
                 return self.forget_connection(id);
             }
@@ -282,7 +306,7 @@ impl Service {
         let response = ConnectResponse {
             timeout_ms,
             session,
-            password: session::password(&env.config.session_key, session),
+            password,
             read_only: tell_read_only.then_some(false),
         };
         env.tell_client(id, ClientOutput::Connected(response));

@@ -9,6 +9,7 @@
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
+use super::secret::{self, Secret};
 use super::session::Expiry;
 use super::variant::Variant;
 use super::write::{Submission, Write};
@@ -27,6 +28,8 @@ pub struct Leading {
     began: Epoch,
     /// The tree after everything that has been proposed.
     tree: Tree,
+    /// Whether that tree has the secret of the ensemble.
+    has_secret: bool,
     /// The last transaction that has been proposed.
     proposed: Zxid,
     inboxes: OrdMap<ServerId, Inbox>,
@@ -69,6 +72,7 @@ impl Leading {
     pub fn new(began: Epoch, tree: Tree, proposed: Zxid) -> Self {
         Self {
             began,
+            has_secret: Secret::of(&tree).is_some(),
             tree,
             proposed,
             inboxes: OrdMap::new(),
@@ -133,11 +137,9 @@ impl Leading {
     /// The next transaction to propose, which gets `zxid`.
     pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
         loop {
-            let txn = match self.waiting.pop_front()? {
-                Queued::Submitted { owner, write } => {
-                    self.prepare(config.variant, zxid, owner, write)
-                }
-                Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+            let txn = match self.secret(config) {
+                Some(secret) => Some(secret),
+                None => self.next_write(config, zxid)?,
             };
             if let Some(txn) = txn {
                 // Whoever asked is answered when the transaction is committed and applied.
@@ -146,6 +148,27 @@ impl Leading {
                 return Some(txn);
             }
         }
+    }
+
+    /// The transaction that gives the ensemble its secret, before any other, if it has none.
+    fn secret(&mut self, config: &Config) -> Option<Txn> {
+        if std::mem::replace(&mut self.has_secret, true) {
+            return None;
+        }
+        Some(Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time: 0,
+            body: secret::creation(&self.tree, config)?,
+        })
+    }
+
+    /// The transaction of the first write that waits, `Some(None)` if it has none.
+    fn next_write(&mut self, config: &Config, zxid: Zxid) -> Option<Option<Txn>> {
+        Some(match self.waiting.pop_front()? {
+            Queued::Submitted { owner, write } => self.prepare(config, zxid, owner, write),
+            Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+        })
     }
 
     /// What [`Variant::JudgeByCommitted`] judges by.
@@ -162,7 +185,7 @@ impl Leading {
     /// The transaction of a write, or `None` if it must have no effect and nobody waits for it.
     fn prepare(
         &mut self,
-        variant: Variant,
+        config: &Config,
         zxid: Zxid,
         owner: Owner,
         write: Submission,
@@ -175,9 +198,11 @@ impl Leading {
             write,
             ..
         } = write;
+        let variant = config.variant;
         let asker = Asker {
             session,
             auth: &auth,
+            schemes: config.schemes,
             variant,
         };
         let is_open =

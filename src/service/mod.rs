@@ -13,6 +13,7 @@ pub mod message;
 pub mod prepare;
 pub mod replica;
 pub mod replication;
+pub mod secret;
 pub mod session;
 pub mod stats;
 pub mod variant;
@@ -27,6 +28,7 @@ pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
@@ -56,8 +58,10 @@ pub struct Config {
     pub retransmit: Duration,
     pub min_session_timeout_ms: i32,
     pub max_session_timeout_ms: i32,
-    /// What session passwords are derived with; the same on every server of the ensemble.
-    pub session_key: Vec<u8>,
+    /// Random, and new at each start: what the secret of an ensemble that has none is made of.
+    pub entropy: [u8; secret::LENGTH],
+    /// The schemes that access control lists may name beside those that every server knows.
+    pub schemes: Schemes,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
@@ -81,7 +85,8 @@ impl Config {
             retransmit: Duration::from_millis(100),
             min_session_timeout_ms: ticks(2),
             max_session_timeout_ms: ticks(20),
-            session_key: b"keepright".to_vec(),
+            entropy: [0; secret::LENGTH],
+            schemes: Schemes::default(),
             snap_count: 100_000,
             variant: Variant::Faithful,
         }

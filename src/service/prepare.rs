@@ -4,15 +4,23 @@
 //! Spec: `spec/5-service.md`, "Preparation"; the checks and their order are ZooKeeper's. What it must
 //! never do: let a transaction through that [`Tree::apply`] would refuse, or change the tree itself.
 
+use super::secret;
 use super::variant::Variant;
 use super::write::Operation;
 use crate::types::Zxid;
+use crate::znode::acl::Schemes;
 use crate::znode::{
     Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path,
 };
 
 /// The znodes that nobody may delete.
-const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+const SPECIAL_PATHS: [&str; 5] = [
+    "/",
+    "/zookeeper",
+    "/zookeeper/quota",
+    "/zookeeper/config",
+    secret::PATH,
+];
 
 /// A version that matches every version.
 const ANY_VERSION: i32 = -1;
@@ -22,12 +30,19 @@ const ANY_VERSION: i32 = -1;
 pub struct Asker<'a> {
     pub session: SessionId,
     pub auth: &'a [AuthId],
+    pub schemes: Schemes,
     pub variant: Variant,
 }
 
 /// What one operation changes in `tree`, or why it may not.
 pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnBody, ErrorCode> {
     match operation {
+        // With another secret no session could be resumed: not even the superuser changes it.
+        Operation::SetData { path, .. } | Operation::SetAcl { path, .. }
+            if path == secret::PATH =>
+        {
+            Err(ErrorCode::NoAuth)
+        }
         Operation::Create {
             path,
             data,
@@ -51,7 +66,7 @@ pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnB
         }
         Operation::SetAcl { path, acl, version } => {
             validate(&path)?;
-            let acl = acl::fixup(&acl, asker.auth)?;
+            let acl = acl::fixup(&acl, asker.auth, asker.schemes)?;
             let node = valid_node(tree, &path)?;
             permit(node, Perms::ADMIN, asker)?;
             Ok(TxnBody::SetAcl {
@@ -112,7 +127,7 @@ fn create(
     if !path.contains('/') || path.contains('\0') {
         return Err(ErrorCode::BadArguments);
     }
-    let acl = acl::fixup(acl, asker.auth)?;
+    let acl = acl::fixup(acl, asker.auth, asker.schemes)?;
     // The root has no parent. It is there, whatever is to be created in its place.
     let parent_path = path::parent(&path).unwrap_or("/");
     let parent = tree.node(parent_path).ok_or(ErrorCode::NoNode)?;
@@ -215,6 +230,7 @@ mod tests {
         Asker {
             session: SessionId(1),
             auth: &[],
+            schemes: Schemes::default(),
             variant: Variant::Faithful,
         }
     }

@@ -29,6 +29,7 @@ struct Bench {
 
 impl Bench {
     fn new(servers: u8) -> Self {
+        let tree = tree_with_secret();
         let mut bench = Self {
             servers: BTreeMap::new(),
             log: Vec::new(),
@@ -41,7 +42,7 @@ impl Bench {
         };
         for sid in 1..=servers {
             let config = Config::new(ServerId(sid), 7, Duration::from_millis(2000));
-            let mut service = Service::new(Tree::default(), Zxid::ZERO);
+            let mut service = Service::new(tree.clone(), Zxid::ZERO);
             let mut env = Env::new(&config);
             if sid == LEADER {
                 service.begin_leading(&mut env, Epoch(1), std::iter::empty());
@@ -132,10 +133,23 @@ impl Bench {
         let input = ClientInput::Connect {
             request,
             from,
+            proved: Vec::new(),
             now_ms,
         };
         self.at(sid, |service, env| service.on_client(env, id, input));
         id
+    }
+
+    /// The runtime has checked what a client says of itself.
+    fn prove(&mut self, id: Id, proved: Vec<AuthId>, result: Result<Response, ErrorCode>) {
+        let sid = self.at[&id];
+        let xid = -4;
+        let input = ClientInput::Proof {
+            xid,
+            proved,
+            result,
+        };
+        self.at(sid, |service, env| service.on_client(env, id, input));
     }
 
     /// Opens a session at a server.
@@ -181,6 +195,21 @@ impl Bench {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// The tree that every server begins with: without the first transaction of an ensemble the tests would
+/// have to count it.
+fn tree_with_secret() -> Tree {
+    let mut tree = Tree::default();
+    let config = Config::new(ServerId(LEADER), 7, Duration::from_millis(2000));
+    let txn = Txn {
+        session: SessionId::default(),
+        cxid: 0,
+        time: 0,
+        body: secret::creation(&tree, &config).unwrap(),
+    };
+    assert!(tree.apply(Zxid(1), &txn).outcome.is_ok());
+    tree
 }
 
 struct Client {
@@ -802,11 +831,12 @@ fn null_data_is_read_as_null_and_empty_data_as_empty_on_every_server() {
 fn who_a_client_is_travels_with_its_writes_and_counts_for_its_reads() {
     let mut bench = Bench::new(2);
     let (bob, eve) = (bench.connect(2, 1), bench.connect(2, 2));
-    let request = Request::Auth {
-        scheme: "digest".into(),
-        auth: Bytes::from_static(b"bob:secret"),
-    };
-    assert_eq!(bench.ask(&bob, -4, request), Ok(Response::Empty));
+    bench.prove(
+        bob.id,
+        vec![AuthId::digest(b"bob:secret")],
+        Ok(Response::Empty),
+    );
+    assert_eq!(bench.hear(bob.id).len(), 1);
     let who = AuthId::new("auth", "");
     let request = Request::Create {
         path: "/secret".into(),
@@ -825,18 +855,11 @@ fn who_a_client_is_travels_with_its_writes_and_counts_for_its_reads() {
     for (xid, request) in (1..).zip(eves) {
         assert_eq!(bench.ask(&eve, xid, request), Err(ErrorCode::NoAuth));
     }
-    bench.say(
-        eve.id,
-        -4,
-        Request::Auth {
-            scheme: "kerberos".into(),
-            auth: Bytes::new(),
-        },
-    );
+    bench.prove(eve.id, Vec::new(), Err(ErrorCode::AuthFailed));
     assert_eq!(
         bench.hear(eve.id)[1..],
         [ClientOutput::Close],
-        "a scheme that is not known ends the connection"
+        "what is refused ends the connection"
     );
 }
 
@@ -881,14 +904,13 @@ fn a_connection_that_is_gone_leaves_nothing_but_its_session() {
 
 #[test]
 fn what_a_client_says_before_its_session_is_open_is_answered_behind_it_in_order() {
-    for (scheme, is_known) in [("digest", true), ("kerberos", false)] {
+    for (result, is_known) in [
+        (Ok(Response::Empty), true),
+        (Err(ErrorCode::AuthFailed), false),
+    ] {
         let mut bench = Bench::new(2);
         let id = bench.greet(2, 1, greeting());
-        let auth = Request::Auth {
-            scheme: scheme.into(),
-            auth: Bytes::from_static(b"bob:secret"),
-        };
-        bench.say(id, -4, auth);
+        bench.prove(id, Vec::new(), result);
         bench.say(id, 1, create("/a", CreateMode::Persistent));
         bench.say(id, 2, exists("/a", false));
         assert_eq!(bench.hear(id), []);
@@ -906,4 +928,68 @@ fn what_a_client_says_before_its_session_is_open_is_answered_behind_it_in_order(
             assert_eq!(heard.last(), Some(&ClientOutput::Close));
         }
     }
+}
+
+#[test]
+fn the_first_transaction_of_an_ensemble_is_its_secret() {
+    let mut bench = Bench::new(2);
+    for sid in [1, 2] {
+        let (config, service) = bench.servers.get_mut(&sid).unwrap();
+        config.entropy = [sid; secret::LENGTH];
+        *service = Service::new(Tree::default(), Zxid::ZERO);
+    }
+    bench.at(2, |service, env| {
+        service.begin_following(env, ServerId(LEADER), Epoch(1))
+    });
+    bench.at(LEADER, |service, env| {
+        service.begin_leading(env, Epoch(1), std::iter::empty())
+    });
+    // Who cannot judge a password yet does not say that it is wrong.
+    let early = bench.greet(
+        2,
+        1,
+        ConnectRequest {
+            session: SessionId(7),
+            ..greeting()
+        },
+    );
+    assert_eq!(bench.hear(early), [ClientOutput::Close]);
+    let client = bench.connect(2, 2);
+    assert_eq!(bench.log.len(), 2, "the secret and the session");
+    let tree = bench.service(2).tree();
+    let own = secret::password(&[LEADER; secret::LENGTH], client.session);
+    assert_eq!(client.password, own, "it is made of the leader's entropy");
+    // A later leader keeps it.
+    assert_eq!(secret::creation(tree, &bench.servers[&2].0), None);
+    let moved = bench.greet(1, 3, client.resumption());
+    bench.settle();
+    assert!(
+        matches!(&bench.hear(moved)[..], [ClientOutput::Connected(r)] if r.session == client.session)
+    );
+}
+
+#[test]
+fn nobody_reads_or_changes_the_secret() {
+    let mut bench = Bench::new(1);
+    let client = bench.connect(1, 1);
+    bench.prove(
+        client.id,
+        vec![AuthId::digest(b"a:b"), AuthId::new("sasl", "super")],
+        Ok(Response::Empty),
+    );
+    bench.hear(client.id);
+    let denied = [
+        get(secret::PATH, false),
+        set(secret::PATH, "x", -1),
+        create(&format!("{}/x", secret::PATH), CreateMode::Persistent),
+    ];
+    for (xid, request) in (1..).zip(denied) {
+        assert_eq!(bench.ask(&client, xid, request), Err(ErrorCode::NoAuth));
+    }
+    let gone = bench.ask(&client, 9, delete(secret::PATH));
+    assert_eq!(gone, Err(ErrorCode::BadArguments));
+    bench.prove(client.id, vec![AuthId::superuser()], Ok(Response::Empty));
+    bench.hear(client.id);
+    let changed = bench.ask(&client, 10, set(secret::PATH, "x", -1));
+    assert_eq!(changed, Err(ErrorCode::NoAuth));
 }

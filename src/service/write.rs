@@ -6,10 +6,9 @@
 //!
 //! Departs from ZooKeeper: D18 in `spec/deviations.toml`.
 
-use crate::proto::{CreateMode, Request};
+use crate::proto::{CreateMode, Request, Response};
 use crate::types::Zxid;
 use crate::znode::{Acl, AuthId, Data, ErrorCode, SessionId};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::sync::Arc;
@@ -101,6 +100,8 @@ pub enum Read {
         children: Vec<String>,
     },
     Ping,
+    /// The answer to a proof that came before the session was open.
+    Proved(Response),
     /// A request that this server refuses without looking at the tree. The refusal waits for its turn.
     Refused(ErrorCode),
 }
@@ -128,11 +129,6 @@ pub enum AnswerForm {
 pub enum Course {
     Write(Write, AnswerForm),
     Read(Read),
-    /// Answered at once, out of turn, as in ZooKeeper.
-    Auth {
-        scheme: String,
-        auth: Bytes,
-    },
 }
 
 impl Course {
@@ -163,7 +159,10 @@ impl Course {
                 children,
             }),
             Request::Ping => Self::Read(Read::Ping),
-            Request::Auth { scheme, auth } => Self::Auth { scheme, auth },
+            // The runtime checks these and hands on what is proved; so they never come here.
+            Request::Auth { .. } | Request::Sasl { .. } => {
+                Self::Read(Read::Refused(ErrorCode::AuthFailed))
+            }
             Request::CloseSession => Self::Write(Write::CloseSession, AnswerForm::Closed),
             Request::Sync { path } => Self::Write(Write::Sync, AnswerForm::Synced(path)),
             Request::Multi(requests) => {
@@ -249,6 +248,7 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
         | Request::Ping
         | Request::Multi(_)
         | Request::Auth { .. }
+        | Request::Sasl { .. }
         | Request::SetWatches { .. }
         | Request::CloseSession
         | Request::Unimplemented(_) => return Err(ErrorCode::Unimplemented),

@@ -196,10 +196,12 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
 
 fn conf(port: &ClientPort) -> String {
     let config = &port.config;
+    let shown = |port: Option<u16>| port.map_or(-1, i32::from);
     let mut text = format!(
-        "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataLogDir={}\ntickTime={}\n\
+        "clientPort={}\nsecureClientPort={}\ndataDir={}\ndataLogDir={}\ntickTime={}\n\
          maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nserverId={}\n",
-        config.client_port,
+        shown(config.client_port),
+        shown(config.security.tls.as_ref().map(|tls| tls.port)),
         config.data_dir.join("version-2").display(),
         config.data_log_dir.join("version-2").display(),
         config.tick_time.as_millis(),

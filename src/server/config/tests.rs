@@ -33,7 +33,7 @@ fn one_server_line_is_a_standalone_server_with_its_own_id_and_port() {
     let config = load("dataDir=DIR\nserver.7=h:1:2;127.0.0.1:2185\n", Some("7\n")).unwrap();
     assert!(config.is_standalone());
     assert_eq!(config.my_id, ServerId(7));
-    assert_eq!(config.client_port, 2185);
+    assert_eq!(config.client_port, Some(2185));
     assert_eq!(config.client_address.as_deref(), Some("127.0.0.1"));
 }
 
@@ -43,7 +43,7 @@ fn server_lines_give_addresses_roles_and_client_ports() {
                 server.2=[::1]:2888:3888:observer;[::1]:2182\nserver.3=c.example:2888:3888:participant\n";
     let config = load(text, Some("1")).unwrap();
     assert_eq!(config.data_log_dir, Path::new("/logs"));
-    assert_eq!(config.client_port, 2181);
+    assert_eq!(config.client_port, Some(2181));
     assert_eq!(config.servers.len(), 3);
     let second = &config.servers[&ServerId(2)];
     assert_eq!(second.peer.host, "::1");
@@ -114,7 +114,7 @@ fn server_lines_may_stand_in_a_dynamic_file() {
     fs::write(path("zoo.cfg"), text).unwrap();
     let config = Config::load(&path("zoo.cfg")).unwrap();
     assert_eq!(config.servers.len(), 2);
-    assert_eq!(config.client_port, 4);
+    assert_eq!(config.client_port, Some(4));
 }
 
 proptest! {
