@@ -200,6 +200,7 @@ fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
         max_session_timeout_ms: millis(config.max_session_timeout),
         snap_count: config.snap_count.into(),
         entropy,
+        read_only_mode: config.read_only_mode,
         schemes: Schemes {
             sasl: config.security.sasl,
             x509: config.security.tls.is_some(),

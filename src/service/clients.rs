@@ -7,7 +7,7 @@ use super::connection::{Connection, Pending, Stage, Waiting};
 use super::secret::Secret;
 use super::variant::Variant;
 use super::write::{Course, Read, Write};
-use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
+use super::{ClientInput, ClientOutput, Config, Env, Rank, Service, answer, session};
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response};
 use crate::types::{ServerId, Zxid};
 use crate::znode::{AuthId, ErrorCode, SessionId};
@@ -64,16 +64,17 @@ impl Service {
         // the protocol.
         let ahead = request.last_zxid_seen.0 as i64 > self.applied.0 as i64;
         let at_once = env.config.variant == Variant::ResumeAtOnce;
+        if self.is_read_only() && !ahead {
+            return self.connect_read_only(env, id, request, from, proved);
+        }
         if self.period.is_none() || ahead && !at_once {
             return env.tell_client(id, ClientOutput::Close);
         }
         let config = env.config;
         let is_new = request.session == SessionId::default();
-        let session = if is_new {
-            self.sessions_made += 1;
-            session::session_id(config.sid, config.incarnation, self.sessions_made)
-        } else {
-            request.session
+        let session = match is_new {
+            true => self.next_session(config),
+            false => request.session,
         };
         let tell_read_only = request.read_only.is_some();
         if !is_new {
@@ -108,6 +109,11 @@ impl Service {
         }
     }
 
+    pub(super) fn next_session(&mut self, config: &Config) -> SessionId {
+        self.sessions_made += 1;
+        session::session_id(config.sid, config.incarnation, self.sessions_made)
+    }
+
     /// A number for a transaction that opens a session: no other connection that is being opened has
     /// it, at any server, and no client uses it for a request.
     fn next_ticket(&mut self, sid: ServerId) -> i32 {
@@ -137,6 +143,10 @@ impl Service {
             Course::Read(read) => {
                 let request = Waiting::ForTurn(read);
                 connection.pending.push_back(Pending { xid, request });
+            }
+            // Without a period there are connections in read-only mode alone.
+            Course::Write(write, _) if self.period.is_none() => {
+                self.refuse_write(env, id, xid, &write);
             }
             Course::Write(write, form) => {
                 let request = Waiting::ForTransaction(form);
@@ -316,7 +326,7 @@ impl Service {
 }
 
 /// Tells a client that it has no such session.
-fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
+pub(super) fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
     let response = ConnectResponse {
         timeout_ms: 0,
         session: SessionId::default(),

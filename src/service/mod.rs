@@ -22,6 +22,7 @@ pub mod write;
 
 mod clients;
 mod committed;
+mod read_only;
 
 pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
 pub use replica::{Replica, ZooKeeper};
@@ -62,6 +63,8 @@ pub struct Config {
     pub entropy: [u8; secret::LENGTH],
     /// The schemes that access control lists may name beside those that every server knows.
     pub schemes: Schemes,
+    /// Whether a server without a leader serves reads to those that ask for no more.
+    pub read_only_mode: bool,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
@@ -87,6 +90,7 @@ impl Config {
             max_session_timeout_ms: ticks(20),
             entropy: [0; secret::LENGTH],
             schemes: Schemes::default(),
+            read_only_mode: false,
             snap_count: 100_000,
             variant: Variant::Faithful,
         }
@@ -150,6 +154,8 @@ pub struct Service {
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
     touched_before: OrdSet<SessionId>,
+    /// How many session ticks there was no leader, up to the bound of [`read_only`]; 0 without that mode.
+    leaderless: u8,
 }
 
 /// A time in which a server serves clients, under one leader and without a break.
@@ -182,6 +188,7 @@ impl Service {
             clock_ms: 0,
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
+            leaderless: 0,
         }
     }
 
@@ -254,6 +261,7 @@ impl Service {
     /// Clients are not served any more: every connection is closed. The sessions live on.
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
+        self.leaderless = 0;
         for &connection in self.connections.keys() {
             env.tell_client(connection, ClientOutput::Close);
         }
@@ -412,7 +420,7 @@ impl Service {
                     env.tell_peer(*leader, PeerMsg::Touch { sessions });
                 }
             }
-            None => {}
+            None => self.on_leaderless_tick(env.config),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! and the same on every server, without a word in the formats of the log and of snapshots. It is random,
 //! from the runtime of the leader that found none, and the first transaction of an ensemble.
 //!
-//! Departs from ZooKeeper: D25 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D41 in `spec/deviations.toml`.
 
 use super::Config;
 use crate::znode::{Acl, AuthId, Perms, SessionId, Tree, TxnBody};

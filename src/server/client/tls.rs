@@ -150,3 +150,74 @@ fn read(file: &Path, place: &str, store: Store) -> Result<Vec<u8>, String> {
 fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a configuration whose key store is this file.
+    fn problem(key_store: &Path) -> String {
+        let tls = Tls {
+            port: 1,
+            address: None,
+            key_store: key_store.into(),
+            trust_store: None,
+            client_auth: ClientAuth::None,
+        };
+        acceptor(&tls).err().unwrap_or_default()
+    }
+
+    fn file(name: &str) -> std::path::PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "tests/tls", name]
+            .iter()
+            .collect()
+    }
+
+    #[test]
+    fn a_file_that_is_no_pem_or_has_a_password_is_refused_with_the_command_that_mends_it() {
+        assert_eq!(problem(&file("server.pem")), "");
+        for (name, command) in [
+            ("store.jks", "keytool -importkeystore -srckeystore "),
+            ("store.p12", "store.p12 -nodes -out "),
+            ("encrypted.pem", "openssl pkey -in "),
+            ("ca.pem", "holds no private key"),
+            ("none.pem", "cannot be read"),
+        ] {
+            let said = problem(&file(name));
+            assert!(said.contains(command), "{name}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_certificates_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mixed = dir.path().join("mixed.pem");
+        let mut text = fs::read_to_string(file("ca.pem")).unwrap();
+        text += &fs::read_to_string(file("server.pem")).unwrap();
+        fs::write(&mixed, text).unwrap();
+        assert!(problem(&mixed).contains("not that of the private key"));
+        fs::write(&mixed, "nothing").unwrap();
+        assert!(problem(&mixed).contains("holds no certificate"));
+    }
+
+    #[test]
+    fn a_trust_store_must_hold_what_it_is_for() {
+        for (name, said) in [
+            ("store.jks", "-nokeys"),
+            ("make.sh", "holds no certificate"),
+        ] {
+            let tls = Tls {
+                port: 1,
+                address: None,
+                key_store: file("server.pem"),
+                trust_store: Some(file(name)),
+                client_auth: ClientAuth::Want,
+            };
+            let problem = acceptor(&tls).err().unwrap();
+            assert!(
+                problem.contains(said) && problem.contains("trustStore"),
+                "{problem}"
+            );
+        }
+    }
+}

@@ -103,7 +103,10 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
         .filter(|status| status.stats.mode != Mode::Looking);
     match (word, status) {
         (Word::Isro, None) => "null".to_owned(),
-        (Word::Isro, Some(_)) => "rw".to_owned(),
+        (Word::Isro, Some(status)) => match status.stats.mode {
+            Mode::ReadOnly => "ro".to_owned(),
+            _ => "rw".to_owned(),
+        },
         (_, None) => NOT_SERVING.to_owned(),
         (Word::Stat, Some(status)) => stat(port, &status, true),
         (Word::Mntr, Some(status)) => mntr(port, &status),
@@ -160,7 +163,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
             Mode::Leader => "leading - broadcast",
             Mode::Follower => "following - broadcast",
             Mode::Observer => "observing - broadcast",
-            Mode::Standalone | Mode::Looking => "unknown",
+            Mode::Standalone | Mode::Looking | Mode::ReadOnly => "unknown",
         },
     );
     line("avg_latency", &format!("{:.4}", stats.latency.average()));

@@ -8,6 +8,7 @@ pub mod properties;
 mod security;
 mod server_line;
 
+use security::READ_ONLY_MODE;
 pub use security::{ClientAuth, Security, Tls};
 pub use server_line::{Endpoint, PeerAddress};
 
@@ -39,6 +40,8 @@ pub struct Config {
     pub max_client_cnxns: u32,
     /// Connections that all clients together may have; 0 is no limit.
     pub max_cnxns: u32,
+    /// Whether reads are served without a leader, to those that ask for it.
+    pub read_only_mode: bool,
     /// Who clients are, and how it is known.
     pub security: Security,
     pub min_session_timeout: Duration,
@@ -293,6 +296,7 @@ impl Parser {
         let my_id = self.my_id(&data_dir)?;
         self.settle_ensemble(my_id)?;
         let security = self.finish_security()?;
+        let read_only_mode = self.flag(READ_ONLY_MODE)?;
         // As in ZooKeeper, 0 is no port.
         let client_port = self.client_port.filter(|port| *port != 0);
         if client_port.is_none() && security.tls.is_none() {
@@ -311,6 +315,7 @@ impl Parser {
             client_address: self.client_address,
             max_client_cnxns: value("maxClientCnxns", 60) as u32,
             max_cnxns: value("maxCnxns", 0) as u32,
+            read_only_mode,
             security,
             min_session_timeout: Duration::from_millis(least),
             max_session_timeout: Duration::from_millis(most),

@@ -81,10 +81,13 @@ const SECURE_ADDRESS: &str = "secureClientPortAddress";
 const KEY_STORE: &str = "ssl.keyStore.location";
 const TRUST_STORE: &str = "ssl.trustStore.location";
 const CLIENT_AUTH: &str = "ssl.clientAuth";
+/// What a server without a leader does for clients.
+pub(super) const READ_ONLY_MODE: &str = "readonlymode.enabled";
 /// Revocation of certificates, by list and by asking.
 const REVOCATION: [&str; 2] = ["ssl.crl", "ssl.ocsp"];
 
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
+    READ_ONLY_MODE,
     SUPER_DIGEST,
     DIGEST_ALGORITHM,
     DIGEST_ENABLED,
@@ -308,7 +311,7 @@ impl Parser {
         (!value.text.is_empty()).then(|| value.text.clone())
     }
 
-    fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+    pub(super) fn flag(&self, key: &str) -> Result<bool, ConfigError> {
         match self
             .text(key)
             .map(|text| text.to_ascii_lowercase())
