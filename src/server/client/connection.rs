@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 /// The largest message, in bytes: ZooKeeper's `jute.maxbuffer` and room for what surrounds a znode
@@ -29,6 +29,8 @@ const OUTSTANDING: usize = 500;
 const HELLO: Duration = Duration::from_secs(30);
 /// How long a client may refuse to take what it is sent.
 const STUCK: Duration = Duration::from_secs(60);
+/// How long a refusal is held back, so that guessing takes time.
+const REFUSAL: Duration = Duration::from_millis(250);
 /// Answers that are written at once, at most.
 const COALESCED: usize = 256;
 
@@ -164,7 +166,11 @@ impl Connection<'_> {
             read_message(&mut reader, length, &mut message).await?;
             let (xid, request) = proto::decode_request(&message)
                 .map_err(|error| invalid(format!("a request cannot be read: {error}")))?;
-            self.bring(match gate.admit(request) {
+            let admitted = gate.admit(request);
+            if matches!(&admitted, Admitted::Proof { result: Err(_), .. }) {
+                sleep(REFUSAL).await;
+            }
+            self.bring(match admitted {
                 Admitted::Request(request) => ClientInput::Request {
                     xid,
                     request,
