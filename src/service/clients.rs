@@ -180,20 +180,25 @@ impl Service {
         let Some(connection) = self.connections.get_mut(&id) else {
             return; // Closed; what was under way is void.
         };
+        if connection.is_closing() {
+            return;
+        }
         let session = connection.session;
         connection.add_auth(proved);
-        if connection.stage != Stage::Open {
+        if connection.stage == Stage::Open {
+            let failed = result.is_err();
+            let zxid = Zxid::ZERO;
+            let reply = Reply { xid, zxid, result };
+            env.tell_client(id, ClientOutput::Reply { session, reply });
+            if failed {
+                self.close(env, id);
+            }
+        } else {
             // Clients do not wait for the session, but they take the first answer for it.
             let request = Waiting::ForTurn(result.map_or_else(Read::Refused, Read::Proved));
-            return connection.pending.push_back(Pending { xid, request });
+            connection.pending.push_back(Pending { xid, request });
         }
-        let failed = result.is_err();
-        let zxid = Zxid::ZERO;
-        let reply = Reply { xid, zxid, result };
-        env.tell_client(id, ClientOutput::Reply { session, reply });
-        if failed {
-            self.close(env, id);
-        }
+        self.touch(session);
     }
 
     /// Answers the reads whose turn has come.

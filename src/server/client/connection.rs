@@ -166,22 +166,28 @@ impl Connection<'_> {
             read_message(&mut reader, length, &mut message).await?;
             let (xid, request) = proto::decode_request(&message)
                 .map_err(|error| invalid(format!("a request cannot be read: {error}")))?;
-            let admitted = gate.admit(request);
-            if matches!(&admitted, Admitted::Proof { result: Err(_), .. }) {
-                sleep(REFUSAL).await;
-            }
-            self.bring(match admitted {
-                Admitted::Request(request) => ClientInput::Request {
+            match gate.admit(request) {
+                Admitted::Request(request) => self.bring(ClientInput::Request {
                     xid,
                     request,
                     now_ms: now_ms(),
-                },
-                Admitted::Proof { proved, result } => ClientInput::Proof {
-                    xid,
-                    proved,
-                    result,
-                },
-            });
+                }),
+                Admitted::Proof { proved, result } => {
+                    let is_refused = result.is_err();
+                    if is_refused {
+                        sleep(REFUSAL).await;
+                    }
+                    self.bring(ClientInput::Proof {
+                        xid,
+                        proved,
+                        result,
+                    });
+                    if is_refused {
+                        // Nothing that it says is heard until the actor has closed the connection.
+                        return std::future::pending().await;
+                    }
+                }
+            }
         }
     }
 

@@ -132,6 +132,7 @@ impl ClientPort {
         }
         Ok(doors)
     }
+
     /// Accepts connections for ever. Runs on a `LocalSet`.
     pub async fn listen(self: Rc<Self>, door: Door) {
         loop {
@@ -220,7 +221,7 @@ async fn bind(port: u16, address: Option<&str>, key: &str) -> Result<TcpListener
     result.map_err(|error| {
         format!(
             "cannot listen for clients on {shown}: {error}; choose another {key} or \
-                 {key}Address, or stop the program that uses it"
+             {key}Address, or stop the program that uses it"
         )
     })
 }

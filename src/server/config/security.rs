@@ -270,7 +270,8 @@ impl Parser {
             self.fault(SECURE_PORT, problem, &remedy)
         })?;
         let trust_store = self.text(TRUST_STORE).map(PathBuf::from);
-        let client_auth = match self.text(CLIENT_AUTH).as_deref() {
+        let asked = self.text(CLIENT_AUTH).map(|text| text.to_ascii_lowercase());
+        let client_auth = match asked.as_deref() {
             Some("none") => ClientAuth::None,
             Some("want") => ClientAuth::Want,
             Some("need") | None => ClientAuth::Need,
