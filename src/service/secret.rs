@@ -179,7 +179,7 @@ mod tests {
         // What Java says for these.
         let cases = [
             (-1, "20f62cb5648dc2d771471c8a2486a9ee"),
-            (0x1_0000_abcd_ef00_01, "76b39f6d54c3bc4f6ebe2fdff1198ecf"),
+            (0x0100_00ab_cdef_0001, "76b39f6d54c3bc4f6ebe2fdff1198ecf"),
             (0x100_0000_0000_0000, "f22acd4a97e69d6d20a49bb638eadb38"),
         ];
         let tree = tree(&cases.map(|(id, _)| id), 1);
