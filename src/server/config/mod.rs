@@ -80,7 +80,7 @@ const DEFAULT_WORDS: [&str; 8] = [
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
-const KEYS_WITHOUT_EFFECT: [&str; 20] = [
+const KEYS_WITHOUT_EFFECT: [&str; 21] = [
     "autopurge.purgeInterval",
     "preAllocSize",
     "electionAlg",
@@ -102,6 +102,8 @@ const KEYS_WITHOUT_EFFECT: [&str; 20] = [
     // Not in ZooKeeper either, though many files have them: sessionRequireClientSASLAuth is meant.
     "requireClientAuthScheme",
     "jaasLoginRenew",
+    // The leader checks every write; a check before that would save it work, and change no answer.
+    "enableEagerACLCheck",
 ];
 
 impl Config {
