@@ -10,7 +10,7 @@
 //! Departs from ZooKeeper: D41 in `spec/deviations.toml`.
 
 use super::Config;
-use crate::znode::{Acl, AuthId, Perms, SessionId, Tree, TxnBody};
+use crate::znode::{Acl, AuthId, Lifetime, Perms, SessionId, Tree, TxnBody};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
@@ -72,7 +72,7 @@ pub fn creation(tree: &Tree, config: &Config) -> Option<TxnBody> {
             path,
             data,
             acl,
-            ephemeral: false,
+            lifetime: Lifetime::Persistent,
             parent_cversion: tree.next_parent_cversion("/zookeeper")?,
         });
     };
@@ -200,7 +200,7 @@ mod tests {
             path: PATH.into(),
             data: Data::from(vec![0; LENGTH]),
             acl: acl::open_unsafe(),
-            ephemeral: false,
+            lifetime: Lifetime::Persistent,
             parent_cversion: 1,
         };
         apply(&mut tree, 1, body);
