@@ -13,6 +13,7 @@ pub mod message;
 pub mod prepare;
 pub mod replica;
 pub mod replication;
+pub mod secret;
 pub mod session;
 pub mod stats;
 pub mod unused;
@@ -22,12 +23,14 @@ pub mod write;
 
 mod clients;
 mod committed;
+mod read_only;
 
 pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
 pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
@@ -57,8 +60,12 @@ pub struct Config {
     pub retransmit: Duration,
     pub min_session_timeout_ms: i32,
     pub max_session_timeout_ms: i32,
-    /// What session passwords are derived with; the same on every server of the ensemble.
-    pub session_key: Vec<u8>,
+    /// Random, and new at each start: what the secret of an ensemble that has none is made of.
+    pub entropy: [u8; secret::LENGTH],
+    /// The schemes that access control lists may name beside those that every server knows.
+    pub schemes: Schemes,
+    /// Whether a server without a leader serves reads to those that ask for no more.
+    pub read_only_mode: bool,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
     /// Whether znodes may have a TTL (`extendedTypesEnabled`).
@@ -101,7 +108,9 @@ impl Config {
             retransmit: Duration::from_millis(100),
             min_session_timeout_ms: ticks(2),
             max_session_timeout_ms: ticks(20),
-            session_key: b"keepright".to_vec(),
+            entropy: [0; secret::LENGTH],
+            schemes: Schemes::default(),
+            read_only_mode: false,
             snap_count: 100_000,
             extended_types: false,
             container_check_ms: 60_000,
@@ -175,6 +184,8 @@ pub struct Service {
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
     touched_before: OrdSet<SessionId>,
+    /// How many session ticks there was no leader, up to the bound of [`read_only`]; 0 without that mode.
+    leaderless: u8,
 }
 
 /// A time in which a server serves clients, under one leader and without a break.
@@ -207,6 +218,7 @@ impl Service {
             clock_ms: 0,
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
+            leaderless: 0,
         }
     }
 
@@ -282,6 +294,7 @@ impl Service {
     /// Clients are not served any more: every connection is closed. The sessions live on.
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
+        self.leaderless = 0;
         for &connection in self.connections.keys() {
             env.tell_client(connection, ClientOutput::Close);
         }
@@ -453,7 +466,7 @@ impl Service {
                     env.tell_peer(*leader, PeerMsg::Touch { sessions });
                 }
             }
-            None => {}
+            None => self.on_leaderless_tick(env.config),
         }
     }
 }
