@@ -86,7 +86,11 @@ impl<T: Clone + PartialEq> Record<T> {
         after: &State<P>,
         others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
-        if let Some(before) = before.filter(|before| before.next_zxid().is_some()) {
+        // A service may propose in the very step that establishes its leader.
+        let proposes = |before: &&State<P>| {
+            before.next_zxid().is_some() || (before.is_leading() && after.next_zxid().is_some())
+        };
+        if let Some(before) = before.filter(proposes) {
             self.observe_proposals(before, after);
         }
         if let Role::Leading(leader) = after.role() {

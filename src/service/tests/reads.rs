@@ -71,8 +71,8 @@ fn all_znodes_below_one_are_counted_at_any_depth() {
                 .is_ok()
         );
     }
-    // Beside these the root has /zookeeper, and that config and quota.
-    for (at, count) in [("/a", 2), ("/a/b", 1), ("/a/b/c", 0), ("/", 7)] {
+    // Beside these the root has /zookeeper, and that config, keepright and quota.
+    for (at, count) in [("/a", 2), ("/a/b", 1), ("/a/b/c", 0), ("/", 8)] {
         let asked = Request::GetAllChildrenNumber { path: at.into() };
         assert_eq!(
             bench.ask(&client, 5, asked),
