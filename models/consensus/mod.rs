@@ -1,0 +1,25 @@
+//! The protocols before Zab and beside it, each a stateright actor that a person can run, read and explore.
+//!
+//! Spec: `spec/consensus.md`. One file a protocol; what is really the same is here: the world around them
+//! (`environment.rs`), what progress means (`way_out.rs`), how they are told (`words.rs`).
+
+mod acceptor;
+pub mod bounds;
+pub mod claims;
+mod environment;
+mod judge;
+mod paxos;
+mod protocol;
+pub mod trials;
+mod way_out;
+mod words;
+
+use trials::{Kind, Of};
+
+/// Every protocol, in the order in which the spec tells of them.
+pub const ALL: &[&dyn Kind] = &[&Of::<paxos::Paxos>::KIND];
+
+/// The protocol with this name.
+pub fn find(name: &str) -> Option<&'static dyn Kind> {
+    ALL.iter().copied().find(|kind| kind.card().name == name)
+}
