@@ -375,9 +375,12 @@ impl Protocol for Paxos {
             prose: "Without a majority of the acceptors nothing is decided any more",
             bounds: Bounds::roles(1, 3).crashes(2),
             found: |model, world| {
-                let dead = world.down() == 2 && world.up().count() == 2;
-                let acceptors = dead && !suffices(model, world) && !is_decided(model, world);
-                let stuck = acceptors && !model.leads_to(world, is_decided);
+                let asked = |(_, state): (Id, &State)| match state {
+                    State::Proposer(proposer) => proposer.value.is_some(),
+                    State::Acceptor(_) => false,
+                };
+                let dead = world.up().any(asked) && !suffices(model, world);
+                let stuck = dead && !model.leads_to(world, is_decided);
                 stuck.then(|| "no step leads to a decision while they are down".to_owned())
             },
         },
@@ -647,7 +650,11 @@ fn duel(model: &Ensemble<Paxos>, world: &World<Paxos>) -> Option<String> {
 }
 
 /// Ballots only compare, and older ones than their proposers are at have no effect: they may as well be lost.
-fn shape(world: &World<Paxos>) -> World<Paxos> {
+/// Once something is accepted, nothing is as it was.
+fn shape(world: &World<Paxos>) -> Option<World<Paxos>> {
+    if !world.past.votes.is_empty() {
+        return None;
+    }
     let round_of = |id: Id| match world.state(id) {
         Some(State::Proposer(proposer)) => proposer.round,
         Some(State::Acceptor(_)) | None => 0,
@@ -659,7 +666,10 @@ fn shape(world: &World<Paxos>) -> World<Paxos> {
         round: ballot.round - first,
         ..ballot
     };
-    let mut shape = world.clone();
+    let mut shape = World {
+        past: Past::default(),
+        ..world.clone()
+    };
     shape
         .network
         .retain_mut(|envelope| match &mut envelope.message {
@@ -696,5 +706,5 @@ fn shape(world: &World<Paxos>) -> World<Paxos> {
             None => {}
         }
     }
-    shape
+    Some(shape)
 }

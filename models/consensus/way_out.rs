@@ -7,7 +7,7 @@ use super::environment::{Action, Budget, Ensemble, World};
 use super::protocol::Protocol;
 use crate::engine::fingerprint;
 use crate::memo::Memo;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 /// Which states lead to a goal, as far as that is known.
 #[derive(Default)]
@@ -17,11 +17,11 @@ pub struct Ways(Memo<bool>);
 pub type Goal<P> = fn(&Ensemble<P>, &World<P>) -> bool;
 
 /// A state with what only compares moved to where it begins, and without messages that can have no effect any more:
-/// two states of one shape behave alike for ever.
-pub type Shape<P> = fn(&World<P>) -> World<P>;
+/// two states of one shape behave alike for ever. `None`: what it was it can never be again.
+pub type Shape<P> = fn(&World<P>) -> Option<World<P>>;
 
 /// How many states are looked at before a search for a cycle is given up.
-const PATIENCE: usize = 20_000;
+const PATIENCE: usize = 100_000;
 
 impl<P: Protocol> Ensemble<P> {
     /// Whether some sequence of steps leads from a state to a goal, in peace.
@@ -72,29 +72,30 @@ impl<P: Protocol> Ensemble<P> {
             world.left.timeouts = 1;
             world
         };
+        let shape_of = |world: &World<P>| shape(world).map(|shape| fingerprint(&shape));
         let start = peaceful(world);
-        let goal = fingerprint(&shape(&start));
+        let goal = shape_of(&start)?;
         let mut known = HashSet::from([goal]);
-        let mut waiting = VecDeque::from([(start, Vec::new())]);
-        while let Some((world, way)) = waiting.pop_front() {
+        let mut found: Vec<Reached<P>> = vec![(start, None)];
+        let mut next_in_turn = 0;
+        while next_in_turn < found.len() && found.len() < PATIENCE {
+            let (world, _) = found[next_in_turn].clone();
             for action in self.conceivable(&world) {
-                let Some(next) = self.act(&world, &action) else {
+                let next = self.act(&world, &action).map(|next| peaceful(&next));
+                let Some(next) = next else { continue };
+                let Some(shape) = shape_of(&next) else {
                     continue;
                 };
-                let next = peaceful(&next);
-                let shape = fingerprint(&shape(&next));
-                let is_new = known.len() < PATIENCE && known.insert(shape);
-                let comes_back = shape == goal && fingerprint(&next) != fingerprint(&world);
-                if !is_new && !comes_back {
-                    continue;
+                let step = Some((action, next_in_turn));
+                if shape == goal && next.nodes != world.nodes {
+                    found.push((next, step));
+                    return Some(way_to_last(&found));
                 }
-                let mut way = way.clone();
-                way.push(action);
-                if comes_back {
-                    return Some(way);
+                if known.insert(shape) {
+                    found.push((next, step));
                 }
-                waiting.push_back((next, way));
             }
+            next_in_turn += 1;
         }
         None
     }
@@ -114,4 +115,18 @@ impl<P: Protocol> Ensemble<P> {
             ..world.clone()
         }
     }
+}
+
+/// A state with the step that led to it, and the place of the state before.
+type Reached<P> = (World<P>, Option<(Action<P>, usize)>);
+
+fn way_to_last<P: Protocol>(found: &[Reached<P>]) -> Vec<Action<P>> {
+    let mut way = Vec::new();
+    let mut place = found.len() - 1;
+    while let Some((action, before)) = &found[place].1 {
+        way.push(action.clone());
+        place = *before;
+    }
+    way.reverse();
+    way
 }
