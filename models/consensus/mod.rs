@@ -9,15 +9,28 @@ pub mod claims;
 mod environment;
 mod judge;
 mod paxos;
+mod primary_backup;
 mod protocol;
+mod scheme_one;
+mod scheme_two;
+mod three_phase;
+mod transaction;
 pub mod trials;
+mod two_phase;
 mod way_out;
 mod words;
 
 use trials::{Kind, Of};
 
 /// Every protocol, in the order in which the spec tells of them.
-pub const ALL: &[&dyn Kind] = &[&Of::<paxos::Paxos>::KIND];
+pub const ALL: &[&dyn Kind] = &[
+    &Of::<primary_backup::PrimaryBackup>::KIND,
+    &Of::<two_phase::TwoPhase>::KIND,
+    &Of::<three_phase::ThreePhase>::KIND,
+    &Of::<scheme_one::SchemeOne>::KIND,
+    &Of::<scheme_two::SchemeTwo>::KIND,
+    &Of::<paxos::Paxos>::KIND,
+];
 
 /// The protocol with this name.
 pub fn find(name: &str) -> Option<&'static dyn Kind> {

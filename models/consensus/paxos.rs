@@ -5,7 +5,7 @@
 use super::acceptor::{Acceptor, Ballot, Value, Vote};
 use super::bounds::Bounds;
 use super::environment::{Ensemble, Envelope, World, client};
-use super::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, is_majority};
+use super::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, is_majority, mutant};
 use super::words;
 use crate::svg::{Kind, Stand};
 use stateright::actor::{Actor, Id, Out};
@@ -576,20 +576,6 @@ impl Protocol for Paxos {
             },
         };
         Stand { kind, words }
-    }
-}
-
-const fn mutant(
-    name: &'static str,
-    rule: Rule,
-    bounds: Bounds,
-    invariant: &'static str,
-) -> Mutant<Rule> {
-    Mutant {
-        name,
-        rule,
-        bounds,
-        invariant,
     }
 }
 

@@ -121,6 +121,21 @@ pub struct Mutant<R> {
     pub invariant: &'static str,
 }
 
+/// A row of a table of mutants.
+pub const fn mutant<R>(
+    name: &'static str,
+    rule: R,
+    bounds: Bounds,
+    invariant: &'static str,
+) -> Mutant<R> {
+    Mutant {
+        name,
+        rule,
+        bounds,
+        invariant,
+    }
+}
+
 /// Whether so many of `size` are more than half.
 pub fn is_majority(count: usize, size: usize) -> bool {
     count * 2 > size

@@ -1,0 +1,491 @@
+//! Three-phase commit, with the timeouts that the notes give it: whoever knows that all have voted for it commits at last.
+//!
+//! Spec: `spec/consensus.md`, "Three-phase commit". What it must never do, and does when messages are late: let one
+//! participant commit and another abort.
+
+use super::bounds::Bounds;
+use super::environment::{Ensemble, World, client};
+use super::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use super::transaction::{self, Outcome, Standing};
+use crate::svg::Stand;
+use stateright::actor::{Actor, Id, Out};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The first server coordinates, the others take part.
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub struct ThreePhase {
+    coordinator: Id,
+    participants: Vec<Id>,
+    broken: Option<Rule>,
+}
+
+/// What a mutant leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Hash)]
+pub enum Rule {
+    /// Only with every vote does it go on.
+    AllVotes,
+    /// Who knows that all have voted for it commits if it hears nothing more, and does not abort.
+    CommitsAtLast,
+    /// A participant waits for nobody without end.
+    Timeouts,
+    /// A participant keeps on disk how it ended.
+    SavesOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Msg {
+    /// The client wants the transaction.
+    Request,
+    CanCommit,
+    Vote(bool),
+    /// All have voted for it.
+    PreCommit,
+    Ack,
+    Decide(Outcome),
+    /// The client is told.
+    Ended(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub enum State {
+    Coordinator(Coordinator),
+    Participant(Standing),
+}
+
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub enum Coordinator {
+    Idle,
+    /// Who has voted for it.
+    Collecting(BTreeSet<Id>),
+    /// Who knows that all have.
+    PreCommitting(BTreeSet<Id>),
+    Decided(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq, Hash)]
+pub enum Disk {
+    /// It was begun, and perhaps decided.
+    Coordinator(Option<Outcome>),
+    Participant(Standing),
+}
+
+/// Somebody waits for the next message no longer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wait;
+
+impl Actor for ThreePhase {
+    type Msg = Msg;
+    type Timer = Wait;
+    type State = State;
+    type Storage = Disk;
+    type Random = ();
+
+    fn on_start(&self, id: Id, disk: &Option<Disk>, out: &mut Out<Self>) -> State {
+        match disk {
+            None if id == self.coordinator => State::Coordinator(Coordinator::Idle),
+            Some(Disk::Coordinator(decision)) => {
+                let outcome = decision.unwrap_or(Outcome::Abort);
+                State::Coordinator(self.decide(outcome, out))
+            }
+            None => self.start(Standing::Working, out),
+            Some(Disk::Participant(standing)) => self.start(*standing, out),
+        }
+    }
+
+    fn on_msg(&self, _: Id, state: &mut Cow<'_, State>, src: Id, msg: Msg, out: &mut Out<Self>) {
+        match (state.to_mut(), msg) {
+            (State::Coordinator(coordinator), Msg::Request) => self.on_request(coordinator, out),
+            (State::Participant(standing), Msg::CanCommit) => {
+                self.on_can_commit(standing, src, out);
+            }
+            (State::Coordinator(coordinator), Msg::Vote(yes)) => {
+                self.on_vote(coordinator, src, yes, out);
+            }
+            (State::Participant(standing), Msg::PreCommit) => {
+                self.on_pre_commit(standing, src, out);
+            }
+            (State::Coordinator(coordinator), Msg::Ack) => self.on_ack(coordinator, src, out),
+            (State::Participant(standing), Msg::Decide(outcome)) => {
+                self.end(standing, outcome, out);
+            }
+            // Not for this role, or for the client: nobody honest sends it here.
+            (
+                State::Coordinator(_),
+                Msg::CanCommit | Msg::PreCommit | Msg::Decide(_) | Msg::Ended(_),
+            )
+            | (State::Participant(_), Msg::Request | Msg::Vote(_) | Msg::Ack | Msg::Ended(_)) => {}
+        }
+    }
+
+    fn on_timeout(&self, _: Id, state: &mut Cow<'_, State>, _: &Wait, out: &mut Out<Self>) {
+        match state.to_mut() {
+            State::Coordinator(
+                coordinator @ (Coordinator::Collecting(_) | Coordinator::PreCommitting(_)),
+            ) => *coordinator = self.decide(Outcome::Abort, out),
+            State::Participant(standing @ Standing::PreCommitted) => {
+                let outcome = match self.broken {
+                    Some(Rule::CommitsAtLast) => Outcome::Abort,
+                    _ => Outcome::Commit,
+                };
+                self.end(standing, outcome, out);
+            }
+            State::Participant(standing @ (Standing::Working | Standing::Prepared)) => {
+                self.end(standing, Outcome::Abort, out);
+            }
+            // It has ended before the timer fired.
+            State::Coordinator(Coordinator::Idle | Coordinator::Decided(_))
+            | State::Participant(Standing::Ended(_)) => {}
+        }
+    }
+}
+
+impl ThreePhase {
+    fn start(&self, standing: Standing, out: &mut Out<Self>) -> State {
+        self.wait(standing, out);
+        State::Participant(standing)
+    }
+
+    /// A participant that has not ended waits, but not for ever.
+    fn wait(&self, standing: Standing, out: &mut Out<Self>) {
+        let waits = match standing {
+            Standing::Working => true,
+            Standing::Prepared | Standing::PreCommitted => self.broken != Some(Rule::Timeouts),
+            Standing::Ended(_) => false,
+        };
+        match waits {
+            true => out.set_timer(Wait, transaction::WAIT),
+            false => out.cancel_timer(Wait),
+        }
+    }
+
+    fn on_request(&self, coordinator: &mut Coordinator, out: &mut Out<Self>) {
+        if *coordinator == Coordinator::Idle {
+            out.save(Disk::Coordinator(None));
+            out.broadcast(&self.participants, &Msg::CanCommit);
+            out.set_timer(Wait, transaction::WAIT);
+            *coordinator = Coordinator::Collecting(BTreeSet::new());
+        }
+    }
+
+    fn on_can_commit(&self, standing: &mut Standing, src: Id, out: &mut Out<Self>) {
+        match standing {
+            Standing::Working => {
+                self.go_on(standing, Standing::Prepared, out);
+                out.send(src, Msg::Vote(true));
+            }
+            Standing::Prepared => out.send(src, Msg::Vote(true)),
+            Standing::Ended(Outcome::Abort) => out.send(src, Msg::Vote(false)),
+            // The coordinator has its vote.
+            Standing::PreCommitted | Standing::Ended(Outcome::Commit) => {}
+        }
+    }
+
+    fn on_vote(&self, coordinator: &mut Coordinator, src: Id, yes: bool, out: &mut Out<Self>) {
+        let Coordinator::Collecting(votes) = coordinator else {
+            return; // It has gone on.
+        };
+        if !yes {
+            *coordinator = self.decide(Outcome::Abort, out);
+            return;
+        }
+        votes.insert(src);
+        let enough = match self.broken {
+            Some(Rule::AllVotes) => 1,
+            _ => self.participants.len(),
+        };
+        if votes.len() >= enough {
+            out.broadcast(&self.participants, &Msg::PreCommit);
+            *coordinator = Coordinator::PreCommitting(BTreeSet::new());
+        }
+    }
+
+    fn on_pre_commit(&self, standing: &mut Standing, src: Id, out: &mut Out<Self>) {
+        match standing {
+            Standing::Working | Standing::Prepared => {
+                self.go_on(standing, Standing::PreCommitted, out);
+                out.send(src, Msg::Ack);
+            }
+            Standing::PreCommitted => out.send(src, Msg::Ack),
+            Standing::Ended(_) => {} // Its timer was faster.
+        }
+    }
+
+    fn on_ack(&self, coordinator: &mut Coordinator, src: Id, out: &mut Out<Self>) {
+        let Coordinator::PreCommitting(acks) = coordinator else {
+            return; // It has decided.
+        };
+        acks.insert(src);
+        if acks.len() == self.participants.len() {
+            *coordinator = self.decide(Outcome::Commit, out);
+        }
+    }
+
+    fn decide(&self, outcome: Outcome, out: &mut Out<Self>) -> Coordinator {
+        out.save(Disk::Coordinator(Some(outcome)));
+        out.cancel_timer(Wait);
+        out.broadcast(&self.participants, &Msg::Decide(outcome));
+        out.send(client(), Msg::Ended(outcome));
+        Coordinator::Decided(outcome)
+    }
+
+    fn end(&self, standing: &mut Standing, outcome: Outcome, out: &mut Out<Self>) {
+        if !matches!(standing, Standing::Ended(_)) {
+            self.go_on(standing, Standing::Ended(outcome), out);
+        }
+    }
+
+    fn go_on(&self, standing: &mut Standing, next: Standing, out: &mut Out<Self>) {
+        *standing = next;
+        let forgets = self.broken == Some(Rule::SavesOutcome) && matches!(next, Standing::Ended(_));
+        if !forgets {
+            out.save(Disk::Participant(next));
+        }
+        self.wait(next, out);
+    }
+}
+
+impl Protocol for ThreePhase {
+    type Rule = Rule;
+    /// How each participant ended first.
+    type Past = BTreeMap<Id, Outcome>;
+
+    const CARD: Card = Card {
+        name: "three_phase",
+        about: "three-phase commit: before the commit everybody learns that all have voted for it",
+        bounds: &[
+            THREE.timeouts(3).timely(),
+            THREE.timeouts(3).crashes(1).timely(),
+            THREE.timeouts(2).crashes(1),
+        ],
+        durable: "participant: its vote, its precommit and how it ended, before it says so; coordinator: that it \
+                  begins, and the decision",
+    };
+
+    const INVARIANTS: &'static [Invariant<Self>] = &[
+        Invariant {
+            id: "timely_atomic",
+            term: Term::Agreement,
+            prose: "While nobody fails and no timer fires before a message that is on its way, no participant commits \
+                    while another one aborts.",
+            broken: |model, world| match model.bounds.timely && nobody_failed(model, world) {
+                true => transaction::split(&model.protocol, &world.past),
+                false => None,
+            },
+            witness_id: "two_committed_in_time",
+            witness: |model, world| {
+                let commits = world.past.values().filter(|o| **o == Outcome::Commit);
+                model.bounds.timely && nobody_failed(model, world) && commits.count() > 1
+            },
+        },
+        Invariant {
+            id: "three_phase_voted",
+            term: Term::Validity,
+            prose: "Nobody commits before everybody has voted.",
+            broken: |model, world| {
+                let committed = world.past.values().any(|o| *o == Outcome::Commit);
+                let mut others = model.protocol.participants.iter();
+                let early = others.find(|id| world.node(**id).disk.is_none())?;
+                let name = model.protocol.name_of(*early);
+                committed.then(|| format!("there is a commit, and {name} has not voted"))
+            },
+            witness_id: "committed_by_one",
+            witness: |_, world| {
+                let commits = world.past.values().filter(|o| **o == Outcome::Commit);
+                commits.count() == 1
+            },
+        },
+        Invariant {
+            id: "three_phase_stays",
+            term: Term::Stability,
+            prose: "A participant that has ended has ended, and so it stays.",
+            broken: |model, world| transaction::changed(model, world, &world.past, standing),
+            witness_id: "all_ended_after_restart",
+            witness: |model, world| {
+                !nobody_failed(model, world) && world.down() == 0 && world.past.len() == 2
+            },
+        },
+        Invariant {
+            id: "nobody_blocks",
+            term: Term::Progress,
+            prose: "Whoever is down, the participants that are up can end.",
+            broken: |model, world| {
+                let stuck = !model.leads_to(world, all_up_ended);
+                stuck.then(|| "no step leads to the end".to_owned())
+            },
+            witness_id: "coordinator_down_after_votes",
+            witness: |model, world| {
+                let prepared =
+                    |(_, state): (Id, &State)| standing(state) == Some(Standing::Prepared);
+                !world.is_up(model.protocol.coordinator) && world.up().all(prepared)
+            },
+        },
+    ];
+
+    const CLAIMS: &'static [Claim<Self>] = &[
+        Claim {
+            id: "partition_splits",
+            term: Term::Agreement,
+            prose: "If the network is divided, a participant commits by its timeout while others abort",
+            bounds: THREE.timeouts(3).partitions(1).timely(),
+            found: |model, world| transaction::split(&model.protocol, &world.past),
+        },
+        Claim {
+            id: "late_abort_splits",
+            term: Term::Agreement,
+            prose: "If the coordinator's abort is late, a participant commits by its timeout while others abort",
+            bounds: THREE.timeouts(2),
+            found: |model, world| {
+                let coordinator = world.state(model.protocol.coordinator)?;
+                let aborts = State::Coordinator(Coordinator::Decided(Outcome::Abort));
+                match *coordinator == aborts {
+                    true => transaction::split(&model.protocol, &world.past),
+                    false => None,
+                }
+            },
+        },
+        Claim {
+            id: "half_told_splits",
+            term: Term::Agreement,
+            prose: "A coordinator that dies while it sends PreCommit suffices: who has it commits, who has not aborts",
+            bounds: THREE.timeouts(2).crashes(1).timely(),
+            found: |model, world| match world.is_up(model.protocol.coordinator) {
+                false => transaction::split(&model.protocol, &world.past),
+                true => None,
+            },
+        },
+    ];
+
+    const MUTANTS: &'static [Mutant<Rule>] = &[
+        mutant(
+            "three_phase_one_vote",
+            Rule::AllVotes,
+            THREE.timeouts(1).timely(),
+            "three_phase_voted",
+        ),
+        mutant(
+            "three_phase_aborts_at_last",
+            Rule::CommitsAtLast,
+            THREE.timeouts(2).timely(),
+            "timely_atomic",
+        ),
+        mutant(
+            "three_phase_waits",
+            Rule::Timeouts,
+            THREE.crashes(1).timely(),
+            "nobody_blocks",
+        ),
+        mutant(
+            "three_phase_forgets",
+            Rule::SavesOutcome,
+            THREE.crashes(1).timely(),
+            "three_phase_stays",
+        ),
+    ];
+
+    fn new(bounds: &Bounds, broken: Option<Rule>) -> Self {
+        Self {
+            coordinator: Id::from(0),
+            participants: (1..bounds.size()).map(Id::from).collect(),
+            broken,
+        }
+    }
+
+    /// One transaction, however many writes.
+    fn requests(&self, writes: u8) -> Vec<(Id, Msg)> {
+        let one = (writes > 0).then_some((self.coordinator, Msg::Request));
+        one.into_iter().collect()
+    }
+
+    fn done(world: &World<Self>, _: u8) -> bool {
+        world.answers().next().is_some()
+    }
+
+    fn note(&self, world: &mut World<Self>) {
+        transaction::note(&world.nodes, &mut world.past, standing);
+    }
+
+    fn name_of(&self, id: Id) -> String {
+        match id == self.coordinator {
+            true => "the coordinator".to_owned(),
+            false => format!("participant {}", usize::from(id)),
+        }
+    }
+
+    fn state(&self, state: &State) -> String {
+        match state {
+            State::Coordinator(Coordinator::Idle) => "idle".to_owned(),
+            State::Coordinator(Coordinator::Collecting(votes)) => {
+                format!("has asked; votes for it: {}", votes.len())
+            }
+            State::Coordinator(Coordinator::PreCommitting(acks)) => {
+                format!("has sent PreCommit; acknowledged: {}", acks.len())
+            }
+            State::Coordinator(Coordinator::Decided(outcome)) => format!("has decided: {outcome}"),
+            State::Participant(standing) => standing.to_string(),
+        }
+    }
+
+    fn disk(&self, disk: &Disk) -> String {
+        match disk {
+            Disk::Coordinator(None) => "begun".to_owned(),
+            Disk::Coordinator(Some(outcome)) => outcome.to_string(),
+            Disk::Participant(standing) => standing.to_string(),
+        }
+    }
+
+    fn message(&self, message: &Msg) -> String {
+        match message {
+            Msg::Request => "a request for the transaction".to_owned(),
+            Msg::CanCommit => "CanCommit".to_owned(),
+            Msg::Vote(true) => "Vote yes".to_owned(),
+            Msg::Vote(false) => "Vote no".to_owned(),
+            Msg::PreCommit => "PreCommit".to_owned(),
+            Msg::Ack => "Ack".to_owned(),
+            Msg::Decide(outcome) => format!("Decide {outcome}"),
+            Msg::Ended(outcome) => format!("Ended: {outcome}"),
+        }
+    }
+
+    fn timeout(&self, _: &Wait) -> &'static str {
+        "waits for the next message no longer"
+    }
+
+    fn stand(&self, state: &State) -> Stand {
+        let standing = match state {
+            State::Participant(standing) => *standing,
+            State::Coordinator(Coordinator::Idle) => Standing::Working,
+            State::Coordinator(Coordinator::Collecting(_)) => Standing::Prepared,
+            State::Coordinator(Coordinator::PreCommitting(_)) => Standing::PreCommitted,
+            State::Coordinator(Coordinator::Decided(outcome)) => Standing::Ended(*outcome),
+        };
+        transaction::stand(standing, self.state(state))
+    }
+}
+
+const THREE: Bounds = Bounds::servers(3);
+
+fn standing(state: &State) -> Option<Standing> {
+    match state {
+        State::Participant(standing) => Some(*standing),
+        State::Coordinator(_) => None,
+    }
+}
+
+/// Nobody has crashed so far, and nobody was cut off.
+fn nobody_failed(model: &Ensemble<ThreePhase>, world: &World<ThreePhase>) -> bool {
+    let Bounds {
+        crashes,
+        partitions,
+        ..
+    } = model.bounds;
+    (world.left.crashes, world.left.partitions) == (crashes, partitions)
+}
+
+fn all_up_ended(_: &Ensemble<ThreePhase>, world: &World<ThreePhase>) -> bool {
+    let ended = |(_, state): (Id, &State)| match standing(state) {
+        Some(standing) => matches!(standing, Standing::Ended(_)),
+        None => true,
+    };
+    world.up().all(ended)
+}
