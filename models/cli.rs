@@ -103,6 +103,9 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// The protocols side by side: what holds, what goes wrong, what a command costs, what must be on disk
+    #[command(after_help = help::COMPARE)]
+    Compare,
     /// Take the steps of saved counterexamples, or of real servers, again, in the code of today
     #[command(after_help = help::REPLAY)]
     Replay {
@@ -210,6 +213,10 @@ impl Cli {
                     println!("{}", run::exercised(done).table());
                 }
                 Ok(done.is_some())
+            }
+            Some(Command::Compare) => {
+                output.only(true, false, "compare")?;
+                consensus::compare::run(limits, output)
             }
             Some(Command::List) => {
                 output.only(true, false, "list")?;

@@ -214,8 +214,15 @@ impl<P: Protocol> Ensemble<P> {
             .all(|delivery| self.act(world, &delivery).is_none())
     }
 
-    /// The state after an action; `None` if the action changes nothing.
+    /// The state after an action, without what is obsolete then; `None` if the action changes nothing.
     pub fn act(&self, world: &World<P>, action: &Action<P>) -> Option<World<P>> {
+        let mut next = self.step(world, action)?;
+        self.drop_obsolete(&mut next);
+        (next != *world).then_some(next)
+    }
+
+    /// The same, with all messages that were ever sent.
+    pub fn step(&self, world: &World<P>, action: &Action<P>) -> Option<World<P>> {
         let mut next = world.clone();
         match action {
             Action::Deliver(Envelope { src, dst, message }) => {
@@ -243,7 +250,6 @@ impl<P: Protocol> Ensemble<P> {
             Action::Rejoin(_) => next.isolated = None,
         }
         self.protocol.note(&mut next);
-        self.drop_obsolete(&mut next);
         (next != *world).then_some(next)
     }
 

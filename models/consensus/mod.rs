@@ -6,6 +6,8 @@
 mod acceptor;
 pub mod bounds;
 pub mod claims;
+pub mod compare;
+mod cost;
 mod environment;
 mod judge;
 mod paxos;
@@ -19,6 +21,7 @@ pub mod trials;
 mod two_phase;
 mod way_out;
 mod words;
+mod zab;
 
 use trials::{Kind, Of};
 

@@ -173,16 +173,21 @@ impl SchemeOne {
                 out.send(self.acceptor, Msg::Accept(own));
             }
             (Proposer::Asking(_), Some(there)) => {
-                out.send(self.acceptor, Msg::Release);
+                self.release(out);
                 self.decide(proposer, there, out);
             }
             // An old Prepare has arrived again: it needs the access no more.
-            (Proposer::Idle | Proposer::Decided(_), _) => {
-                if self.broken != Some(Rule::Releases) {
-                    out.send(self.acceptor, Msg::Release);
-                }
-            }
+            (Proposer::Decided(_), _) => self.release(out),
             (Proposer::Holding(_), _) => {} // It has proposed already.
+            // It has crashed since. If it gave back the access now, an Accept that it had sent could come later, when it
+            // has the access for the second time, and take the place of another proposer's value.
+            (Proposer::Idle, _) => {}
+        }
+    }
+
+    fn release(&self, out: &mut Out<Self>) {
+        if self.broken != Some(Rule::Releases) {
+            out.send(self.acceptor, Msg::Release);
         }
     }
 
@@ -315,7 +320,7 @@ impl Protocol for SchemeOne {
         mutant(
             "lock_never_released",
             Rule::Releases,
-            TWO,
+            Bounds::roles(3, 1),
             "alive_proposers_go_on",
         ),
     ];

@@ -2,6 +2,7 @@
 
 use super::bounds::Bounds;
 use super::claims::{Claimed, Property};
+use super::cost::{self, Cost};
 use super::environment::Ensemble;
 use super::protocol::{Card, Mutant, Protocol};
 use crate::checked::{Exploration, Tried};
@@ -30,6 +31,8 @@ pub trait Kind: Sync {
         id: Option<&str>,
     ) -> Result<Box<dyn Exploration>, String>;
     fn mutants(&self) -> Vec<(&'static str, Box<dyn Tried>)>;
+    /// What the first command costs, and the next one.
+    fn cost(&self) -> (Cost, Option<Cost>);
     /// What the notes claim; within these bounds, or where each is found.
     fn claims(&self, bounds: Option<Bounds>) -> Vec<Claimed>;
     /// That the notes make no claim of this name, and which they make.
@@ -152,6 +155,10 @@ impl<P: Protocol> Kind for Of<P> {
             (mutant.name, Box::new(trial) as Box<dyn Tried>)
         };
         P::MUTANTS.iter().map(row).collect()
+    }
+
+    fn cost(&self) -> (Cost, Option<Cost>) {
+        cost::measure::<P>()
     }
 
     fn claims(&self, bounds: Option<Bounds>) -> Vec<Claimed> {
