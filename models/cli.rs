@@ -561,6 +561,9 @@ fn to_explore(
 }
 
 pub fn find(name: &str) -> Result<&'static Spec, String> {
+    if consensus::find(name).is_some() {
+        return Err(format!("{name} goes with run, explore and compare alone"));
+    }
     catalogue::find(name).ok_or_else(|| format!("no model {name}; {}", known_models()))
 }
 
@@ -667,6 +670,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_protocol_bounds_and_claim() {
+        for kind in consensus::ALL {
+            let card = kind.card();
+            let mut all: Vec<_> = card.bounds.to_vec();
+            all.extend([
+                card.bounds[0].timeouts(0),
+                card.bounds[0].partitions(2).timely(),
+            ]);
+            for bounds in all {
+                let words = format!("check explore {} {}", card.name, bounds.flags());
+                let cli = Cli::try_parse_from(words.split_whitespace()).expect(&words);
+                let Some(Command::Explore {
+                    bounds: shared,
+                    others,
+                    ..
+                }) = cli.command
+                else {
+                    panic!("{words}: not the explorer");
+                };
+                let again = consensus::bounds::Bounds::asked(&card, shared, others.as_ref());
+                assert_eq!(again, Ok(Some(bounds)), "{words}");
+            }
+        }
+    }
+
     /// The examples in the help of a command and its subcommands: a line that begins with its name.
     fn examples(command: &clap::Command) -> Vec<String> {
         let help = command.get_after_help().map(ToString::to_string);
@@ -721,8 +750,30 @@ mod tests {
             ("check run zab --writes 255", "0..=100"),
             (
                 "check run nothing",
-                "the models are election, zab, ensemble, service",
+                "the models are election, zab, ensemble, service, primary_backup",
             ),
+            ("check run zab --acceptors 3", "the other protocols alone"),
+            ("check run paxos --servers 5", "--proposers and --acceptors"),
+            ("check run paxos --acceptors 0", "1..=5"),
+            (
+                "check run paxos --wipes 1 --observers 1",
+                "--proposers and --acceptors",
+            ),
+            ("check run scheme_one --acceptors 3", "one acceptor"),
+            (
+                "check run two_phase --proposers 2",
+                "--servers and --writes",
+            ),
+            ("check run paxos --claim nothing", "there are paxos_duel"),
+            (
+                "check explore paxos --mutant nothing",
+                "there are paxos_own_value",
+            ),
+            (
+                "check explore paxos --claim nothing",
+                "there are paxos_duel",
+            ),
+            ("check converge paxos", "run, explore and compare alone"),
             ("check run --writes 1", "bounds need a model"),
             ("check run zab --wipes 1", "--observers"),
             ("check run zab --disk-errors 1", "--pending-saves"),

@@ -28,8 +28,7 @@ pub fn measure<P: Protocol>() -> (Cost, Option<Cost>) {
     let mut world = model.without_requests();
     let (one, two) = (model.protocol.requests(1), model.protocol.requests(2));
     let cost_of_first = drive(&model, &mut world, &one, 1);
-    let is_log = bounds.servers > 0 && two.len() > one.len();
-    let next = is_log.then(|| drive(&model, &mut world, &two[one.len()..], 2));
+    let next = P::LOG.then(|| drive(&model, &mut world, &two[one.len()..], 2));
     (cost_of_first, next)
 }
 

@@ -15,6 +15,8 @@ mod primary_backup;
 mod protocol;
 mod scheme_one;
 mod scheme_two;
+#[cfg(test)]
+mod tests;
 mod three_phase;
 mod transaction;
 pub mod trials;

@@ -265,6 +265,7 @@ impl Protocol for Paxos {
     type Rule = Rule;
     type Past = Past;
 
+    const LOG: bool = false;
     const CARD: Card = Card {
         name: "paxos",
         about: "Paxos: proposers with ballots, acceptors of which a majority chooses one value",
@@ -402,7 +403,7 @@ impl Protocol for Paxos {
         mutant(
             "paxos_oldest_vote",
             Rule::NewestFirst,
-            Bounds::roles(2, 3).timeouts(2),
+            Bounds::roles(2, 3).timeouts(1),
             "paxos_agreement",
         ),
         mutant(

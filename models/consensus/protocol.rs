@@ -28,6 +28,8 @@ pub trait Protocol:
     /// What the invariants must remember, because no server and no message keeps it.
     type Past: Clone + Debug + Default + PartialEq + Hash + Send + Sync;
 
+    /// Whether it decides one command after the other, and not just one value.
+    const LOG: bool = true;
     const CARD: Card;
     const INVARIANTS: &'static [Invariant<Self>];
     const CLAIMS: &'static [Claim<Self>];

@@ -221,6 +221,7 @@ impl Protocol for SchemeOne {
     /// Every value that the acceptor ever had.
     type Past = BTreeSet<Value>;
 
+    const LOG: bool = false;
     const CARD: Card = Card {
         name: "scheme_one",
         about: "scheme one of the notes: one acceptor gives access to one proposer at a time",

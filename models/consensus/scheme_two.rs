@@ -227,6 +227,7 @@ impl Protocol for SchemeTwo {
     /// Every value that the acceptor ever had.
     type Past = BTreeSet<Value>;
 
+    const LOG: bool = false;
     const CARD: Card = Card {
         name: "scheme_two",
         about: "scheme two of the notes: one acceptor, and a newer ballot takes the access away",

@@ -25,8 +25,6 @@ pub struct ThreePhase {
 pub enum Rule {
     /// Only with every vote does it go on.
     AllVotes,
-    /// Who knows that all have voted for it commits if it hears nothing more, and does not abort.
-    CommitsAtLast,
     /// A participant waits for nobody without end.
     Timeouts,
     /// A participant keeps on disk how it ended.
@@ -37,6 +35,8 @@ pub enum Rule {
 pub enum Msg {
     /// The client wants the transaction.
     Request,
+    /// Another client's write takes what the transaction needs.
+    Conflict,
     CanCommit,
     Vote(bool),
     /// All have voted for it.
@@ -109,10 +109,15 @@ impl Actor for ThreePhase {
             (State::Participant(standing), Msg::Decide(outcome)) => {
                 self.end(standing, outcome, out);
             }
+            (State::Participant(standing), Msg::Conflict) => {
+                if *standing == Standing::Working {
+                    self.end(standing, Outcome::Abort, out);
+                }
+            }
             // Not for this role, or for the client: nobody honest sends it here.
             (
                 State::Coordinator(_),
-                Msg::CanCommit | Msg::PreCommit | Msg::Decide(_) | Msg::Ended(_),
+                Msg::Conflict | Msg::CanCommit | Msg::PreCommit | Msg::Decide(_) | Msg::Ended(_),
             )
             | (State::Participant(_), Msg::Request | Msg::Vote(_) | Msg::Ack | Msg::Ended(_)) => {}
         }
@@ -124,11 +129,7 @@ impl Actor for ThreePhase {
                 coordinator @ (Coordinator::Collecting(_) | Coordinator::PreCommitting(_)),
             ) => *coordinator = self.decide(Outcome::Abort, out),
             State::Participant(standing @ Standing::PreCommitted) => {
-                let outcome = match self.broken {
-                    Some(Rule::CommitsAtLast) => Outcome::Abort,
-                    _ => Outcome::Commit,
-                };
-                self.end(standing, outcome, out);
+                self.end(standing, Outcome::Commit, out);
             }
             State::Participant(standing @ (Standing::Working | Standing::Prepared)) => {
                 self.end(standing, Outcome::Abort, out);
@@ -250,13 +251,14 @@ impl Protocol for ThreePhase {
     /// How each participant ended first.
     type Past = BTreeMap<Id, Outcome>;
 
+    const LOG: bool = false;
     const CARD: Card = Card {
         name: "three_phase",
         about: "three-phase commit: before the commit everybody learns that all have voted for it",
         bounds: &[
-            THREE.timeouts(3).timely(),
-            THREE.timeouts(3).crashes(1).timely(),
-            THREE.timeouts(2).crashes(1),
+            THREE.writes(2).timeouts(3).timely(),
+            THREE.writes(2).timeouts(3).crashes(1).timely(),
+            THREE.writes(2).timeouts(2).crashes(1),
         ],
         durable: "participant: its vote, its precommit and how it ended, before it says so; coordinator: that it \
                   begins, and the decision",
@@ -360,14 +362,14 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_one_vote",
             Rule::AllVotes,
-            THREE.timeouts(1).timely(),
-            "three_phase_voted",
+            THREE.writes(2).timeouts(2).timely(),
+            "timely_atomic",
         ),
         mutant(
-            "three_phase_aborts_at_last",
-            Rule::CommitsAtLast,
-            THREE.timeouts(2).timely(),
-            "timely_atomic",
+            "three_phase_one_vote",
+            Rule::AllVotes,
+            THREE.timeouts(1),
+            "three_phase_voted",
         ),
         mutant(
             "three_phase_waits",
@@ -378,7 +380,7 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_forgets",
             Rule::SavesOutcome,
-            THREE.crashes(1).timely(),
+            THREE.timeouts(1).crashes(1),
             "three_phase_stays",
         ),
     ];
@@ -391,10 +393,11 @@ impl Protocol for ThreePhase {
         }
     }
 
-    /// One transaction, however many writes.
+    /// One transaction; the second write is another one, which takes what the last participant needs for the first.
     fn requests(&self, writes: u8) -> Vec<(Id, Msg)> {
-        let one = (writes > 0).then_some((self.coordinator, Msg::Request));
-        one.into_iter().collect()
+        let last = self.participants[self.participants.len() - 1];
+        let all = [(self.coordinator, Msg::Request), (last, Msg::Conflict)];
+        all.into_iter().take(usize::from(writes)).collect()
     }
 
     fn done(world: &World<Self>, _: u8) -> bool {
@@ -437,6 +440,7 @@ impl Protocol for ThreePhase {
     fn message(&self, message: &Msg) -> String {
         match message {
             Msg::Request => "a request for the transaction".to_owned(),
+            Msg::Conflict => "another write, which takes what the transaction needs,".to_owned(),
             Msg::CanCommit => "CanCommit".to_owned(),
             Msg::Vote(true) => "Vote yes".to_owned(),
             Msg::Vote(false) => "Vote no".to_owned(),

@@ -40,6 +40,8 @@ pub enum Rule {
 pub enum Msg {
     /// The client wants the transaction.
     Request,
+    /// Another client's write takes what the transaction needs.
+    Conflict,
     Prepare,
     /// Yes: it has done its part, and can still undo it.
     Vote(bool),
@@ -117,8 +119,16 @@ impl Actor for TwoPhase {
             (State::Participant(standing), Msg::Decide(outcome)) => {
                 self.on_decide(standing, outcome, out);
             }
+            (State::Participant(standing), Msg::Conflict) => {
+                if *standing == Standing::Working {
+                    self.on_decide(standing, Outcome::Abort, out);
+                }
+            }
             // Not for this role, or for the client: nobody honest sends it here.
-            (State::Coordinator(_), Msg::Prepare | Msg::Decide(_) | Msg::Ended(_))
+            (
+                State::Coordinator(_),
+                Msg::Conflict | Msg::Prepare | Msg::Decide(_) | Msg::Ended(_),
+            )
             | (State::Participant(_), Msg::Request | Msg::Vote(_) | Msg::Ended(_)) => {}
         }
     }
@@ -215,13 +225,14 @@ impl Protocol for TwoPhase {
     /// How each participant ended first.
     type Past = BTreeMap<Id, Outcome>;
 
+    const LOG: bool = false;
     const CARD: Card = Card {
         name: "two_phase",
         about: "two-phase commit: a coordinator asks all participants, and then tells all",
         bounds: &[
-            THREE.timeouts(2).crashes(1),
+            THREE.writes(2).timeouts(2).crashes(1),
             THREE.timeouts(1).crashes(2),
-            THREE.timeouts(2).crashes(1).timely(),
+            THREE.writes(2).timeouts(2).crashes(1).timely(),
         ],
         durable: "participant: its vote and how it ended, before it says so; coordinator: that it begins, and the \
                   decision, before it tells",
@@ -366,10 +377,11 @@ impl Protocol for TwoPhase {
         }
     }
 
-    /// One transaction, however many writes.
+    /// One transaction; the second write is another one, which takes what the last participant needs for the first.
     fn requests(&self, writes: u8) -> Vec<(Id, Msg)> {
-        let one = (writes > 0).then_some((self.coordinator, Msg::Request));
-        one.into_iter().collect()
+        let last = self.participants[self.participants.len() - 1];
+        let all = [(self.coordinator, Msg::Request), (last, Msg::Conflict)];
+        all.into_iter().take(usize::from(writes)).collect()
     }
 
     fn done(world: &World<Self>, _: u8) -> bool {
@@ -410,6 +422,7 @@ impl Protocol for TwoPhase {
     fn message(&self, message: &Msg) -> String {
         match message {
             Msg::Request => "a request for the transaction".to_owned(),
+            Msg::Conflict => "another write, which takes what the transaction needs,".to_owned(),
             Msg::Prepare => "Prepare".to_owned(),
             Msg::Vote(true) => "Vote yes".to_owned(),
             Msg::Vote(false) => "Vote no".to_owned(),
