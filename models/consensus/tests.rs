@@ -9,6 +9,7 @@ use super::paxos::Paxos;
 use super::primary_backup::{self, PrimaryBackup};
 use super::protocol::{Claim, Protocol};
 use super::scheme_one::{self, SchemeOne};
+use super::trials::Kind;
 use super::two_phase::{self, TwoPhase};
 use super::{ALL, zab};
 use crate::engine::{self, End, Limits, Progress};
@@ -26,26 +27,36 @@ const LIMITS: Limits = Limits {
     max_memory: None,
 };
 
-#[test]
-fn every_invariant_holds_with_every_witness_and_the_counts_are_as_recorded() {
+/// Explores the protocols whose models are large, or the others, within their default bounds.
+fn assert_hold(large: bool) {
     let record = include_str!("../../spec/checked.txt");
-    for kind in ALL {
+    let mut unknown = Vec::new();
+    let is_large = |kind: &&&dyn Kind| kind.card().name == Paxos::CARD.name;
+    for kind in ALL.iter().filter(|kind| is_large(kind) == large) {
         let name = kind.card().name;
         let runs: Vec<Run> = kind.runs(None).iter().map(|run| run.run(LIMITS)).collect();
         let verdicts = report::verdicts(&runs);
         assert!(report::passed(&runs), "{name}:\n{verdicts}");
-        for run in &runs {
-            let (bounds, outcome) = (&run.bounds, &run.outcome);
-            let row = format!(
-                "{name} | {bounds} | {} | {}",
-                outcome.distinct, outcome.depth
-            );
-            assert!(
-                record.lines().any(|line| line == row),
-                "{row} is not in the record"
-            );
+        for Run {
+            bounds, outcome, ..
+        } in &runs
+        {
+            let (distinct, depth) = (outcome.distinct, outcome.depth);
+            let row = format!("{name} | {bounds} | {distinct} | {depth}");
+            unknown.extend((!record.lines().any(|line| line == row)).then_some(row));
         }
     }
+    assert!(unknown.is_empty(), "not in the record: {unknown:#?}");
+}
+
+#[test]
+fn every_invariant_holds_with_every_witness_and_the_counts_are_as_recorded() {
+    assert_hold(false);
+}
+
+#[test]
+fn every_invariant_of_paxos_holds_with_every_witness_and_the_counts_are_as_recorded() {
+    assert_hold(true);
 }
 
 #[test]
