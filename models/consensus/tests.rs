@@ -104,7 +104,7 @@ fn a_claim_that_is_not_true_is_not_found() {
     // A primary that waits for one backup is not blocked by the other; and so on.
     assert!(is_found::<PrimaryBackup>(
         "one_backup_blocks",
-        Backup::Once,
+        Backup::InOrder,
         as_it_is
     ));
     assert!(!is_found::<PrimaryBackup>(

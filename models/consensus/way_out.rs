@@ -38,11 +38,15 @@ impl<P: Protocol> Ensemble<P> {
             }
             if known == Some(true) || goal(self, &world) {
                 // All on the way to it lead there.
-                while self.ways.0.find(key(hash)).is_none() {
-                    self.ways.0.insert(key(hash), true);
-                    hash = parents[&hash];
+                loop {
+                    if self.ways.0.find(key(hash)).is_none() {
+                        self.ways.0.insert(key(hash), true);
+                    }
+                    match parents[&hash] {
+                        parent if parent == hash => return true,
+                        parent => hash = parent,
+                    }
                 }
-                return true;
             }
             // The last one is tried first: a message rather than a timeout.
             for action in self.conceivable(&world).into_iter().rev() {
