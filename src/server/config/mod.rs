@@ -5,8 +5,10 @@
 
 pub mod properties;
 mod server_line;
+mod service;
 
 pub use server_line::{Endpoint, PeerAddress};
+pub use service::ServiceOptions;
 
 use crate::types::ServerId;
 use properties::Property;
@@ -39,6 +41,8 @@ pub struct Config {
     pub snap_count: u32,
     /// Snapshots that are kept, and the logs that they need (`autopurge.snapRetainCount`).
     pub snap_retain_count: u32,
+    /// What clients may ask for, and how much.
+    pub service: ServiceOptions,
     /// The four-letter words that are answered.
     pub four_letter_words: BTreeSet<String>,
     /// This server.
@@ -117,6 +121,18 @@ impl Config {
         parser.finish()
     }
 
+    /// The ensemble as clients are shown it: a line for each server, and the version of the list.
+    pub fn members(&self) -> String {
+        if self.is_standalone() {
+            return String::new();
+        }
+        let lines = self
+            .servers
+            .iter()
+            .map(|(id, server)| format!("server.{id}={server}\n"));
+        lines.chain(["version=0".to_owned()]).collect()
+    }
+
     /// Whether this server forms an ensemble of one.
     pub fn is_standalone(&self) -> bool {
         self.servers.is_empty()
@@ -183,7 +199,13 @@ impl Parser {
         if value == "-1" && matches!(key, "minSessionTimeout" | "maxSessionTimeout") {
             return Ok(());
         }
-        if let Some(&(key, least, most)) = NUMBERS.iter().find(|(name, ..)| *name == key) {
+        if let Some(switch) = service::SWITCHES.iter().find(|name| **name == key) {
+            let is_on = value.eq_ignore_ascii_case("true");
+            self.values.insert(switch, is_on.into());
+            return Ok(());
+        }
+        let mut numbers = NUMBERS.iter().chain(&service::NUMBERS);
+        if let Some(&(key, least, most)) = numbers.find(|(name, ..)| *name == key) {
             let number = self.number(line, key, &value, least, most)?;
             self.values.insert(key, number);
             return Ok(());
@@ -275,6 +297,7 @@ impl Parser {
             snap_count: value("snapCount", 100_000) as u32,
             // As in ZooKeeper, fewer than three are never kept.
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
+            service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
             my_id,
             servers: self.servers,
@@ -361,7 +384,12 @@ impl Parser {
         least: u64,
         most: u64,
     ) -> Result<u64, ConfigError> {
-        match value.parse::<u64>() {
+        // Java reads hexadecimal numbers too.
+        let parsed = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => value.parse::<u64>(),
+        };
+        match parsed {
             Ok(number) if (least..=most).contains(&number) => Ok(number),
             _ => {
                 let remedy = format!("write a number from {least} to {most}");
