@@ -3,6 +3,7 @@
 use crate::bounds::Bounds;
 use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
+use crate::consensus::{self, claims::Claimed, trials::Kind};
 use crate::coverage::Tally;
 use crate::engine::Limits;
 use crate::environment::Environment;
@@ -59,7 +60,7 @@ enum Command {
     /// Explore models, and say what holds
     #[command(after_help = help::RUN)]
     Run {
-        /// The model: election, zab, ensemble or service; all of them if none is given
+        /// The model: election, zab, ensemble, service, or another protocol (check list); all of them if none is given
         model: Option<String>,
         /// Print which handlers of the actor were exercised
         #[arg(long)]
@@ -68,6 +69,8 @@ enum Command {
         bounds: Option<Bounds>,
         #[command(flatten)]
         options: Option<Options>,
+        #[command(flatten)]
+        others: Option<consensus::bounds::Options>,
     },
     /// List the models with their bounds and invariants, and the mutants
     List,
@@ -100,6 +103,9 @@ enum Command {
         #[arg(long)]
         smallest: bool,
     },
+    /// The protocols side by side: what holds, what goes wrong, what a command costs, what must be on disk
+    #[command(after_help = help::COMPARE)]
+    Compare,
     /// Take the steps of saved counterexamples, or of real servers, again, in the code of today
     #[command(after_help = help::REPLAY)]
     Replay {
@@ -122,7 +128,7 @@ enum Command {
     /// Open the stateright explorer on a model
     #[command(after_help = help::EXPLORE)]
     Explore {
-        /// The model: election, zab, ensemble or service
+        /// The model: election, zab, ensemble, service, or another protocol (check list)
         model: String,
         /// The port on localhost
         #[arg(long, default_value_t = 3000)]
@@ -134,6 +140,8 @@ enum Command {
         bounds: Option<Bounds>,
         #[command(flatten)]
         options: Option<Options>,
+        #[command(flatten)]
+        others: Option<consensus::bounds::Options>,
     },
     /// Explore a model once with one engine and print what that took: for `cargo bench --bench engines`
     #[command(hide = true)]
@@ -197,13 +205,18 @@ impl Cli {
                 coverage,
                 bounds,
                 options,
+                others,
             }) => {
-                let runs = runs_to_explore(model.as_deref(), bounds, options)?;
-                let done = run::run_all(&runs, limits, output)?;
+                let plan = plan(model.as_deref(), bounds, options, others)?;
+                let done = run::run_all(&plan, limits, output)?;
                 if let (true, Some(done)) = (coverage, &done) {
                     println!("{}", run::exercised(done).table());
                 }
                 Ok(done.is_some())
+            }
+            Some(Command::Compare) => {
+                output.only(true, false, "compare")?;
+                consensus::compare::run(limits, output)
             }
             Some(Command::List) => {
                 output.only(true, false, "list")?;
@@ -240,9 +253,11 @@ impl Cli {
                 mutant,
                 bounds,
                 options,
+                others,
             }) => {
                 output.only(false, false, "explore")?;
-                to_open(&model, mutant.as_deref(), bounds, options)?.serve(port)?;
+                let mutant = mutant.as_deref();
+                to_open(&model, mutant, bounds, options, others)?.serve(port)?;
                 Ok(true)
             }
             Some(Command::Bench {
@@ -285,7 +300,7 @@ impl Cli {
 impl Cli {
     /// Every model within its default bounds, convergence, and whether that has exercised all handlers.
     fn run_everything(&self, limits: Limits) -> Result<bool, String> {
-        let Some(runs) = run::run_all(&runs_of_all(), limits, &self.output)? else {
+        let Some(runs) = run::run_all(&Plan::of_all(), limits, &self.output)? else {
             return Ok(false);
         };
         if let Some(file) = &self.record {
@@ -301,13 +316,71 @@ impl Cli {
     }
 }
 
-fn runs_to_explore(
+/// What is explored, and what is looked for.
+pub struct Plan {
+    pub runs: Vec<Box<dyn Exploration>>,
+    pub claims: Vec<Claimed>,
+    /// Whether the counterexamples of the claims are told.
+    pub told: bool,
+}
+
+impl Plan {
+    /// Every model within its default bounds.
+    fn of_all() -> Self {
+        let others = consensus::ALL.iter();
+        let runs = runs_of_all().into_iter();
+        Self {
+            runs: runs
+                .chain(others.clone().flat_map(|kind| kind.runs(None)))
+                .collect(),
+            claims: others.flat_map(|kind| kind.claims(None)).collect(),
+            told: false,
+        }
+    }
+
+    /// One protocol: within its default bounds, with all that the notes claim of it; within others, what holds there; or
+    /// one claim.
+    fn of_protocol(
+        kind: &dyn Kind,
+        bounds: Option<Bounds>,
+        others: Option<consensus::bounds::Options>,
+    ) -> Result<Self, String> {
+        let bounds = consensus::bounds::Bounds::asked(&kind.card(), bounds, others.as_ref())?;
+        let claim = others.and_then(|options| options.claim);
+        let mut claims = match (&claim, bounds) {
+            (None, Some(_)) => Vec::new(),
+            (Some(_), _) | (None, None) => kind.claims(bounds),
+        };
+        if let Some(id) = &claim {
+            claims.retain(|claimed| claimed.property.id == id);
+            if claims.is_empty() {
+                return Err(kind.no_claim(id));
+            }
+        }
+        let runs = match claim {
+            Some(_) => Vec::new(),
+            None => kind.runs(bounds),
+        };
+        Ok(Self {
+            runs,
+            claims,
+            told: true,
+        })
+    }
+}
+
+fn plan(
     model: Option<&str>,
     bounds: Option<Bounds>,
     options: Option<Options>,
-) -> Result<Vec<Box<dyn Exploration>>, String> {
-    match (model, &bounds, &options) {
-        (None, None, None) => Ok(runs_of_all()),
+    others: Option<consensus::bounds::Options>,
+) -> Result<Plan, String> {
+    if let Some(kind) = model.and_then(consensus::find) {
+        return Plan::of_protocol(kind, not_of_service(bounds, options)?, others);
+    }
+    not_of_others(others.as_ref())?;
+    let runs = match (model, &bounds, &options) {
+        (None, None, None) => return Ok(Plan::of_all()),
         (None, ..) => Err(format!(
             "bounds need a model: check run MODEL ...; {}",
             known_models()
@@ -317,7 +390,12 @@ fn runs_to_explore(
             let (spec, bounds) = (find(name)?, not_of_service(bounds, options)?);
             Ok(runs_of(spec, bounds.map(Bounds::sensible).transpose()?))
         }
-    }
+    };
+    Ok(Plan {
+        runs: runs?,
+        claims: Vec::new(),
+        told: false,
+    })
 }
 
 fn runs_to_converge(
@@ -391,12 +469,30 @@ pub fn not_of_service(
     }
 }
 
+pub fn not_of_others(others: Option<&consensus::bounds::Options>) -> Result<(), String> {
+    match others {
+        None => Ok(()),
+        Some(_) => Err(
+            "--proposers and the options below it in the help are for the other protocols alone"
+                .to_owned(),
+        ),
+    }
+}
+
 fn to_open(
     model: &str,
     mutant: Option<&str>,
     bounds: Option<Bounds>,
     options: Option<Options>,
+    others: Option<consensus::bounds::Options>,
 ) -> Result<Box<dyn Exploration>, String> {
+    if let Some(kind) = consensus::find(model) {
+        let bounds = not_of_service(bounds, options)?;
+        let bounds = consensus::bounds::Bounds::asked(&kind.card(), bounds, others.as_ref())?;
+        let claim = others.and_then(|options| options.claim);
+        return kind.open(bounds, mutant, claim.as_deref());
+    }
+    not_of_others(others.as_ref())?;
     Ok(match model == service::NAME {
         true => Box::new(service_to_explore(
             mutant,
@@ -466,6 +562,9 @@ fn to_explore(
 }
 
 pub fn find(name: &str) -> Result<&'static Spec, String> {
+    if consensus::find(name).is_some() {
+        return Err(format!("{name} goes with run, explore and compare alone"));
+    }
     catalogue::find(name).ok_or_else(|| format!("no model {name}; {}", known_models()))
 }
 
@@ -474,6 +573,7 @@ fn known_models() -> String {
         .iter()
         .map(|spec| spec.setting.name)
         .chain([service::NAME])
+        .chain(consensus::ALL.iter().map(|kind| kind.card().name))
         .collect();
     format!("the models are {}", names.join(", "))
 }
@@ -571,6 +671,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_command_that_is_printed_opens_the_same_protocol_bounds_and_claim() {
+        for kind in consensus::ALL {
+            let card = kind.card();
+            let mut all: Vec<_> = card.bounds.to_vec();
+            all.extend([
+                card.bounds[0].timeouts(0),
+                card.bounds[0].partitions(2).timely(),
+            ]);
+            for bounds in all {
+                let words = format!("check explore {} {}", card.name, bounds.flags());
+                let cli = Cli::try_parse_from(words.split_whitespace()).expect(&words);
+                let Some(Command::Explore {
+                    bounds: shared,
+                    others,
+                    ..
+                }) = cli.command
+                else {
+                    panic!("{words}: not the explorer");
+                };
+                let again = consensus::bounds::Bounds::asked(&card, shared, others.as_ref());
+                assert_eq!(again, Ok(Some(bounds)), "{words}");
+            }
+        }
+    }
+
     /// The examples in the help of a command and its subcommands: a line that begins with its name.
     fn examples(command: &clap::Command) -> Vec<String> {
         let help = command.get_after_help().map(ToString::to_string);
@@ -595,8 +721,9 @@ mod tests {
                     model,
                     bounds,
                     options,
+                    others,
                     ..
-                }) => runs_to_explore(model.as_deref(), bounds, options).map(|_| ()),
+                }) => plan(model.as_deref(), bounds, options, others).map(|_| ()),
                 Some(Command::Converge { model, bounds, .. }) => {
                     runs_to_converge(model.as_deref(), bounds).map(|_| ())
                 }
@@ -605,8 +732,9 @@ mod tests {
                     mutant,
                     bounds,
                     options,
+                    others,
                     ..
-                }) => to_open(&model, mutant.as_deref(), bounds, options).map(|_| ()),
+                }) => to_open(&model, mutant.as_deref(), bounds, options, others).map(|_| ()),
                 _ => Ok(()),
             };
             is_known.unwrap_or_else(|error| panic!("{example}: {error}"));
@@ -623,8 +751,30 @@ mod tests {
             ("check run zab --writes 255", "0..=100"),
             (
                 "check run nothing",
-                "the models are election, zab, ensemble, service",
+                "the models are election, zab, ensemble, service, primary_backup",
             ),
+            ("check run zab --acceptors 3", "the other protocols alone"),
+            ("check run paxos --servers 5", "--proposers and --acceptors"),
+            ("check run paxos --acceptors 0", "1..=5"),
+            (
+                "check run paxos --wipes 1 --observers 1",
+                "--proposers and --acceptors",
+            ),
+            ("check run scheme_one --acceptors 3", "one acceptor"),
+            (
+                "check run two_phase --proposers 2",
+                "--servers and --writes",
+            ),
+            ("check run paxos --claim nothing", "there are paxos_duel"),
+            (
+                "check explore paxos --mutant nothing",
+                "there are paxos_own_value",
+            ),
+            (
+                "check explore paxos --claim nothing",
+                "there are paxos_duel",
+            ),
+            ("check converge paxos", "run, explore and compare alone"),
             ("check run --writes 1", "bounds need a model"),
             ("check run zab --wipes 1", "--observers"),
             ("check run zab --disk-errors 1", "--pending-saves"),

@@ -10,6 +10,7 @@ Examples:
   check bugs zk962 --save it.json --svg it.svg   a counterexample, as files
   check replay it.json                        its steps again, in the code of today
   check run zab --json                        the report for a program
+  check compare                               the protocols before Zab and beside it, side by side
   check simulate                              random walks, with more faults and writes
   check explore zab                           walk through the states in a browser
 More: check COMMAND --help
@@ -26,6 +27,9 @@ Examples:
   check run zab --crashes 1 --coverage          and which handlers of the actor that exercised
   check run ensemble --writes 1 --max-time 60   a minute at most; exit code 1 if that ends it
   check run service --scenario locks --expirations 1
+  check run paxos                               another protocol, and what the notes claim of it
+  check run paxos --proposers 2 --acceptors 3 --crashes 1
+  check run two_phase --claim coordinator_blocks --svg it.svg
 Bounds that are not given have the defaults above, whatever the model.";
 
 pub const MUTANTS: &str = "\
@@ -34,6 +38,12 @@ Examples:
   check mutants keep_own_history              one, with its counterexample step by step
   check mutants no_trunc --smallest           and that no smaller bounds would do
 Their names: check list";
+
+pub const COMPARE: &str = "\
+Examples:
+  check compare                               every protocol, and Zab
+  check compare --json                        the same for a program
+One of them: check run NAME; their names and claims: check list";
 
 pub const BUGS: &str = "\
 Examples:
@@ -70,4 +80,5 @@ Examples:
   check explore ensemble --writes 1 --port 3001
   check simulate                              random walks, with more faults and writes
   check explore zab --mutant no_trunc         a broken variant, with a counterexample to find
-  check explore service --scenario watches";
+  check explore service --scenario watches
+  check explore paxos --claim paxos_duel      a counterexample of the notes to find";

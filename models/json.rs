@@ -9,7 +9,7 @@ use crate::engine::{End, Outcome};
 use crate::report::{self, Verdict};
 use crate::run::{Peaceful, Run, Smaller};
 use crate::tale::Told;
-use crate::{catalogue, mutants, service};
+use crate::{catalogue, consensus, mutants, service};
 use serde_json::{Value, json};
 
 /// Changes whenever a field changes its meaning or goes.
@@ -186,8 +186,25 @@ pub fn list() -> Value {
         "invariants": ids,
         "scenarios": scenarios.collect::<Vec<_>>(),
     });
-    let mutants = mutants::all().chain(service::mutants::all());
-    let mutants = mutants.map(|(name, trial)| {
+    let others = consensus::ALL.iter().map(|kind| {
+        let card = kind.card();
+        let bounds: Vec<_> = card.bounds.iter().map(ToString::to_string).collect();
+        let ids: Vec<_> = kind
+            .invariants()
+            .iter()
+            .map(|invariant| invariant.id)
+            .collect();
+        let claims = kind.claims(None);
+        let claims: Vec<_> = claims.iter().map(|claimed| claimed.property.id).collect();
+        json!({
+            "name": card.name,
+            "about": card.about,
+            "bounds": bounds,
+            "invariants": ids,
+            "claims": claims,
+        })
+    });
+    let mutants = mutants::everywhere().map(|(name, trial)| {
         json!({ "name": name, "place": trial.place(), "invariant": trial.invariant() })
     });
     let bugs = bugs::ALL.iter().map(|bug| {
@@ -201,7 +218,7 @@ pub fn list() -> Value {
     json!({
         "report": "list",
         "version": VERSION,
-        "models": of_protocol.chain([of_service]).collect::<Vec<_>>(),
+        "models": of_protocol.chain([of_service]).chain(others).collect::<Vec<_>>(),
         "mutants": mutants.collect::<Vec<_>>(),
         "bugs": bugs.collect::<Vec<_>>(),
     })

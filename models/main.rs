@@ -9,6 +9,7 @@ mod cache;
 mod catalogue;
 mod checked;
 mod cli;
+mod consensus;
 mod converge;
 mod convergence;
 mod coverage;

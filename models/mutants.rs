@@ -6,6 +6,7 @@
 use crate::bounds::Bounds;
 use crate::checked::Tried;
 use crate::trial::Trial;
+use crate::{consensus, service};
 use keepright::zab::Variant;
 
 /// A variant, and where it is caught.
@@ -34,6 +35,12 @@ const fn mutant(
 pub fn all() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
     let boxed = |mutant: &Mutant| Box::new(mutant.trial) as Box<dyn Tried>;
     ALL.iter().map(move |mutant| (mutant.name, boxed(mutant)))
+}
+
+/// Those of all models, of the service and of the other protocols too.
+pub fn everywhere() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
+    let others = consensus::ALL.iter().flat_map(|kind| kind.mutants());
+    all().chain(service::mutants::all()).chain(others)
 }
 
 /// Every mutant; each invariant stands in at least one row.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// What is printed, and what is written to files.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Output {
-    /// Print one JSON document instead of tables (run, mutants, bugs, list; see spec/8-reports.md)
+    /// Print one JSON document instead of tables (run, compare, mutants, bugs, list; see spec/8-reports.md)
     #[arg(long, global = true)]
     pub json: bool,
     /// Write the first counterexample to this file, for check replay (run; mutants and bugs with a name)
@@ -24,7 +24,7 @@ impl Output {
     pub fn only(&self, json: bool, files: bool, command: &str) -> Result<(), String> {
         if self.json && !json {
             return Err(format!(
-                "{command} has no --json: run, mutants, bugs and list do"
+                "{command} has no --json: run, compare, mutants, bugs and list do"
             ));
         }
         if (self.save.is_some() || self.svg.is_some()) && !files {

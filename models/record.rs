@@ -21,7 +21,8 @@ fn text(runs: &[Run], date: &str) -> String {
          # The code is of {date}. The counts of models with symmetry are up to renaming of the servers.\n\
          #\n\
          # model | bounds: (servers, writes, timeouts, crashes) and others | distinct states | depth\n\
-         # service | scenario (servers, elections, crashes, reconnects, expirations) | distinct states | depth\n"
+         # service | scenario (servers, elections, crashes, reconnects, expirations) | distinct states | depth\n\
+         # another protocol | bounds by name | distinct states | depth\n"
     );
     for run in runs {
         let (name, bounds, outcome) = (run.name, &run.bounds, &run.outcome);

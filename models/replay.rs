@@ -6,6 +6,7 @@ use crate::bounds::Bounds;
 use crate::catalogue;
 use crate::checked::{Checked, Exploration};
 use crate::cli;
+use crate::consensus;
 use crate::convergence;
 use crate::engine::{Trace, TraceStep};
 use crate::environment::Environment;
@@ -63,16 +64,27 @@ struct Flags {
     bounds: Option<Bounds>,
     #[command(flatten)]
     options: Option<service::bounds::Options>,
+    #[command(flatten)]
+    others: Option<consensus::bounds::Options>,
 }
 
 /// The model that a tale is of.
 fn model_of(tale: &Tale) -> Result<Box<dyn Exploration>, String> {
-    let Flags { bounds, options } =
-        Flags::try_parse_from(tale.bounds.split_whitespace()).map_err(|error| {
-            let error = error.to_string();
-            let first = error.lines().next().unwrap_or_default().to_owned();
-            format!("the bounds {:?} cannot be read: {first}", tale.bounds)
-        })?;
+    let Flags {
+        bounds,
+        options,
+        others,
+    } = Flags::try_parse_from(tale.bounds.split_whitespace()).map_err(|error| {
+        let error = error.to_string();
+        let first = error.lines().next().unwrap_or_default().to_owned();
+        format!("the bounds {:?} cannot be read: {first}", tale.bounds)
+    })?;
+    if let Some(kind) = consensus::find(&tale.model) {
+        let asked = consensus::bounds::Bounds::asked(&kind.card(), bounds, others.as_ref())?;
+        let mutant = Some(tale.variant.as_str()).filter(|name| *name != tale::FAITHFUL);
+        return kind.reopen(asked.ok_or(NO_BOUNDS)?, mutant, tale.invariant.as_deref());
+    }
+    cli::not_of_others(others.as_ref())?;
     if tale.model == service::NAME {
         let bounds = cli::service_bounds(bounds, options)?;
         return Ok(Box::new(service_of(tale, bounds)?));

@@ -6,7 +6,7 @@ use crate::checked::{Checked, Tried};
 use crate::engine::{End, Outcome, collision_probability};
 use crate::paint::{COLUMNS, wrapped};
 use crate::run::Run;
-use crate::{mutants, service};
+use crate::{consensus, mutants, service};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use std::collections::BTreeSet;
@@ -389,7 +389,7 @@ fn beside_others(rows: &[(&Bug, Option<Outcome>)]) -> String {
 /// Prints a last word, its first words in a colour if this is a terminal and `NO_COLOR` is not set.
 pub fn conclude(words: &str) {
     let colour = match words.split([' ', ':']).next() {
-        Some("PASSED" | "CONVERGES" | "COVERED") => AnsiColor::Green,
+        Some("PASSED" | "CONVERGES" | "COVERED" | "AS") => AnsiColor::Green,
         Some("INCOMPLETE") => AnsiColor::Yellow,
         _ => AnsiColor::Red,
     };
@@ -416,12 +416,27 @@ pub fn list() -> String {
     let bounds = service::BOUNDS.iter().map(ToString::to_string).collect();
     let ids = service::invariants::ALL.iter().map(|i| i.id).collect();
     model(service::NAME, service::ABOUT, bounds, ids);
-    let _ = writeln!(text, "scenarios of {}:", service::NAME);
+    for kind in consensus::ALL {
+        let card = kind.card();
+        let bounds = card.bounds.iter().map(ToString::to_string).collect();
+        let ids = kind
+            .invariants()
+            .iter()
+            .map(|invariant| invariant.id)
+            .collect();
+        model(card.name, card.about, bounds, ids);
+    }
+    let _ = writeln!(text, "claims of the notes, with --claim:");
+    for claimed in consensus::ALL.iter().flat_map(|kind| kind.claims(None)) {
+        let consensus::claims::Property { id, prose, .. } = claimed.property;
+        let _ = writeln!(text, "{}", wrapped(&format!("  {id}: "), 4, prose));
+    }
+    let _ = writeln!(text, "\nscenarios of {}:", service::NAME);
     for scenario in service::script::ALL {
         let line = wrapped(&format!("  {}: ", scenario.name), 4, scenario.about);
         let _ = writeln!(text, "{line}");
     }
-    let all = mutants::all().chain(service::mutants::all());
+    let all = mutants::everywhere();
     let names: BTreeSet<_> = all.map(|(name, _)| name).collect();
     let names: Vec<_> = names.into_iter().collect();
     let _ = writeln!(text, "\n{}\n", wrapped("mutants: ", 4, &names.join(", ")));

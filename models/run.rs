@@ -1,13 +1,15 @@
 //! Runs models and shows how they get on.
 
-use crate::checked::{Checked, Exploration, Named, Tried};
+use crate::checked::{Checked, Named, Tried};
+use crate::cli::Plan;
+use crate::consensus::claims;
 use crate::coverage::Tally;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
 use crate::output::Output;
 use crate::progress::Gauge;
 use crate::tale::Told;
 use crate::trial::Trial;
-use crate::{bugs, json, mutants, report, service};
+use crate::{bugs, json, mutants, report};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -50,15 +52,11 @@ impl Run {
     }
 }
 
-/// Explores each model within its bounds and prints the report. The runs, if everything was explored,
-/// everything holds and every witness was found.
-pub fn run_all(
-    runs: &[Box<dyn Exploration>],
-    limits: Limits,
-    output: &Output,
-) -> Result<Option<Vec<Run>>, String> {
+/// Explores each model within its bounds, looks for what the notes claim, and prints the report. The runs, if everything
+/// was explored, everything holds, every witness was found, and every counterexample of the notes.
+pub fn run_all(plan: &Plan, limits: Limits, output: &Output) -> Result<Option<Vec<Run>>, String> {
     let mut done: Vec<Run> = Vec::new();
-    for exploration in runs {
+    for exploration in &plan.runs {
         let run = exploration.run(limits);
         eprintln!("{}", report::line(&run));
         let ended = run.outcome.end;
@@ -67,17 +65,36 @@ pub fn run_all(
             break;
         }
     }
-    let passed = report::passed(&done) && done.len() == runs.len();
+    let holds = report::passed(&done) && done.len() == plan.runs.len();
+    let claims = match holds {
+        true => claims::try_all(&plan.claims, limits),
+        false => Vec::new(),
+    };
+    let found = claims.iter().filter(|claim| claim.as_claimed()).count();
+    let passed = holds && found == plan.claims.len();
     let told = done.iter().find_map(|run| run.counterexample.as_ref());
-    output.write(told)?;
-    match output.json {
-        true => println!("{:#}", json::runs(&done, runs.len(), passed)),
-        false => {
-            println!("{}", report::table(&done));
-            println!("{}", report::verdicts(&done));
-            told.into_iter().for_each(Told::print);
-            report::conclude(&report::conclusion(&done, runs.len()));
-        }
+    let of_claims = claims.iter().filter_map(|claim| claim.told.as_ref());
+    output.write(told.or(of_claims.clone().next()))?;
+    if output.json {
+        let mut report = json::runs(&done, plan.runs.len(), passed);
+        report["claims"] = claims::json(&claims);
+        println!("{report:#}");
+        return Ok(passed.then_some(done));
+    }
+    if !plan.runs.is_empty() {
+        println!("{}", report::table(&done));
+        println!("{}", report::verdicts(&done));
+        told.into_iter().for_each(Told::print);
+    }
+    if plan.told {
+        of_claims.for_each(Told::print);
+    }
+    print!("{}", claims::table(&claims));
+    if !plan.runs.is_empty() {
+        report::conclude(&report::conclusion(&done, plan.runs.len()));
+    }
+    if holds && !plan.claims.is_empty() {
+        report::conclude(&claims::conclusion(&claims, plan.claims.len()));
     }
     Ok(passed.then_some(done))
 }
@@ -96,7 +113,7 @@ pub fn run_mutants(
     limits: Limits,
     output: &Output,
 ) -> Result<bool, String> {
-    let all = || mutants::all().chain(service::mutants::all());
+    let all = mutants::everywhere;
     let chosen: Vec<_> = all()
         .filter(|(known, _)| name.is_none_or(|name| *known == name))
         .collect();

@@ -10,7 +10,7 @@ use crate::paint::{COLUMNS, Paint};
 use crate::run::{Peaceful, Run};
 use crate::tale::{Tale, Told};
 use crate::world::World;
-use crate::{json, mutants, replay, report, service, trace};
+use crate::{consensus, json, mutants, replay, report, service, trace};
 use serde_json::{Value, json};
 use stateright::Model as _;
 use std::collections::BTreeSet;
@@ -27,8 +27,9 @@ const LIMITS: Limits = Limits {
 
 fn trials() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
     let bugs = bugs::found().map(|(name, trial)| (name, Box::new(*trial) as Box<dyn Tried>));
-    let mutants = mutants::all().chain(service::mutants::all());
-    mutants.chain(bugs)
+    let claims = consensus::ALL.iter().flat_map(|kind| kind.claims(None));
+    let claims = claims.map(|claimed| (claimed.property.id, claimed.trial));
+    mutants::everywhere().chain(bugs).chain(claims)
 }
 
 /// The counterexample of every mutant and every bug.
@@ -318,12 +319,21 @@ fn no_line_of_a_report_is_wider_than_a_terminal() {
     });
     let of_service = service::BOUNDS.iter();
     let of_service = of_service.map(|bounds| service::faithful(*bounds).run(short()));
-    let runs: Vec<Run> = of_protocol.chain(of_service).collect();
+    let others = consensus::ALL.iter().flat_map(|kind| kind.runs(None));
+    let others = others.map(|run| run.run(short()));
+    let runs: Vec<Run> = of_protocol.chain(of_service).chain(others).collect();
     assert_narrow(&report::table(&runs));
     assert_narrow(&report::verdicts(&runs));
     assert_narrow(&report::list());
-    let all = mutants::all().chain(service::mutants::all());
-    let rows: Vec<_> = all
+    let claims: Vec<_> = consensus::ALL
+        .iter()
+        .flat_map(|kind| kind.claims(None))
+        .collect();
+    assert_narrow(&consensus::claims::table(&consensus::claims::try_all(
+        &claims,
+        short(),
+    )));
+    let rows: Vec<_> = mutants::everywhere()
         .map(|(name, trial)| {
             let (outcome, _) = trial.exploration().try_out(name, short(), false);
             (name, trial, outcome)
@@ -412,11 +422,14 @@ fn the_json_of_the_list_names_every_model_mutant_and_bug() {
         let name = |row: &Value| row["name"].as_str().expect("a name").to_owned();
         rows.iter().map(name).collect()
     };
-    assert_eq!(names("models"), ["election", "zab", "ensemble", "service"]);
-    let mutants = mutants::all().chain(service::mutants::all());
+    let others = consensus::ALL.iter().map(|kind| kind.card().name);
+    let models = ["election", "zab", "ensemble", "service"].into_iter();
+    assert_eq!(names("models"), models.chain(others).collect::<Vec<_>>());
     assert_eq!(
         names("mutants"),
-        mutants.map(|(name, _)| name).collect::<Vec<_>>()
+        mutants::everywhere()
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
     );
     assert_eq!(
         names("bugs"),

@@ -442,8 +442,11 @@ fn found(outcome: &Outcome) -> Vec<&'static str> {
 /// `spec/checked.txt` is written by `check --record`; here it is held against the catalogue.
 fn record() -> Vec<(&'static Spec, Bounds, usize, usize)> {
     let record = include_str!("../spec/checked.txt");
-    // The model of the service holds its own rows against itself.
-    let of_protocol = |line: &&str| !line.starts_with('#') && !line.starts_with("service | ");
+    // The model of the service and the other protocols hold their own rows against themselves.
+    let of_protocol = |line: &&str| {
+        let model = line.split(" | ").next().unwrap_or_default();
+        !line.starts_with('#') && catalogue::find(model).is_some()
+    };
     let mut rows = record.lines().filter(of_protocol);
     let all = catalogue::ALL
         .iter()

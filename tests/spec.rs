@@ -323,6 +323,36 @@ fn every_invariant_is_checked_by_the_models_that_the_spec_names() {
     assert_eq!(in_models, in_spec, "models with their invariants");
 }
 
+/// The words behind a label in the files of the other protocols.
+fn of_other_protocols(label: &str) -> BTreeSet<String> {
+    let sources = files("models/consensus", "rs")
+        .into_iter()
+        .filter(|file| !file.ends_with("tests.rs"));
+    let source: String = sources.map(read).collect();
+    let named = source.split(label).skip(1).filter_map(|after| {
+        let word = after.trim_start().strip_prefix('"')?;
+        Some(word.split('"').next()?.to_owned())
+    });
+    named.collect()
+}
+
+#[test]
+fn every_invariant_claim_and_model_of_the_other_protocols_is_in_their_chapter() {
+    let prose = read("spec/consensus.md");
+    let told: BTreeSet<_> = code_words(&prose).into_iter().collect();
+    let mut known = of_other_protocols(" id: ");
+    known.extend(of_other_protocols(" name: "));
+    assert!(known.len() > 30, "{known:?}");
+    let missing: Vec<_> = known
+        .iter()
+        .filter(|id| !told.contains(id.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "spec/consensus.md does not name {missing:?}"
+    );
+}
+
 #[test]
 fn every_departure_says_where_it_happens_and_why() {
     ids("spec/deviations.toml", "deviation");
