@@ -13,6 +13,7 @@ mod judge;
 mod paxos;
 mod primary_backup;
 mod protocol;
+mod raft;
 mod scheme_one;
 mod scheme_two;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub const ALL: &[&dyn Kind] = &[
     &Of::<scheme_one::SchemeOne>::KIND,
     &Of::<scheme_two::SchemeTwo>::KIND,
     &Of::<paxos::Paxos>::KIND,
+    &Of::<raft::Raft>::KIND,
 ];
 
 /// The protocol with this name.
