@@ -10,6 +10,7 @@ pub mod compare;
 mod cost;
 mod environment;
 mod judge;
+mod multi_paxos;
 mod paxos;
 mod primary_backup;
 mod protocol;
@@ -36,6 +37,7 @@ pub const ALL: &[&dyn Kind] = &[
     &Of::<scheme_one::SchemeOne>::KIND,
     &Of::<scheme_two::SchemeTwo>::KIND,
     &Of::<paxos::Paxos>::KIND,
+    &Of::<multi_paxos::MultiPaxos>::KIND,
     &Of::<raft::Raft>::KIND,
 ];
 

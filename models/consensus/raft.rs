@@ -412,6 +412,7 @@ impl Protocol for Raft {
     type Rule = Rule;
     type Past = Past;
 
+    const ALIKE: bool = true;
     const CARD: Card = Card {
         name: "raft",
         about: "Raft: one leader a term by majority, a log that followers take over from it",
@@ -710,7 +711,11 @@ impl Protocol for Raft {
             leaders,
             committed,
         } = &mut world.past;
+        let mut oldest = None;
         for (place, node) in world.nodes.iter().enumerate() {
+            let id = Id::from(place);
+            let term = node.disk.as_ref().map_or(Term(0), |disk| disk.term);
+            oldest = Some(oldest.map_or(term, |oldest| term.min(oldest)));
             let Some(State {
                 disk,
                 committed: length,
@@ -719,15 +724,12 @@ impl Protocol for Raft {
             else {
                 continue;
             };
-            let id = Id::from(place);
+            if votes.get(&id).is_some_and(|votes| votes.term < disk.term) {
+                votes.remove(&id);
+            }
             if let Some(candidate) = disk.vote {
                 let votes = votes.entry(id).or_default();
-                if votes.term < disk.term {
-                    *votes = Votes {
-                        term: disk.term,
-                        candidates: BTreeSet::new(),
-                    };
-                }
+                votes.term = disk.term;
                 votes.candidates.insert(candidate);
             }
             if matches!(role, Role::Leader(_)) {
@@ -741,6 +743,8 @@ impl Protocol for Raft {
                 committed.entry(place).or_insert(disk.term);
             }
         }
+        // Who is in a later term leads none of the earlier ones any more.
+        leaders.retain(|term, _| Some(*term) >= oldest);
     }
 
     fn done(world: &World<Self>, writes: u8) -> bool {
