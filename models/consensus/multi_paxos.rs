@@ -31,8 +31,12 @@ pub enum Rule {
     SavesPromise,
     /// What a server has accepted is on disk before it says so.
     SavesVotes,
-    /// A value is chosen by a majority.
+    /// A value is chosen by no less than a majority.
+    NoMinority,
+    /// A majority suffices.
     Majority,
+    /// A leader uses a slot once.
+    UsesSlotOnce,
     /// A new leader fills the slots between others.
     FillsGaps,
     /// A new leader fills no slot behind the last one.
@@ -57,8 +61,8 @@ pub enum Msg {
     Promise(Ballot, Votes),
     Accept(Slot, Vote),
     Accepted(Slot, Ballot),
-    /// The leader says what it knows.
-    Chosen(Slot, Value),
+    /// The leader of the ballot says what is chosen.
+    Chosen(Slot, Vote),
     /// The client is told that it is done.
     Done(Value),
 }
@@ -124,7 +128,7 @@ impl Actor for MultiPaxos {
             Msg::Promise(ballot, votes) => self.on_promise(id, state, src, ballot, votes, out),
             Msg::Accept(slot, vote) => self.on_accept(state, src, slot, vote, out),
             Msg::Accepted(slot, ballot) => self.on_accepted(id, state, src, slot, ballot, out),
-            Msg::Chosen(slot, value) => on_chosen(state, slot, value, out),
+            Msg::Chosen(slot, vote) => on_chosen(state, slot, vote, out),
             Msg::Done(_) => {} // For the client.
         }
     }
@@ -143,7 +147,10 @@ impl MultiPaxos {
         let mut accepted = state.disk.votes.values();
         let known = accepted.any(|vote| vote.value == value);
         if matches!(state.role, Role::Leader(_)) && !known {
-            let slot = state.next_slot();
+            let slot = match self.broken {
+                Some(Rule::UsesSlotOnce) => Slot(1),
+                _ => state.next_slot(),
+            };
             self.propose(id, state, slot, value, out);
             self.save(state, out);
         }
@@ -266,11 +273,19 @@ impl MultiPaxos {
             return; // Of an earlier time of its own.
         }
         accepted.insert(src);
-        if is_majority(accepted.len(), self.servers.len()) || self.broken == Some(Rule::Majority) {
+        if self.is_quorum(accepted.len()) {
             waiting.remove(&slot);
             state.chosen.insert(slot, vote.value);
-            out.broadcast(self.peers(id), &Msg::Chosen(slot, vote.value));
+            out.broadcast(self.peers(id), &Msg::Chosen(slot, *vote));
             self.answer(state, out);
+        }
+    }
+
+    fn is_quorum(&self, count: usize) -> bool {
+        match self.broken {
+            Some(Rule::NoMinority) => true,
+            Some(Rule::Majority) => count == self.servers.len(),
+            _ => is_majority(count, self.servers.len()),
         }
     }
 
@@ -295,7 +310,7 @@ impl MultiPaxos {
         for (slot, vote) in &state.disk.votes {
             let message = match waiting.contains_key(slot) {
                 true => Msg::Accept(*slot, *vote),
-                false => Msg::Chosen(*slot, vote.value),
+                false => Msg::Chosen(*slot, *vote),
             };
             out.broadcast(self.peers(id), &message);
         }
@@ -317,11 +332,11 @@ impl MultiPaxos {
     }
 }
 
-fn on_chosen(state: &mut State, slot: Slot, value: Value, out: &mut Out<MultiPaxos>) {
-    state.chosen.insert(slot, value);
-    if matches!(state.role, Role::Follower) {
-        out.set_timer(Timer::Election, PATIENCE);
-    }
+fn on_chosen(state: &mut State, slot: Slot, vote: Vote, out: &mut Out<MultiPaxos>) {
+    if state.disk.promised <= Some(vote.ballot) {
+        state.follow(vote.ballot, out);
+        state.chosen.insert(slot, vote.value);
+    } // Otherwise it hears of it from a newer leader.
 }
 
 impl State {
@@ -498,6 +513,36 @@ impl Protocol for MultiPaxos {
             },
         },
         Invariant {
+            id: "multi_no_gaps",
+            term: Term::Stability,
+            prose: "A leader has proposed something for every slot up to the last one.",
+            broken: |model, world| {
+                let gap = |state: &State| {
+                    let mut slots = state.disk.votes.keys().zip(1..);
+                    slots
+                        .find(|(slot, place)| slot.0 != *place)
+                        .map(|(slot, _)| *slot)
+                };
+                let mut leaders = world
+                    .up()
+                    .filter(|(_, state)| matches!(state.role, Role::Leader(_)));
+                let (id, slot) = leaders.find_map(|(id, state)| Some((id, gap(state)?)))?;
+                let name = model.protocol.name_of(id);
+                Some(format!(
+                    "{name} leads, and before slot {} there is a gap",
+                    slot.0
+                ))
+            },
+            witness_id: "leader_fills_gap",
+            witness: |_, world| {
+                let fills = |state: &State| {
+                    let no_op = state.disk.votes.values().any(|vote| vote.value == NO_OP);
+                    no_op && matches!(state.role, Role::Leader(_))
+                };
+                world.up().any(|(_, state)| fills(state))
+            },
+        },
+        Invariant {
             id: "multi_one_value_a_ballot",
             term: Term::Leadership,
             prose: "In a ballot one value is proposed for a slot.",
@@ -546,36 +591,36 @@ impl Protocol for MultiPaxos {
         mutant(
             "multi_own_value",
             Rule::TakesOver,
-            THREE.writes(2).timeouts(2),
+            TWO.timeouts(2),
             "multi_agreement",
         ),
         mutant(
             "multi_own_value",
             Rule::TakesOver,
-            THREE.writes(2).timeouts(2),
+            TWO.timeouts(2),
             "multi_chosen_stays",
         ),
         mutant(
             "multi_breaks_promise",
             Rule::KeepsPromise,
-            THREE.writes(2).timeouts(2),
+            TWO.timeouts(2),
             "multi_agreement",
         ),
         mutant(
             "multi_forgets_promise",
             Rule::SavesPromise,
-            THREE.writes(2).timeouts(2).crashes(1),
-            "multi_one_value_a_ballot",
+            TWO.timeouts(2).crashes(1),
+            "multi_agreement",
         ),
         mutant(
             "multi_forgets_votes",
             Rule::SavesVotes,
-            THREE.writes(2).timeouts(2).crashes(1),
+            TWO.timeouts(2).crashes(1),
             "multi_agreement",
         ),
         mutant(
             "multi_minority",
-            Rule::Majority,
+            Rule::NoMinority,
             THREE.timeouts(1),
             "multi_known_is_chosen",
         ),
@@ -586,15 +631,27 @@ impl Protocol for MultiPaxos {
             "multi_validity",
         ),
         mutant(
+            "multi_leaves_gap",
+            Rule::FillsGaps,
+            TWO.timeouts(2),
+            "multi_no_gaps",
+        ),
+        mutant(
             "multi_answers_early",
             Rule::InOrder,
-            THREE.writes(2).timeouts(1),
+            TWO.timeouts(1),
             "multi_in_order",
         ),
         mutant(
-            "multi_leaves_gap",
-            Rule::FillsGaps,
-            THREE.writes(2).timeouts(2).crashes(1),
+            "multi_reuses_slot",
+            Rule::UsesSlotOnce,
+            TWO.timeouts(1),
+            "multi_one_value_a_ballot",
+        ),
+        mutant(
+            "multi_waits_for_all",
+            Rule::Majority,
+            THREE.timeouts(1).crashes(1),
             "multi_majority_goes_on",
         ),
     ];
@@ -640,8 +697,9 @@ impl Protocol for MultiPaxos {
                 }
                 Role::Follower | Role::Preparing(..) => disk.promised >= Some(*ballot),
             },
-            // After a crash it learns again what is chosen.
-            Msg::Chosen(..) | Msg::Request(_) | Msg::Done(_) => false,
+            // Of the current ballot it may have to learn again, after a crash.
+            Msg::Chosen(_, vote) => disk.promised > Some(vote.ballot),
+            Msg::Request(_) | Msg::Done(_) => false,
         }
     }
 
@@ -692,9 +750,7 @@ impl Protocol for MultiPaxos {
             Msg::Promise(ballot, votes) => format!("Promise {ballot} (accepted: {})", tell(votes)),
             Msg::Accept(slot, vote) => format!("Accept {} for slot {}", tell_vote(vote), slot.0),
             Msg::Accepted(slot, ballot) => format!("Accepted slot {} in ballot {ballot}", slot.0),
-            Msg::Chosen(slot, value) => {
-                format!("Chosen {} for slot {}", tell_value(*value), slot.0)
-            }
+            Msg::Chosen(slot, vote) => format!("Chosen {} for slot {}", tell_vote(vote), slot.0),
             Msg::Done(value) => format!("Done {}", tell_value(*value)),
         }
     }
@@ -718,6 +774,8 @@ impl Protocol for MultiPaxos {
 }
 
 const THREE: Bounds = Bounds::servers(3);
+
+const TWO: Bounds = THREE.writes(2);
 
 /// What a majority has accepted in one ballot, by slot.
 fn chosen(world: &World<MultiPaxos>) -> impl Iterator<Item = (Slot, Vote)> {

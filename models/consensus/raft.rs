@@ -419,7 +419,7 @@ impl Protocol for Raft {
         bounds: &[
             THREE.writes(2).timeouts(1).crashes(1),
             THREE.writes(1).timeouts(2).crashes(1),
-            THREE.writes(0).timeouts(3),
+            THREE.writes(2).timeouts(2),
         ],
         durable: "every server: its term and vote, and its log, before it answers or sends",
     };
@@ -636,12 +636,6 @@ impl Protocol for Raft {
             "raft_leader_completeness",
         ),
         mutant(
-            "raft_figure_8",
-            Rule::CountsOwnTerm,
-            THREE.timeouts(4),
-            "raft_state_machine_safety",
-        ),
-        mutant(
             "raft_commits_unseen",
             Rule::CommitsInCommon,
             THREE.writes(2).timeouts(2),
@@ -651,7 +645,7 @@ impl Protocol for Raft {
         mutant(
             "raft_no_no_op",
             Rule::NoOp,
-            THREE.timeouts(2),
+            THREE.timeouts(1).crashes(1),
             "raft_majority_goes_on",
         ),
     ];
