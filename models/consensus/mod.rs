@@ -10,9 +10,11 @@ pub mod compare;
 mod cost;
 mod environment;
 mod judge;
+mod multi_paxos;
 mod paxos;
 mod primary_backup;
 mod protocol;
+mod raft;
 mod scheme_one;
 mod scheme_two;
 #[cfg(test)]
@@ -35,6 +37,8 @@ pub const ALL: &[&dyn Kind] = &[
     &Of::<scheme_one::SchemeOne>::KIND,
     &Of::<scheme_two::SchemeTwo>::KIND,
     &Of::<paxos::Paxos>::KIND,
+    &Of::<multi_paxos::MultiPaxos>::KIND,
+    &Of::<raft::Raft>::KIND,
 ];
 
 /// The protocol with this name.

@@ -30,6 +30,9 @@ pub trait Protocol:
 
     /// Whether it decides one command after the other, and not just one value.
     const LOG: bool = true;
+    /// Whether all servers are alike, and nothing happens before a timeout or a fault: the first one is then always that
+    /// of server 1. Other runs are the same with other names.
+    const ALIKE: bool = false;
     const CARD: Card;
     const INVARIANTS: &'static [Invariant<Self>];
     const CLAIMS: &'static [Claim<Self>];

@@ -5,9 +5,11 @@ use super::bounds::Bounds;
 use super::claims::{self, Claimed};
 use super::cost::Cost;
 use super::environment::{Action, Ensemble, World};
+use super::multi_paxos::MultiPaxos;
 use super::paxos::Paxos;
 use super::primary_backup::{self, PrimaryBackup};
 use super::protocol::{Claim, Protocol};
+use super::raft::Raft;
 use super::scheme_one::{self, SchemeOne};
 use super::trials::Kind;
 use super::two_phase::{self, TwoPhase};
@@ -189,13 +191,21 @@ fn draw(seed: &mut u64, count: usize) -> usize {
 
 #[test]
 fn what_is_obsolete_has_no_effect_for_ever() {
-    let model = Ensemble::<Paxos>::faithful(Bounds::roles(2, 3).timeouts(3).crashes(2));
+    obsolete_for_ever::<Paxos>(Bounds::roles(2, 3).timeouts(3).crashes(2));
+    let servers = Bounds::servers(3).writes(2).timeouts(4).crashes(2);
+    obsolete_for_ever::<MultiPaxos>(servers);
+    obsolete_for_ever::<Raft>(servers);
+}
+
+/// Delivers what was dropped as obsolete, in random walks.
+fn obsolete_for_ever<P: Protocol>(bounds: Bounds) {
+    let model = Ensemble::<P>::faithful(bounds);
     let (mut seed, mut asked) = (1, 0);
     for _ in 0..200 {
         let mut world = model.first();
         let mut obsolete = Vec::new();
         for _ in 0..60 {
-            let mut steps: Vec<(Action<Paxos>, World<Paxos>)> = Vec::new();
+            let mut steps: Vec<(Action<P>, World<P>)> = Vec::new();
             for action in model.conceivable(&world) {
                 steps.extend(model.step(&world, &action).map(|next| (action, next)));
             }
@@ -255,6 +265,13 @@ fn the_costs_are_those_of_the_textbooks() {
     assert_eq!(cost_of("scheme_two"), (cost(4, 4, 3), None));
     // The same, three times.
     assert_eq!(cost_of("paxos"), (cost(12, 4, 7), None));
+    // Accept, Accepted, Chosen; before the first command Prepare and Promise, once for the leader.
+    assert_eq!(
+        cost_of("multi_paxos"),
+        (cost(10, 2, 6), Some(cost(6, 2, 3)))
+    );
+    // Append, Appended, Committed; before the first command RequestVote, Vote and the first Committed.
+    assert_eq!(cost_of("raft"), (cost(12, 2, 6), Some(cost(6, 2, 3))));
     // Propose, Ack, Commit, for each of two followers.
     let (first, next) = zab::measure();
     let next = next.expect("Zab has a log");
