@@ -8,7 +8,7 @@ use crate::steps::{LocalStep, Move};
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
-use keepright::zab::{Entry, Mark, Message, Payload, Role, State, Storage};
+use keepright::zab::{Entry, Mark, Message, Payload, State, Storage};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -41,8 +41,8 @@ impl Process {
 
     /// Whether it follows another server.
     pub fn follows(&self) -> bool {
-        let role = self.state.as_ref().map(State::role);
-        matches!(role, Some(Role::Following(_)))
+        let leader = self.state.as_ref().and_then(State::following);
+        leader.is_some()
     }
 }
 

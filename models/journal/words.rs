@@ -35,6 +35,7 @@ pub fn sentence(server: ServerId, input: &Input) -> String {
             format!("a client asks server {server}: {name}")
         }
         Input::Client(_, ClientInput::Disconnected) => format!("a client leaves server {server}"),
+        Input::Clock(_) => format!("server {server} looks at its clock"),
         Input::Timeout(Timer::Session) => format!("server {server} counts a tick of its sessions"),
         Input::Timeout(Timer::Retransmit) => format!("server {server} forwards writes again"),
         Input::Timeout(Timer::Zab(timer)) => match timer {

@@ -189,9 +189,10 @@ fn replica(config: &Config) -> Replica {
         max_session_timeout_ms: millis(config.max_session_timeout),
         snap_count: config.snap_count.into(),
         snap_size: config.snap_size_limit,
+        members: config.members(),
         ..service::Config::new(config.my_id, incarnation, config.tick_time)
     };
-    Replica::new(zab, service)
+    Replica::new(zab, config.service.tell(service))
 }
 
 struct Server {
@@ -269,7 +270,8 @@ impl Server {
                         self.port.send(connection, output);
                     }
                 }
-                Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
+                Command::Send(_, Msg::Warning(words)) => tracing::warn!("{words}"),
+                Command::Send(_, Msg::Saved(_) | Msg::Clock(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
                 Command::SetTimer(timer, range) => self.timers.set(now, timer, range),
                 Command::CancelTimer(timer) => self.timers.cancel(&timer),
                 Command::Save(storage) if self.journal.is_some() => self.held.push(storage),
@@ -361,6 +363,12 @@ impl Server {
     fn on_timers(&mut self) {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
+            if timer == Timer::Session {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                self.step(Input::Clock(since.as_millis() as i64));
+            }
             self.step(Input::Timeout(timer));
         }
     }

@@ -3,11 +3,12 @@
 //! Spec: `spec/5-service.md`, "Sessions" and "The order of answers". What it must never do: trust a
 //! client, or answer out of turn (but auth, as ZooKeeper does).
 
+use super::answer::Reader;
 use super::connection::{Connection, Pending, Stage, Waiting};
 use super::variant::Variant;
 use super::write::{Course, Read, Write};
-use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
-use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response};
+use super::{ClientInput, ClientOutput, Env, Rank, Service, session};
+use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response, SetWatches};
 use crate::types::{ServerId, Zxid};
 use crate::znode::{AuthId, ErrorCode, SessionId};
 use bytes::Bytes;
@@ -27,7 +28,7 @@ impl Service {
                 from,
                 now_ms,
             } => {
-                self.clock_ms = self.clock_ms.max(now_ms);
+                self.on_clock(now_ms);
                 self.on_connect(env, id, request, from);
             }
             ClientInput::Request {
@@ -35,8 +36,12 @@ impl Service {
                 request,
                 now_ms,
             } => {
-                self.clock_ms = self.clock_ms.max(now_ms);
-                self.on_request(env, id, xid, Course::of(request));
+                self.on_clock(now_ms);
+                let course = match env.config.reads_through_quorum {
+                    false => Course::of(request),
+                    true => Course::of(request).through_quorum(),
+                };
+                self.on_request(env, id, xid, course);
             }
             ClientInput::Disconnected => self.forget_connection(id),
         }
@@ -182,25 +187,28 @@ impl Service {
         }
     }
 
-    fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
+    pub(super) fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
         let read = match read {
-            Read::SetWatches {
-                data,
-                exists,
-                children,
-                ..
-            } if env.config.variant == Variant::SetWatchesFromNow => Read::SetWatches {
-                relative_zxid: self.applied,
-                data,
-                exists,
-                children,
-            },
+            Read::SetWatches(watches) if env.config.variant == Variant::SetWatchesFromNow => {
+                Read::SetWatches(SetWatches {
+                    relative_zxid: self.applied,
+                    ..watches
+                })
+            }
             read => read,
         };
-        let answer = answer::read(&self.tree, &mut self.watches, id, &connection.auth, read);
+        let mut reader = Reader {
+            tree: &self.tree,
+            watches: &mut self.watches,
+            connection: id,
+            session: connection.session,
+            auth: &connection.auth,
+            variant: env.config.variant,
+        };
+        let answer = reader.read(read);
         for event in answer.events {
             env.tell_client(id, ClientOutput::Event(event));
         }

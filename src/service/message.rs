@@ -18,8 +18,12 @@ pub enum Msg {
     Peer(PeerMsg),
     /// From the runtime: that many of the oldest saves that were pending are durable now.
     Saved(usize),
+    /// From the runtime, before each session tick: its clock, in milliseconds since the Unix epoch.
+    Clock(i64),
     /// From a client connection. The sender's actor id is the connection's.
     Client(ClientInput),
+    /// To the runtime: words for the log of the process.
+    Warning(String),
     /// To a client connection. The recipient's actor id is the connection's.
     ToClient(ClientOutput),
 }

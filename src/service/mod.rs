@@ -15,6 +15,7 @@ pub mod replica;
 pub mod replication;
 pub mod session;
 pub mod stats;
+pub mod unused;
 pub mod variant;
 pub mod watch;
 pub mod write;
@@ -62,6 +63,23 @@ pub struct Config {
     pub snap_count: u64,
     /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
     pub snap_size: u64,
+    /// Whether znodes may have a TTL (`extendedTypesEnabled`).
+    pub extended_types: bool,
+    /// How often the leader looks for containers and TTL znodes that nobody uses, in milliseconds
+    /// (`znode.container.checkIntervalMs`).
+    pub container_check_ms: i64,
+    /// How many of them it deletes in a minute (`znode.container.maxPerMinute`).
+    pub containers_per_minute: u32,
+    /// After how many milliseconds a container without a first child goes; 0 is never
+    /// (`znode.container.maxNeverUsedIntervalMs`).
+    pub container_never_used_ms: i64,
+    /// Whether hard quotas are enforced, and soft ones warned of (`enforceQuota`).
+    pub enforce_quota: bool,
+    /// Whether each read waits until a quorum has confirmed that nothing newer was acknowledged
+    /// (`readsThroughQuorum`).
+    pub reads_through_quorum: bool,
+    /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
+    pub members: String,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
     /// is faithful.
     #[serde(skip)]
@@ -86,6 +104,13 @@ impl Config {
             session_key: b"keepright".to_vec(),
             snap_count: 100_000,
             snap_size: 4 << 30,
+            extended_types: false,
+            container_check_ms: 60_000,
+            containers_per_minute: 10_000,
+            container_never_used_ms: 0,
+            enforce_quota: false,
+            reads_through_quorum: false,
+            members: String::new(),
             variant: Variant::Faithful,
         }
     }
@@ -96,6 +121,8 @@ impl Config {
 pub enum Effect {
     ToClient(Id, ClientOutput),
     ToPeer(ServerId, PeerMsg),
+    /// Words for the log of the process.
+    Warn(String),
     /// Call [`Service::on_retransmit_timeout`] after [`Config::retransmit`].
     SetRetransmitTimer,
 }
@@ -142,7 +169,7 @@ pub struct Service {
     sessions_made: u64,
     /// How many openings there were, round and round: see [`Self::next_ticket`].
     tickets: i32,
-    /// The latest time that a client's request brought (milliseconds since the Unix epoch).
+    /// The latest time that the runtime has told (milliseconds since the Unix epoch).
     clock_ms: i64,
     /// The sessions whose clients were heard of since the last session tick, and in the one before:
     /// a Touch may be lost.
@@ -239,7 +266,10 @@ impl Service {
             let _ = tree.apply(zxid, txn);
             proposed = zxid;
         }
-        let mut leading = Leading::new(epoch, tree, proposed);
+        let mut leading = Leading::new(epoch, tree, proposed, self.clock_ms);
+        if !env.config.members.is_empty() {
+            leading.show_members(self.clock_ms);
+        }
         for (&session, &timeout_ms) in self.tree.sessions() {
             let ticks = session::timeout_ticks(env.config.session_tick, timeout_ms);
             leading.expiry.insert(session, ticks);
@@ -285,16 +315,17 @@ impl Service {
 
     /// The next transaction to propose, if this is the leader's service and a write waits. It gets
     /// `zxid`, and must be proposed.
-    pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
-        match &mut self.period.as_mut()?.rank {
-            Rank::Leader(leading) => {
-                if config.variant == Variant::JudgeByCommitted {
-                    leading.judge_by(&self.tree);
-                }
-                leading.next_proposal(config, zxid)
-            }
-            Rank::Learner { .. } => None,
+    pub fn next_proposal(&mut self, env: &mut Env, zxid: Zxid) -> Option<Txn> {
+        let Rank::Leader(leading) = &mut self.period.as_mut()?.rank else {
+            return None;
+        };
+        if env.config.variant == Variant::JudgeByCommitted {
+            leading.judge_by(&self.tree);
         }
+        let (txn, excess) = leading.next_proposal(env.config, zxid, &self.tree)?;
+        let warnings = excess.iter().map(|excess| Effect::Warn(excess.to_string()));
+        env.out.extend(warnings);
+        Some(txn)
     }
 
     /// Hands a write to the leader.
@@ -396,13 +427,25 @@ impl Service {
         }
     }
 
+    /// The time of the runtime's clock. It never goes back here.
+    pub fn on_clock(&mut self, now_ms: i64) {
+        self.clock_ms = self.clock_ms.max(now_ms);
+    }
+
+    /// The leader looks for containers and TTL znodes that nobody uses.
+    pub fn sweep(&mut self, config: &Config) {
+        if let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank) {
+            leading.sweep(config, self.clock_ms, &self.tree);
+        }
+    }
+
     /// A session tick has passed: the leader counts it, the others tell the leader which clients they
     /// have heard of.
     pub fn on_session_timeout(&mut self, env: &mut Env) {
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::replace(&mut self.touched_before, touched.clone());
         match self.period.as_mut().map(|period| &mut period.rank) {
-            Some(Rank::Leader(leading)) => leading.on_tick(self.clock_ms),
+            Some(Rank::Leader(leading)) => leading.on_tick(env.config, self.clock_ms, &self.tree),
             Some(Rank::Learner { leader, .. }) => {
                 let sessions: Vec<SessionId> = touched.union(before).into_iter().collect();
                 for sessions in sessions.chunks(TOUCHES) {

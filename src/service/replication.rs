@@ -111,11 +111,11 @@ fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication)
 }
 
 /// Proposes the next write, if there is one and it can be proposed.
-fn propose(service: &mut Service, env: &Env, below: &mut impl Replication) -> bool {
+fn propose(service: &mut Service, env: &mut Env, below: &mut impl Replication) -> bool {
     let Some(zxid) = below.next_zxid() else {
         return false; // The writes wait.
     };
-    let Some(txn) = service.next_proposal(env.config, zxid) else {
+    let Some(txn) = service.next_proposal(env, zxid) else {
         return false;
     };
     below.propose(txn);

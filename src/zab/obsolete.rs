@@ -79,10 +79,7 @@ impl<'a, P: Payload> Peer<'a, P> {
 
     /// Whom it follows.
     fn leader(&self) -> Option<ServerId> {
-        match self.state?.role() {
-            Role::Following(follower) => Some(follower.leader),
-            Role::Looking(_) | Role::Leading(_) => None,
-        }
+        self.state.and_then(State::following)
     }
 }
 

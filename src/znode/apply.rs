@@ -9,6 +9,7 @@
 //! find done must come to the same: "blurred snapshot" below.
 
 use super::node::Node;
+use super::quota::Growth;
 use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
 use crate::types::Zxid;
 
@@ -47,6 +48,8 @@ pub enum Outcome {
 pub struct TreeEvent {
     pub kind: TreeEventKind,
     pub path: String,
+    /// Who may know of it: those who may read the znode.
+    pub acl: AclList,
 }
 
 /// Which watches a [`TreeEvent`] fires.
@@ -95,11 +98,10 @@ impl Tree {
                 path,
                 data,
                 acl,
-                ephemeral,
+                lifetime,
                 parent_cversion,
             } => {
-                let nobody = SessionId::default();
-                let owner = if *ephemeral { header.session } else { nobody };
+                let owner = lifetime.owner(header.session);
                 let node = Node::new(header.zxid, header.time, data.clone(), acl.clone(), owner);
                 self.create(path, node, *parent_cversion, events)
             }
@@ -153,10 +155,14 @@ impl Tree {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         let (zxid, stat) = (node.czxid, node.stat());
+        let (acl, acl_above) = (node.acl.clone(), parent.acl.clone());
+        let bytes = node.data.len() as i64;
         self.insert(path, node);
+        self.begin_count(path);
+        self.count_growth(path, Growth { count: 1, bytes });
         self.count_child(above, parent_cversion, zxid);
-        events.push(event(TreeEventKind::Created, path));
-        events.push(event(TreeEventKind::ChildrenChanged, above));
+        events.push(event(TreeEventKind::Created, path, acl));
+        events.push(event(TreeEventKind::ChildrenChanged, above, acl_above));
         Ok(Outcome::Created(path.to_owned(), stat))
     }
 
@@ -192,12 +198,15 @@ impl Tree {
         if node.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
+        events.push(event(TreeEventKind::Deleted, path, node.acl.clone()));
+        let bytes = -(node.data.len() as i64);
         self.remove(path);
+        self.count_growth(path, Growth { count: -1, bytes });
         if let Some(parent) = self.node_mut(above) {
             parent.pzxid = parent.pzxid.max(zxid);
+            let acl = parent.acl.clone();
+            events.push(event(TreeEventKind::ChildrenChanged, above, acl));
         }
-        events.push(event(TreeEventKind::Deleted, path));
-        events.push(event(TreeEventKind::ChildrenChanged, above));
         Ok(())
     }
 
@@ -209,14 +218,14 @@ impl Tree {
         version: i32,
         events: &mut Vec<TreeEvent>,
     ) -> Result<Outcome, ErrorCode> {
+        let bytes = self.replace_data(path, data.clone());
         let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
-        let before = std::mem::replace(&mut node.data, data.clone()).len() as u64;
         node.mzxid = header.zxid;
         node.mtime = header.time;
         node.version = version;
         let stat = node.stat();
-        self.data_size = self.data_size - before + data.len() as u64;
-        events.push(event(TreeEventKind::DataChanged, path));
+        events.push(event(TreeEventKind::DataChanged, path, node.acl.clone()));
+        self.count_growth(path, Growth { count: 0, bytes });
         Ok(Outcome::DataSet(stat))
     }
 
@@ -266,9 +275,10 @@ impl Tree {
     }
 }
 
-fn event(kind: TreeEventKind, path: &str) -> TreeEvent {
+fn event(kind: TreeEventKind, path: &str, acl: AclList) -> TreeEvent {
     TreeEvent {
         kind,
         path: path.to_owned(),
+        acl,
     }
 }

@@ -18,9 +18,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-/// The largest message, in bytes: ZooKeeper's `jute.maxbuffer` and room for what surrounds a znode
-/// of that size.
-const MAX_MESSAGE: usize = (1 << 20) + (64 << 10);
+/// How much is read of a request that is too large, to say what it asks for.
+const GLIMPSE: usize = 4 << 10;
 /// Requests of one connection that may wait for an answer.
 const OUTSTANDING: usize = 500;
 /// How long a connection may take to say what it wants.
@@ -98,7 +97,8 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn read(&self, mut reader: Reader, first: [u8; 4]) -> io::Result<()> {
         let mut message = Vec::new();
-        match timeout(HELLO, read_message(&mut reader, first, &mut message)).await {
+        let limit = self.port.config.service.max_request;
+        match timeout(HELLO, read_message(&mut reader, first, &mut message, limit)).await {
             Ok(read) => read?,
             Err(_) => return Err(invalid("its first message does not end")),
         }
@@ -118,7 +118,7 @@ impl Connection<'_> {
             }
             let mut length = [0; 4];
             reader.read_exact(&mut length).await?;
-            read_message(&mut reader, length, &mut message).await?;
+            read_message(&mut reader, length, &mut message, limit).await?;
             let (xid, request) = proto::decode_request(&message)
                 .map_err(|error| invalid(format!("a request cannot be read: {error}")))?;
             self.bring(ClientInput::Request {
@@ -192,13 +192,14 @@ async fn read_message(
     reader: &mut Reader,
     length: [u8; 4],
     message: &mut Vec<u8>,
+    limit: usize,
 ) -> io::Result<()> {
     let length = i32::from_be_bytes(length);
-    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE).ok_or_else(|| {
-        invalid(format!(
-            "a message of {length} bytes; at most {MAX_MESSAGE} are taken (a znode holds 1 MB at most)"
-        ))
-    })?;
+    let length = usize::try_from(length)
+        .map_err(|_| invalid(format!("a message of {length} bytes cannot be")))?;
+    if length > limit {
+        return Err(too_large(reader, length, limit).await);
+    }
     if message.capacity() > 1 << 18 {
         *message = Vec::new();
     }
@@ -206,6 +207,25 @@ async fn read_message(
     message.resize(length, 0);
     reader.read_exact(message).await?;
     Ok(())
+}
+
+/// What is said of a request that is not taken: what it asks for, and of which znode.
+async fn too_large(
+    reader: &mut (impl AsyncReadExt + Unpin),
+    length: usize,
+    limit: usize,
+) -> io::Error {
+    let mut start = vec![0; length.min(GLIMPSE)];
+    let read = timeout(HELLO, reader.read_exact(&mut start)).await;
+    let glimpse = matches!(read, Ok(Ok(_))).then(|| proto::glimpse(&start));
+    let what = match glimpse.flatten() {
+        Some((name, path)) => format!("a {name} of {path}"),
+        None => "a message".to_owned(),
+    };
+    invalid(format!(
+        "{what} has {length} bytes, and at most {limit} are taken; store less in one znode or one \
+         multi, or raise jute.maxbuffer on all servers and clients"
+    ))
 }
 
 fn invalid(problem: impl Into<String>) -> io::Error {

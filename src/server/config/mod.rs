@@ -5,8 +5,10 @@
 
 pub mod properties;
 mod server_line;
+mod service;
 
 pub use server_line::{Endpoint, PeerAddress};
+pub use service::ServiceOptions;
 
 use super::storage::{Compression, Purge};
 use crate::types::ServerId;
@@ -46,6 +48,8 @@ pub struct Config {
     pub snap_retain_count: u32,
     /// When the others are removed (`autopurge.purgeInterval`).
     pub purge: Purge,
+    /// What clients may ask for, and how much.
+    pub service: ServiceOptions,
     /// The four-letter words that are answered.
     pub four_letter_words: BTreeSet<String>,
     /// This server.
@@ -123,6 +127,18 @@ impl Config {
         parser.finish()
     }
 
+    /// The ensemble as clients are shown it: a line for each server, and the version of the list.
+    pub fn members(&self) -> String {
+        if self.is_standalone() {
+            return String::new();
+        }
+        let lines = self
+            .servers
+            .iter()
+            .map(|(id, server)| format!("server.{id}={server}\n"));
+        lines.chain(["version=0".to_owned()]).collect()
+    }
+
     /// Whether this server forms an ensemble of one.
     pub fn is_standalone(&self) -> bool {
         self.servers.is_empty()
@@ -193,7 +209,13 @@ impl Parser {
         if value == "-1" && matches!(key, "minSessionTimeout" | "maxSessionTimeout") {
             return Ok(());
         }
-        if let Some(&(key, least, most)) = NUMBERS.iter().find(|(name, ..)| *name == key) {
+        if let Some(switch) = service::SWITCHES.iter().find(|name| **name == key) {
+            let is_on = value.eq_ignore_ascii_case("true");
+            self.values.insert(switch, is_on.into());
+            return Ok(());
+        }
+        let mut numbers = NUMBERS.iter().chain(&service::NUMBERS);
+        if let Some(&(key, least, most)) = numbers.find(|(name, ..)| *name == key) {
             let number = self.number(line, key, &value, least, most)?;
             self.values.insert(key, number);
             return Ok(());
@@ -289,7 +311,6 @@ impl Parser {
             min_session_timeout: Duration::from_millis(least),
             max_session_timeout: Duration::from_millis(most),
             snap_count: value("snapCount", 100_000) as u32,
-            // As in ZooKeeper, fewer than three are never kept.
             snap_size_limit: value("snapSizeLimitInKb", 4 << 20) << 10,
             snapshot_compression: self.compression,
             purge: match self.values.get("autopurge.purgeInterval") {
@@ -297,7 +318,9 @@ impl Parser {
                 Some(0) => Purge::Never,
                 Some(hours) => Purge::Every(Duration::from_secs(hours * 3600)),
             },
+            // As in ZooKeeper, fewer than three are never kept.
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
+            service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
             my_id,
             servers: self.servers,
@@ -384,7 +407,12 @@ impl Parser {
         least: u64,
         most: u64,
     ) -> Result<u64, ConfigError> {
-        match value.parse::<u64>() {
+        // Java reads hexadecimal numbers too.
+        let parsed = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => value.parse::<u64>(),
+        };
+        match parsed {
             Ok(number) if (least..=most).contains(&number) => Ok(number),
             _ => {
                 let remedy = format!("write a number from {least} to {most}");

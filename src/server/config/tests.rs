@@ -50,6 +50,33 @@ fn server_lines_give_addresses_roles_and_client_ports() {
     assert!(second.observer);
     assert_eq!(second.to_string(), "[::1]:2888:3888:observer;[::1]:2182");
     assert!(!config.servers[&ServerId(3)].observer);
+    assert_eq!(
+        config.members(),
+        "server.1=10.0.0.1:2888:3888:participant;2181\n\
+         server.2=[::1]:2888:3888:observer;[::1]:2182\n\
+         server.3=c.example:2888:3888:participant\nversion=0"
+    );
+}
+
+#[test]
+fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
+    let defaults = load(THREE, Some("1")).unwrap().service;
+    assert!(!defaults.extended_types && !defaults.enforce_quota && !defaults.reads_through_quorum);
+    assert_eq!(defaults.max_request, 1_048_575);
+    let text = format!(
+        "{THREE}zookeeper.extendedTypesEnabled=true\nenforceQuota=TRUE\nreadsThroughQuorum=false\n\
+         znode.container.checkIntervalMs=500\njute.maxbuffer=0x200000\n"
+    );
+    let config = load(&text, Some("1")).unwrap();
+    let told = config.service.tell(crate::service::Config::new(
+        ServerId(1),
+        1,
+        Duration::from_secs(2),
+    ));
+    assert!(told.extended_types && told.enforce_quota && !told.reads_through_quorum);
+    assert_eq!(told.container_check_ms, 500);
+    assert_eq!(config.service.max_request, 2 << 20);
+    assert_eq!(config.warnings, [""; 0]);
 }
 
 #[test]
