@@ -376,7 +376,16 @@ fn nonsense_closes_the_connection_and_nothing_else() {
 
 #[test]
 fn one_address_may_have_only_so_many_connections() {
-    let mut server = Server::start("maxClientCnxns=3\n");
+    only_so_many_connections("maxClientCnxns");
+}
+
+#[test]
+fn all_clients_together_may_have_only_so_many_connections() {
+    only_so_many_connections("maxCnxns");
+}
+
+fn only_so_many_connections(key: &str) {
+    let mut server = Server::start(&format!("{key}=3\n"));
     let mut first = server.client();
     let second = Client::connect(server.connect().unwrap());
     // The words of `client` may still be on their way out.
@@ -394,7 +403,7 @@ fn one_address_may_have_only_so_many_connections() {
     };
     let mut refused = server.connect().unwrap();
     assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0);
-    assert!(server.log().contains("(maxClientCnxns)"));
+    assert!(server.log().contains(&format!("({key})")));
     assert!(first.ask(&Request::Ping).result.is_ok());
     drop((second, third));
     server.wait_until(|server| {
@@ -494,8 +503,8 @@ fn four_letter_words_have_the_form_that_scripts_expect() {
             "Node count"
         ]
     );
-    // The session and the znode.
-    assert!(srvr.contains("Zxid: 0x100000002\n"), "{srvr}");
+    // The secret, the session and the znode.
+    assert!(srvr.contains("Zxid: 0x100000003\n"), "{srvr}");
     let address = client.stream.local_addr().unwrap();
     let line = format!(" /{address}[1](queued=0,recved=2,sent=2)\n");
     assert!(

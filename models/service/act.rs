@@ -14,7 +14,7 @@ use super::{ADDRESS, Action, CONNECTIONS, Model, SWEEP_MS};
 use crate::intern::Interned;
 use keepright::proto::{ConnectRequest, Request, SetWatches};
 use keepright::service::leader::NO_TICKET;
-use keepright::service::session::password;
+use keepright::service::secret;
 use keepright::service::{ClientInput, PeerMsg};
 use keepright::types::{Epoch, ServerId};
 use keepright::znode::{SessionId, TxnBody};
@@ -403,7 +403,6 @@ impl Model {
             severed: false,
         });
         let (session, seen) = (state.session, state.seen);
-        let key = b"keepright";
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: seen,
@@ -411,7 +410,7 @@ impl Model {
             session,
             password: match session == SessionId::default() {
                 true => vec![0; 16].into(),
-                false => password(key, session),
+                false => secret::password(&[0; secret::LENGTH], session),
             },
             read_only: None,
         };
@@ -431,6 +430,7 @@ impl Model {
         let input = ClientInput::Connect {
             request,
             from: ADDRESS,
+            proved: Vec::new(),
             now_ms: self.now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));

@@ -213,6 +213,7 @@ fn describe_response(response: &Response) -> String {
         Response::Children(names) | Response::ChildrenAndStat(names, _) => {
             format!("children [{}]", names.join(" "))
         }
+        Response::Sasl(_) => "a token".to_owned(),
         Response::WatchAdded => "that the watch is set".to_owned(),
         Response::Ephemerals(paths) => format!("ephemerals [{}]", paths.join(" ")),
         Response::Count(count) => count.to_string(),

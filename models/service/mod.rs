@@ -29,10 +29,11 @@ use crate::symmetry::Images;
 use bounds::Bounds;
 use im::Vector;
 use keepright::service::ClientOutput;
+use keepright::service::secret;
 use keepright::service::variant::Variant;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::Entry;
-use keepright::znode::{Data, Lifetime, SessionId, Ttl, Txn, TxnBody, acl};
+use keepright::znode::{Data, Lifetime, SessionId, Tree, Ttl, Txn, TxnBody, acl};
 use oracle::{Log, Standing};
 use past::Past;
 use record::Record;
@@ -299,7 +300,9 @@ impl Model {
         } = self.scenario();
         let znodes = znodes.iter().map(|path| (*path, Lifetime::Persistent));
         let mortals = mortals.iter().map(|(path, kind)| (*path, lifetime(*kind)));
-        let entries = (1..).zip(znodes.chain(mortals).map(create));
+        let secret = secret::creation(&Tree::default(), &self.config(FIRST_LEADER, 1));
+        let bodies = secret.into_iter().chain(znodes.chain(mortals).map(create));
+        let entries = (1..).zip(bodies);
         let entries = entries.map(|(counter, body)| Entry {
             zxid: Zxid::new(Epoch(1), counter),
             txn: Txn {

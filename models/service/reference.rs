@@ -65,6 +65,7 @@ impl Ret {
                 Response::Acl(..)
                 | Response::Children(_)
                 | Response::ChildrenAndStat(..)
+                | Response::Sasl(_)
                 | Response::WatchAdded
                 | Response::Ephemerals(_)
                 | Response::Count(_)

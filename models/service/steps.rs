@@ -52,7 +52,7 @@ const TICKS: usize = 3;
 
 impl Model {
     /// The configuration of a server in one of its incarnations.
-    fn config(&self, sid: ServerId, incarnation: u64) -> Config {
+    pub fn config(&self, sid: ServerId, incarnation: u64) -> Config {
         let mut config = Config::new(sid, incarnation, Duration::from_millis(2));
         // One session tick, so that the second one without a word ends the session.
         config.session_tick = Duration::from_millis(1);

@@ -122,6 +122,10 @@ pub enum Request {
         scheme: String,
         auth: Bytes,
     },
+    /// A token of SASL: one step of the client's.
+    Sasl {
+        token: Bytes,
+    },
     /// setWatches, or setWatches2 if there are persistent watches among them.
     SetWatches(SetWatches),
     AddWatch {
@@ -170,6 +174,8 @@ pub enum Response {
     Children(Vec<String>),
     ChildrenAndStat(Vec<String>, Stat),
     Multi(Vec<MultiResult>),
+    /// A token of SASL: one step of the server's; null if it has nothing to say.
+    Sasl(Data),
     /// addWatch: the number 0, which stands for no error.
     WatchAdded,
     /// The paths of ephemerals.

@@ -86,6 +86,9 @@ fn encode_response(response: &Response, writer: &mut Writer) {
         Response::ChildrenAndStat(names, stat) => {
             writer.strings(names).stat(stat);
         }
+        Response::Sasl(token) => {
+            writer.data(token);
+        }
         Response::Multi(results) => {
             for result in results {
                 encode_result(result, writer);
@@ -180,6 +183,7 @@ fn decode_response(request: &Request, reader: &mut Reader<'_>) -> Result<Respons
         Request::GetChildren {
             with_stat: true, ..
         } => Response::ChildrenAndStat(reader.vector(Reader::string)?, reader.stat()?),
+        Request::Sasl { .. } => Response::Sasl(reader.data()?),
         Request::Multi(_) | Request::MultiRead(_) => Response::Multi(decode_results(reader)?),
         Request::AddWatch { .. } => {
             reader.i32()?;

@@ -138,6 +138,9 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
                 auth: reader.buffer()?,
             }
         }
+        opcode::SASL => Request::Sasl {
+            token: reader.buffer()?,
+        },
         opcode::SET_WATCHES | opcode::SET_WATCHES2 => {
             let mut watches = SetWatches {
                 relative_zxid: reader.zxid()?,
@@ -279,6 +282,7 @@ pub fn opcode_of(request: &Request) -> i32 {
         Request::Check { .. } => opcode::CHECK,
         Request::Multi(_) => opcode::MULTI,
         Request::Auth { .. } => opcode::AUTH,
+        Request::Sasl { .. } => opcode::SASL,
         Request::SetWatches(watches) => match watches.has_persistent() {
             false => opcode::SET_WATCHES,
             true => opcode::SET_WATCHES2,
@@ -359,6 +363,9 @@ fn encode_body(request: &Request, writer: &mut Writer) {
         }
         Request::Auth { scheme, auth } => {
             writer.i32(0).string(scheme).buffer(auth);
+        }
+        Request::Sasl { token } => {
+            writer.buffer(token);
         }
         Request::SetWatches(watches) => {
             writer

@@ -136,6 +136,7 @@ fn requests() -> impl Strategy<Value = Request> {
         Just(Request::CloseSession),
         prop::collection::vec(operations(), 0..4).prop_map(Request::Multi),
         (text(), bytes()).prop_map(|(scheme, auth)| Request::Auth { scheme, auth }),
+        bytes().prop_map(|token| Request::Sasl { token }),
         set_watches().prop_map(Request::SetWatches),
         (text(), any::<i32>()).prop_map(|(path, mode)| Request::AddWatch { path, mode }),
         (text(), any::<i32>()).prop_map(|(path, kind)| Request::CheckWatches { path, kind }),
@@ -215,6 +216,7 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
             Request::Multi(_) | Request::MultiRead(_) => prop::collection::vec(results(), 0..4)
                 .prop_map(Response::Multi)
                 .boxed(),
+            Request::Sasl { .. } => data().prop_map(Response::Sasl).boxed(),
             Request::AddWatch { .. } => Just(Response::WatchAdded).boxed(),
             Request::GetEphemerals { .. } => texts().prop_map(Response::Ephemerals).boxed(),
             Request::GetAllChildrenNumber { .. } => any::<i32>().prop_map(Response::Count).boxed(),

@@ -76,6 +76,7 @@ impl Reader<'_> {
                 Ok(Response::Empty)
             }
             Read::Ping => Ok(Response::Empty),
+            Read::Proved(response) => Ok(response),
             Read::Refused(error) => Err(error),
         };
         ReadAnswer { result, events }

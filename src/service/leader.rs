@@ -9,6 +9,7 @@
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
+use super::secret::{self, Secret};
 use super::session::Expiry;
 use super::unused;
 use super::variant::Variant;
@@ -32,6 +33,8 @@ pub struct Leading {
     began: Epoch,
     /// The tree after everything that has been proposed.
     tree: Tree,
+    /// Whether that tree has the secret of the ensemble.
+    has_secret: bool,
     /// The last transaction that has been proposed.
     proposed: Zxid,
     inboxes: OrdMap<ServerId, Inbox>,
@@ -80,6 +83,7 @@ impl Leading {
     pub fn new(began: Epoch, tree: Tree, proposed: Zxid, now_ms: i64) -> Self {
         Self {
             began,
+            has_secret: Secret::of(&tree).is_some(),
             tree,
             proposed,
             inboxes: OrdMap::new(),
@@ -177,13 +181,9 @@ impl Leading {
         committed: &Tree,
     ) -> Option<(Txn, Vec<Excess>)> {
         loop {
-            let txn = match self.waiting.pop_front()? {
-                Queued::Submitted { owner, write } => self.prepare(config, zxid, owner, write),
-                Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
-                Queued::Unused { path, time } => {
-                    delete_unused(config, self.in_use(config, committed), path, time)
-                }
-                Queued::Members { time } => self.members(config, time),
+            let txn = match self.secret(config) {
+                Some(secret) => Some(secret),
+                None => self.next_write(config, zxid, committed)?,
             };
             if let Some(txn) = txn {
                 // Whoever asked is answered when the transaction is committed and applied.
@@ -193,6 +193,31 @@ impl Leading {
                 return Some((txn, excess));
             }
         }
+    }
+
+    /// The transaction that gives the ensemble its secret, before any other, if it has none.
+    fn secret(&mut self, config: &Config) -> Option<Txn> {
+        if std::mem::replace(&mut self.has_secret, true) {
+            return None;
+        }
+        Some(Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time: 0,
+            body: secret::creation(&self.tree, config)?,
+        })
+    }
+
+    /// The transaction of the first write that waits, `Some(None)` if it has none.
+    fn next_write(&mut self, config: &Config, zxid: Zxid, committed: &Tree) -> Option<Option<Txn>> {
+        Some(match self.waiting.pop_front()? {
+            Queued::Submitted { owner, write } => self.prepare(config, zxid, owner, write),
+            Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+            Queued::Unused { path, time } => {
+                delete_unused(config, self.in_use(config, committed), path, time)
+            }
+            Queued::Members { time } => self.members(config, time),
+        })
     }
 
     /// What [`Variant::JudgeByCommitted`] judges by.

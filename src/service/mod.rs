@@ -13,6 +13,7 @@ pub mod message;
 pub mod prepare;
 pub mod replica;
 pub mod replication;
+pub mod secret;
 pub mod session;
 pub mod stats;
 pub mod unused;
@@ -22,12 +23,14 @@ pub mod write;
 
 mod clients;
 mod committed;
+mod read_only;
 
 pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
 pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
@@ -57,12 +60,14 @@ pub struct Config {
     pub retransmit: Duration,
     pub min_session_timeout_ms: i32,
     pub max_session_timeout_ms: i32,
-    /// What session passwords are derived with; the same on every server of the ensemble.
-    pub session_key: Vec<u8>,
+    /// Random, and new at each start: what the secret of an ensemble that has none is made of.
+    pub entropy: [u8; secret::LENGTH],
+    /// The schemes that access control lists may name beside those that every server knows.
+    pub schemes: Schemes,
+    /// Whether a server without a leader serves reads to those that ask for no more.
+    pub read_only_mode: bool,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
-    /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
-    pub snap_size: u64,
     /// Whether znodes may have a TTL (`extendedTypesEnabled`).
     pub extended_types: bool,
     /// How often the leader looks for containers and TTL znodes that nobody uses, in milliseconds
@@ -80,6 +85,8 @@ pub struct Config {
     pub reads_through_quorum: bool,
     /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
     pub members: String,
+    /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
+    pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
     /// is faithful.
     #[serde(skip)]
@@ -101,9 +108,10 @@ impl Config {
             retransmit: Duration::from_millis(100),
             min_session_timeout_ms: ticks(2),
             max_session_timeout_ms: ticks(20),
-            session_key: b"keepright".to_vec(),
+            entropy: [0; secret::LENGTH],
+            schemes: Schemes::default(),
+            read_only_mode: false,
             snap_count: 100_000,
-            snap_size: 4 << 30,
             extended_types: false,
             container_check_ms: 60_000,
             containers_per_minute: 10_000,
@@ -111,6 +119,7 @@ impl Config {
             enforce_quota: false,
             reads_through_quorum: false,
             members: String::new(),
+            snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
     }
@@ -175,6 +184,8 @@ pub struct Service {
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
     touched_before: OrdSet<SessionId>,
+    /// How many session ticks there was no leader, up to the bound of [`read_only`]; 0 without that mode.
+    leaderless: u8,
 }
 
 /// A time in which a server serves clients, under one leader and without a break.
@@ -207,6 +218,7 @@ impl Service {
             clock_ms: 0,
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
+            leaderless: 0,
         }
     }
 
@@ -282,6 +294,7 @@ impl Service {
     /// Clients are not served any more: every connection is closed. The sessions live on.
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
+        self.leaderless = 0;
         for &connection in self.connections.keys() {
             env.tell_client(connection, ClientOutput::Close);
         }
@@ -453,7 +466,7 @@ impl Service {
                     env.tell_peer(*leader, PeerMsg::Touch { sessions });
                 }
             }
-            None => {}
+            None => self.on_leaderless_tick(env.config),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! never do: let a transaction through that [`Tree::apply`] would refuse, or change the tree itself.
 
 use super::Config;
+use super::secret;
 use super::variant::Variant;
 use super::write::Operation;
 use crate::proto::CreateMode;
@@ -16,7 +17,13 @@ use crate::znode::{
 };
 
 /// The znodes that nobody may delete.
-const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+const SPECIAL_PATHS: [&str; 5] = [
+    "/",
+    "/zookeeper",
+    "/zookeeper/quota",
+    "/zookeeper/config",
+    secret::PATH,
+];
 
 /// A version that matches every version.
 const ANY_VERSION: i32 = -1;
@@ -32,6 +39,12 @@ pub struct Asker<'a> {
 /// What one operation changes in `tree`, or why it may not.
 pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnBody, ErrorCode> {
     match operation {
+        // With another secret no session could be resumed: not even the superuser changes it.
+        Operation::SetData { path, .. } | Operation::SetAcl { path, .. }
+            if path == secret::PATH =>
+        {
+            Err(ErrorCode::NoAuth)
+        }
         Operation::Create {
             path,
             data,
@@ -59,7 +72,7 @@ pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnB
         }
         Operation::SetAcl { path, acl, version } => {
             validate(&path)?;
-            let acl = acl::fixup(&acl, asker.auth)?;
+            let acl = acl::fixup(&acl, asker.auth, asker.config.schemes)?;
             let node = valid_node(tree, &path)?;
             permit(node, Perms::ADMIN, asker)?;
             Ok(TxnBody::SetAcl {
@@ -120,7 +133,7 @@ fn create(
     if !path.contains('/') || path.contains('\0') {
         return Err(ErrorCode::BadArguments);
     }
-    let acl = acl::fixup(acl, asker.auth)?;
+    let acl = acl::fixup(acl, asker.auth, asker.config.schemes)?;
     // The root has no parent. It is there, whatever is to be created in its place.
     let parent_path = path::parent(&path).unwrap_or("/");
     let parent = tree.node(parent_path).ok_or(ErrorCode::NoNode)?;

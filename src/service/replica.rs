@@ -88,6 +88,7 @@ impl Replica {
         let zab = state.zab();
         let alone = voters.len() == 1 && voters.contains(sid) && observers.is_empty();
         let mode = match zab.role() {
+            _ if state.service.is_read_only() => Mode::ReadOnly,
             _ if !zab.serving() => Mode::Looking,
             Role::Leading(_) if alone => Mode::Standalone,
             Role::Leading(_) => Mode::Leader,

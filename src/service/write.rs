@@ -7,9 +7,8 @@
 //! Departs from ZooKeeper: D18 and D34 in `spec/deviations.toml`.
 
 use super::watch::WatchKind;
-use crate::proto::{CreateMode, Request, SetWatches};
+use crate::proto::{CreateMode, Request, Response, SetWatches};
 use crate::znode::{Acl, AuthId, Data, ErrorCode, SessionId};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::sync::Arc;
@@ -119,6 +118,8 @@ pub enum Read {
     },
     SetWatches(SetWatches),
     Ping,
+    /// The answer to a proof that came before the session was open.
+    Proved(Response),
     /// A request that this server refuses without looking at the tree. The refusal waits for its turn.
     Refused(ErrorCode),
 }
@@ -148,11 +149,6 @@ pub enum AnswerForm {
 pub enum Course {
     Write(Write, AnswerForm),
     Read(Read),
-    /// Answered at once, out of turn, as in ZooKeeper.
-    Auth {
-        scheme: String,
-        auth: Bytes,
-    },
 }
 
 impl Read {
@@ -172,6 +168,7 @@ impl Read {
             | Self::RemoveWatches { .. }
             | Self::SetWatches(_)
             | Self::Ping
+            | Self::Proved(_)
             | Self::Refused(_) => false,
         }
     }
@@ -192,7 +189,10 @@ impl Course {
     /// Tells reads from writes.
     pub fn of(request: Request) -> Self {
         match request {
-            Request::Auth { scheme, auth } => Self::Auth { scheme, auth },
+            // The runtime checks these and hands on what is proved; so they never come here.
+            Request::Auth { .. } | Request::Sasl { .. } => {
+                Self::Read(Read::Refused(ErrorCode::AuthFailed))
+            }
             Request::CloseSession => Self::Write(Write::CloseSession, AnswerForm::Closed),
             Request::Sync { path } => Self::Write(Write::Sync, AnswerForm::Synced(path)),
             Request::Multi(requests) => {
@@ -273,6 +273,7 @@ fn read(request: Request) -> Read {
         | Request::Check { .. }
         | Request::Multi(_)
         | Request::Auth { .. }
+        | Request::Sasl { .. }
         | Request::CloseSession
         | Request::Unimplemented(_) => Read::Refused(ErrorCode::Unimplemented),
     }
@@ -327,6 +328,7 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
         | Request::Ping
         | Request::Multi(_)
         | Request::Auth { .. }
+        | Request::Sasl { .. }
         | Request::SetWatches(_)
         | Request::AddWatch { .. }
         | Request::CheckWatches { .. }

@@ -33,6 +33,10 @@ enum Command {
         /// `check replay`. One directory a server.
         #[arg(long, value_name = "DIR")]
         journal: Option<PathBuf>,
+        /// A key that counts more than the file, as ZooKeeper's users give it to the Java virtual
+        /// machine: -Dzookeeper.DigestAuthenticationProvider.superDigest=super:...
+        #[arg(short = 'D', value_name = "KEY=VALUE")]
+        define: Vec<String>,
     },
     /// Run an ensemble on this machine, to try things out: each server is a process of its own.
     ///
@@ -56,7 +60,11 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match arguments.command {
-        Command::Server { config, journal } => run_server(&config, journal.as_deref()),
+        Command::Server {
+            config,
+            journal,
+            define,
+        } => run_server(&config, &define, journal.as_deref()),
         Command::Cluster(options) => cluster::run(&options),
         Command::Fsck(directory) => return files::fsck(&directory),
         Command::Dump(options) => return files::dump(&options),
@@ -70,7 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(config: &Path, journal: Option<&Path>) -> Result<(), String> {
-    let config = Config::load(config).map_err(|error| error.to_string())?;
+fn run_server(config: &Path, define: &[String], journal: Option<&Path>) -> Result<(), String> {
+    let config = Config::load_with(config, define).map_err(|error| error.to_string())?;
     server::run(config, journal).map_err(|error| error.to_string())
 }

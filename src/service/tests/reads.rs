@@ -88,11 +88,7 @@ fn all_znodes_below_one_are_counted_at_any_depth() {
 fn who_am_i_tells_names_and_no_passwords() {
     let mut bench = Bench::new(1);
     let client = bench.connect(1, 1);
-    let request = Request::Auth {
-        scheme: "digest".into(),
-        auth: Bytes::from_static(b"bob:secret"),
-    };
-    assert!(bench.ask(&client, -4, request).is_ok());
+    bench.authenticate(&client, "bob:secret");
     let info = |scheme: &str, user: &str| ClientInfo {
         scheme: scheme.into(),
         user: user.into(),

@@ -89,7 +89,7 @@ fn a_transaction_from_before_a_restart_opens_no_session() {
     bench.now_ms += 1;
     let (config, service) = bench.servers.get_mut(&2).unwrap();
     config.incarnation += 1;
-    *service = Service::new(Tree::default(), Zxid::ZERO);
+    *service = Service::new(tree_with_secret(), Zxid::ZERO);
     service.begin_following(&mut Env::new(config), ServerId(LEADER), Epoch(1));
     let again = bench.greet(2, 2, client.resumption());
     let (zxid, opening) = bench.log[0].clone();

@@ -198,11 +198,7 @@ fn check_watches_tells_whether_there_is_one_of_the_kind() {
 fn nobody_is_told_of_what_he_may_not_read() {
     let mut bench = Bench::new(1);
     let (watcher, writer) = (bench.connect(1, 1), bench.connect(1, 2));
-    let auth = Request::Auth {
-        scheme: "digest".into(),
-        auth: Bytes::from_static(b"bob:secret"),
-    };
-    assert!(bench.ask(&writer, -4, auth.clone()).is_ok());
+    bench.authenticate(&writer, "bob:secret");
     assert!(bench.ask(&watcher, 1, add_watch("/", 1)).is_ok());
     assert!(bench.ask(&watcher, 2, exists("/p", true)).is_err());
     let mut private = create("/p", CreateMode::Persistent);
@@ -217,7 +213,7 @@ fn nobody_is_told_of_what_he_may_not_read() {
         bench.ask(&watcher, 3, exists("/p", false)),
         Err(ErrorCode::NoAuth)
     );
-    assert!(bench.ask(&watcher, -4, auth).is_ok());
+    bench.authenticate(&watcher, "bob:secret");
     assert!(bench.ask(&writer, 2, set("/p", "y", -1)).is_ok());
     assert_eq!(
         bench.hear(watcher.id),
