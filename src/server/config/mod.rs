@@ -360,7 +360,6 @@ impl Parser {
             min_session_timeout: Duration::from_millis(least),
             max_session_timeout: Duration::from_millis(most),
             snap_count: value("snapCount", 100_000) as u32,
-            // As in ZooKeeper, fewer than three are never kept.
             snap_size_limit: value("snapSizeLimitInKb", 4 << 20) << 10,
             snapshot_compression: self.compression,
             purge: match self.values.get("autopurge.purgeInterval") {
@@ -368,6 +367,7 @@ impl Parser {
                 Some(0) => Purge::Never,
                 Some(hours) => Purge::Every(Duration::from_secs(hours * 3600)),
             },
+            // As in ZooKeeper, fewer than three are never kept.
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
             service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
