@@ -31,7 +31,7 @@ pub trait Replication {
 
 /// Lets the service catch up with the replication and the replication with the service, until neither
 /// has anything to say. `since_snapshot` counts what was applied since the last snapshot: see
-/// [`share_of_snapshot`].
+/// `share_of_snapshot`.
 pub fn settle(
     service: &mut Service,
     env: &mut Env,

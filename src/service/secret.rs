@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 
 /// Where the secret is.
 pub const PATH: &str = "/zookeeper/keepright";
-/// The length of the secret, in bytes. Behind it stand the ids of [`Secret::inherited`].
+/// The length of the secret, in bytes. Behind it stand the ids of `Secret::inherited`.
 pub const LENGTH: usize = 32;
 /// Of how many sessions of ZooKeeper the ids are kept, at most: a znode holds 1 MB.
 const INHERITED: usize = 100_000;
