@@ -375,8 +375,8 @@ impl Protocol for MultiPaxos {
         name: "multi_paxos",
         about: "Multi-Paxos: a log, each slot decided by Paxos, the first phase once for each leader",
         bounds: &[
-            THREE.writes(2).timeouts(1).crashes(1),
             THREE.writes(1).timeouts(2).crashes(1),
+            THREE.writes(2).timeouts(1).crashes(1),
             THREE.writes(2).timeouts(2),
         ],
         durable: "every server: its promise and what it accepted in each slot, before it answers or sends",

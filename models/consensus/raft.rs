@@ -417,8 +417,8 @@ impl Protocol for Raft {
         name: "raft",
         about: "Raft: one leader a term by majority, a log that followers take over from it",
         bounds: &[
-            THREE.writes(2).timeouts(1).crashes(1),
             THREE.writes(1).timeouts(2).crashes(1),
+            THREE.writes(2).timeouts(1).crashes(1),
             THREE.writes(2).timeouts(2),
         ],
         durable: "every server: its term and vote, and its log, before it answers or sends",
