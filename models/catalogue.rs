@@ -132,6 +132,7 @@ pub const ALL: &[Spec] = &[
             Bounds::new(3, 0, 0, 1),
             Bounds::new(3, 2, 1, 0),
             Bounds::new(3, 1, 0, 1),
+            Bounds::new(3, 1, 1, 1),
             Bounds::new(2, 2, 1, 1),
             Bounds::new(2, 2, 1, 1).with_pending_saves(),
             Bounds {

@@ -451,6 +451,7 @@ pub fn service_bounds(
         elections: options.elections,
         reconnects: options.reconnects,
         expirations: options.expirations,
+        sweeps: options.sweeps,
         ..service::bounds::Bounds::new(scenario)
     }))
 }

@@ -409,16 +409,4 @@ mod tests {
         }
         assert!(environment.is_at_work(&calm));
     }
-
-    #[test]
-    fn votes_that_cycle_never_come_to_an_end() {
-        let environment = environment("election", Bounds::new(3, 0, 0, 0), Variant::VotesCycle);
-        let worlds = stateright::Model::init_states(&environment);
-        let never = |world: &&World| !environment.converges(world);
-        assert_eq!(
-            worlds.iter().filter(never).count(),
-            1,
-            "only where the epochs differ"
-        );
-    }
 }

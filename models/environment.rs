@@ -18,7 +18,7 @@ use crate::symmetry::Renamings;
 use crate::tale;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
 use keepright::quorum::ServerSet;
-use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::types::{Epoch, Round, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, Storage};
 use keepright::zab::{Variant, Vote, Zab};
@@ -223,7 +223,10 @@ impl Environment {
             Envelope {
                 src: ServerId(self.bounds.servers - i),
                 dst: ServerId(1 + i),
-                message: Message::Notification(Notification { round: 1, stance }),
+                message: Message::Notification(Notification {
+                    round: Round::first(Epoch(0)),
+                    stance,
+                }),
             }
         };
         (0..self.bounds.strays.min(self.bounds.servers / 2))

@@ -4,7 +4,7 @@ use crate::environment::Action;
 use crate::faults::Left;
 use crate::tale::Line;
 use crate::world::{Envelope, Process, World, Writes};
-use keepright::types::{ServerId, Zxid};
+use keepright::types::{Round, ServerId, Zxid};
 use keepright::zab::{
     Difference, Election, Entry, Follower, History, Leader, Message, Notification, Payload, Role,
     Stage, Stance, Storage,
@@ -249,7 +249,10 @@ pub fn describe_role<P: Payload>(role: &Role<P>) -> String {
     };
     match role {
         // Without rounds the election is held elsewhere.
-        Role::Looking(Election { round: 0, .. }) => "LOOKING".to_owned(),
+        Role::Looking(Election {
+            round: Round { count: 0, .. },
+            ..
+        }) => "LOOKING".to_owned(),
         Role::Looking(Election {
             round,
             vote,

@@ -50,8 +50,8 @@ pub struct Effect {
 #[derive(Clone, Copy)]
 pub struct Reach {
     pub to: ServerId,
-    /// Whether it has made something durable, so that what it has sent before may be obsolete now.
-    pub makes_durable: bool,
+    /// Whether what it has sent before may be obsolete now, since it has made something durable or found a leader.
+    pub changes_sender: bool,
     /// That of the effect.
     pub number: u32,
     pub effect: Interned<Effect>,
@@ -61,7 +61,7 @@ impl Reach {
     /// Whether it says only what is on its way already, which is what many steps do.
     fn is_repetition(&self, node: &Node) -> bool {
         let mut sent = self.effect.get().sent.iter();
-        !self.makes_durable && sent.all(|envelope| node.inbox.contains(envelope))
+        !self.changes_sender && sent.all(|envelope| node.inbox.contains(envelope))
     }
 }
 
@@ -85,6 +85,7 @@ impl Rules {
             hazards: Hazards {
                 compacts: budget.snapshots > 0,
                 fails: failures.iter().any(|left| *left > 0),
+                gives_up: budget.timeouts > 0 || budget.cuts > 0,
             },
             wipes: budget.wipes > 0,
         }
@@ -136,16 +137,16 @@ enum Key {
 impl Key {
     fn of(self, node: Interned<Node>, rules: Rules) -> u64 {
         let Rules { hazards, wipes } = rules;
-        let flags = [hazards.compacts, hazards.fails, wipes];
+        let flags = [hazards.compacts, hazards.fails, hazards.gives_up, wipes];
         let rules = flags
             .iter()
             .fold(0, |bits, flag| bits << 1 | u64::from(*flag));
         let exact = |kind: u64, number: u32| {
             assert!(
-                number < 1 << 28,
+                number < 1 << 27,
                 "so many that a key cannot tell them apart"
             );
-            u64::from(node.number()) << 32 | kind << 31 | rules << 28 | u64::from(number)
+            u64::from(node.number()) << 32 | kind << 31 | rules << 27 | u64::from(number)
         };
         match self {
             Self::Process(number) => exact(0, number),
@@ -158,8 +159,8 @@ impl Key {
     fn settled(node: Interned<Node>, process: Interned<Known>, world: &World, rules: Rules) -> u64 {
         let own = Self::Process(process.number()).of(node, rules);
         let marks = world.ids().map(|id| match id == node.id {
-            true => process.mark_hash,
-            false => world.server(id).mark_hash,
+            true => process.sender_hash,
+            false => world.server(id).sender_hash,
         });
         marks.fold(own, mix)
     }
@@ -272,19 +273,11 @@ impl Environment {
         world: &World,
         rules: Rules,
     ) -> Interned<Node> {
-        let mark = |id| match id == node.id {
-            true => process.mark,
-            false => world.server(id).mark,
-        };
         let key = Key::settled(node, process, world, rules);
         nodes.next.get(key, || {
             let mut inbox = node.inbox.clone();
             inbox.retain(|envelope| {
-                let id = envelope.src;
-                let from = Sender {
-                    id,
-                    durable: mark(id),
-                };
+                let from = sender(envelope.src, world.server(envelope.src).get());
                 !self.is_obsolete(rules, from, envelope, node.id, &process)
             });
             self.drop_superseded(rules, node.id, &process, &mut inbox);
@@ -331,6 +324,15 @@ impl Environment {
                 self.zab.is_superseded(&to, message, other, hazards)
             })
         });
+    }
+}
+
+/// A server as the rule for obsolete messages sees it.
+pub fn sender(id: ServerId, known: &Known) -> Sender {
+    Sender {
+        id,
+        durable: known.mark,
+        follows: known.follows,
     }
 }
 

@@ -6,12 +6,12 @@ use crate::coverage::{Input, Watched, is_effect};
 use crate::environment::{Action, Environment};
 use crate::faults::{self, Left};
 use crate::intern::Interned;
-use crate::node::{Effect, Reach};
+use crate::node::{Effect, Reach, sender};
 use crate::symmetry::Images;
 use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
-use keepright::zab::obsolete::{Peer, Sender};
+use keepright::zab::obsolete::Peer;
 use keepright::zab::{Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant};
 use smallvec::SmallVec;
 use stateright::actor::{Command, Id};
@@ -302,20 +302,17 @@ impl Environment {
         let reaches = (1..=self.size()).map(ServerId).filter_map(|to| {
             let for_it = sent.iter().copied().filter(|envelope| envelope.dst == to);
             let effect = Effect {
-                from: Sender {
-                    id: server,
-                    durable: after.mark,
-                },
+                from: sender(server, after.get()),
                 sent: for_it.collect(),
             };
-            let makes_durable = after.mark != before.mark;
-            let reaches = to != server && (makes_durable || !effect.sent.is_empty());
+            let changes_sender = after.sender_hash != before.sender_hash;
+            let reaches = to != server && (changes_sender || !effect.sent.is_empty());
             reaches.then(|| {
                 let effect = self.effects.intern(effect, |_| Images::new());
                 let number = effect.number();
                 Reach {
                     to,
-                    makes_durable,
+                    changes_sender,
                     number,
                     effect,
                 }

@@ -38,14 +38,21 @@ impl Process {
     pub fn mark(&self) -> Mark {
         Mark::from(&self.disk)
     }
+
+    /// Whether it follows another server.
+    pub fn follows(&self) -> bool {
+        let leader = self.state.as_ref().and_then(State::following);
+        leader.is_some()
+    }
 }
 
 /// A server and its disk, with the steps that it was seen to take.
 pub struct Known {
     pub process: Process,
     pub mark: Mark,
-    /// The hash of the mark.
-    pub mark_hash: u64,
+    /// What the others' messages from it depend on, and its hash.
+    pub follows: bool,
+    pub sender_hash: u64,
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
     /// What it can do by itself, by server and budget.
@@ -55,9 +62,11 @@ pub struct Known {
 impl From<Process> for Known {
     fn from(process: Process) -> Self {
         let mark = process.mark();
+        let follows = process.follows();
         Self {
             mark,
-            mark_hash: fingerprint(&mark),
+            sender_hash: fingerprint(&(mark, follows)),
+            follows,
             process,
             steps: Row::default(),
             moves: Row::default(),

@@ -1,4 +1,4 @@
-//! The identifiers of the protocol: server ids, epochs and zxids. Depends on nothing.
+//! The identifiers of the protocol: server ids, epochs, rounds and zxids. Depends on nothing.
 //!
 //! Spec: `spec/0-assumptions.md`, "Names". What it must never do: let an epoch, a counter or a
 //! server id pass for one another, or wrap around silently.
@@ -55,6 +55,51 @@ impl fmt::Display for Epoch {
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "e{}", self.0)
+    }
+}
+
+/// An election that servers hold: ZooKeeper's logical clock. Each server counts the elections that it has entered
+/// or heard of, from 1 on with each epoch that it accepts; so what was said before an epoch was accepted is
+/// of an earlier round, even to a server that has restarted since.
+///
+/// ```
+/// use keepright::types::{Epoch, Round};
+///
+/// let first = Round::default().next(Epoch(0));
+/// assert_eq!(first.to_string(), "0.1");
+/// assert_eq!(first.next(Epoch(0)).to_string(), "0.2");
+/// assert_eq!(first.next(Epoch(3)).to_string(), "3.1");
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Round {
+    /// The epoch that somebody had accepted when the count began.
+    pub epoch: Epoch,
+    /// How many elections since then.
+    pub count: u32,
+}
+
+impl Round {
+    /// The first round of a server that has accepted `epoch`.
+    pub fn first(epoch: Epoch) -> Self {
+        Self { epoch, count: 1 }
+    }
+
+    /// The round after this one, for a server that has accepted `epoch`.
+    pub fn next(self, epoch: Epoch) -> Self {
+        let count = self.count.saturating_add(1);
+        Self { count, ..self }.max(Self::first(epoch))
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch, self.count)
+    }
+}
+
+impl fmt::Debug for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

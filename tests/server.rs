@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use keepright::proto::{
-    self, ConnectRequest, CreateMode, Reply, Request, Response, decode_connect_response,
-    decode_reply, encode_connect, encode_request,
+    self, ConnectRequest, CreateMode, EventType, Reply, Request, Response, decode_connect_response,
+    decode_event, decode_reply, encode_connect, encode_request,
 };
 use keepright::types::Zxid;
 use keepright::znode::{Acl, AuthId, Data, ErrorCode, Perms, SessionId};
@@ -300,16 +300,60 @@ impl Server {
 }
 
 #[test]
-fn a_message_that_is_too_long_closes_the_connection_and_is_named_in_the_log() {
+fn a_request_that_is_too_large_closes_the_connection_and_is_named_in_the_log() {
     let (mut client, mut server) = Server::start("").client_and_server();
     let request = encode_request(1, &create("/large", &vec![0; 2 << 20]));
     // The server may close before all of it is sent.
     let _ = client.stream.write_all(&request);
     assert!(read_message(&mut client.stream).is_err());
     let address = client.stream.local_addr().unwrap();
-    let line = format!("{address}: connection closed: a message of 2097");
+    let line = format!("{address}: connection closed: a create of /large has 2097");
     server.wait_until(|server| server.log().contains(&line));
     assert!(server.word("srvr").contains("Mode: standalone"));
+}
+
+#[test]
+fn what_nobody_uses_is_deleted_and_a_persistent_watch_tells_of_it() {
+    let options = "extendedTypesEnabled=true\nznode.container.checkIntervalMs=50\n";
+    let (mut client, mut server) = Server::start(options).client_and_server();
+    let mut watcher = server.client();
+    let (path, mode) = ("/".to_owned(), 1);
+    let added = watcher.ask(&Request::AddWatch { path, mode });
+    assert_eq!(added.result, Ok(Response::WatchAdded));
+    let mut make = |path, wanted| {
+        let mut request = create(path, b"");
+        if let Request::Create {
+            mode, with_stat, ..
+        } = &mut request
+        {
+            (*mode, *with_stat) = (wanted, true);
+        }
+        let reply = client.ask(&request);
+        let Ok(Response::PathAndStat(_, stat)) = reply.result else {
+            panic!("{path}: {reply:?}");
+        };
+        assert_eq!(stat.ephemeral_owner, SessionId(0));
+    };
+    let mut told = || {
+        let event = decode_event(&read_message(&mut watcher.stream).unwrap()).unwrap();
+        (event.kind, event.path)
+    };
+    let is = |kind, path: &str| (kind, path.to_owned());
+    make("/kept", CreateMode::Ttl(3_600_000));
+    assert_eq!(told(), is(EventType::Created, "/kept"));
+    make("/t", CreateMode::Ttl(1));
+    assert_eq!(told(), is(EventType::Created, "/t"));
+    assert_eq!(told(), is(EventType::Deleted, "/t"));
+    make("/c", CreateMode::Container);
+    make("/c/x", CreateMode::Ttl(1));
+    assert_eq!(told(), is(EventType::Created, "/c"));
+    assert_eq!(told(), is(EventType::Created, "/c/x"));
+    assert_eq!(told(), is(EventType::Deleted, "/c/x"));
+    assert_eq!(told(), is(EventType::Deleted, "/c"));
+    server.restart(Signal::SIGKILL);
+    let mut client = server.client();
+    assert!(client.ask(&get("/kept")).result.is_ok());
+    assert_eq!(client.ask(&get("/c")).result, Err(ErrorCode::NoNode));
 }
 
 #[test]
@@ -332,7 +376,16 @@ fn nonsense_closes_the_connection_and_nothing_else() {
 
 #[test]
 fn one_address_may_have_only_so_many_connections() {
-    let mut server = Server::start("maxClientCnxns=3\n");
+    only_so_many_connections("maxClientCnxns");
+}
+
+#[test]
+fn all_clients_together_may_have_only_so_many_connections() {
+    only_so_many_connections("maxCnxns");
+}
+
+fn only_so_many_connections(key: &str) {
+    let mut server = Server::start(&format!("{key}=3\n"));
     let mut first = server.client();
     let second = Client::connect(server.connect().unwrap());
     // The words of `client` may still be on their way out.
@@ -350,7 +403,7 @@ fn one_address_may_have_only_so_many_connections() {
     };
     let mut refused = server.connect().unwrap();
     assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0);
-    assert!(server.log().contains("(maxClientCnxns)"));
+    assert!(server.log().contains(&format!("({key})")));
     assert!(first.ask(&Request::Ping).result.is_ok());
     drop((second, third));
     server.wait_until(|server| {
@@ -450,8 +503,8 @@ fn four_letter_words_have_the_form_that_scripts_expect() {
             "Node count"
         ]
     );
-    // The session and the znode.
-    assert!(srvr.contains("Zxid: 0x100000002\n"), "{srvr}");
+    // The secret, the session and the znode.
+    assert!(srvr.contains("Zxid: 0x100000003\n"), "{srvr}");
     let address = client.stream.local_addr().unwrap();
     let line = format!(" /{address}[1](queued=0,recved=2,sent=2)\n");
     assert!(

@@ -322,7 +322,11 @@ fn tell(number: u64, server: ServerId, record: &Record, sent: Option<u64>) -> tr
             sent,
             message: words::message_in_words(message),
         }),
-        Input::Start(_) | Input::Saved(_) | Input::Client(..) | Input::Timeout(_) => None,
+        Input::Start(_)
+        | Input::Saved(_)
+        | Input::Client(..)
+        | Input::Timeout(_)
+        | Input::Clock(_) => None,
     };
     trace::Step {
         number,
@@ -344,6 +348,7 @@ fn mark(input: &Input) -> Mark {
         | Input::Peer(..)
         | Input::Saved(_)
         | Input::Client(..)
+        | Input::Clock(_)
         | Input::Timeout(
             Timer::Session
             | Timer::Retransmit

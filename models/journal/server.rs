@@ -93,7 +93,7 @@ impl Server {
                     self.disk = storage;
                 }
             }
-            Input::Peer(..) | Input::Client(..) | Input::Timeout(_) => {}
+            Input::Peer(..) | Input::Client(..) | Input::Timeout(_) | Input::Clock(_) => {}
         }
         let mut out = Out::new();
         record.input.run(&self.replica, &mut self.state, &mut out);
@@ -119,7 +119,13 @@ impl Server {
         self.next = self.journal.next()?;
         self.letter = match self.next.as_ref().map(|next| &next.input) {
             Some(Input::Peer(from, message)) => Some(Letter::new(*from, self.id(), message)),
-            Some(Input::Start(_) | Input::Saved(_) | Input::Client(..) | Input::Timeout(_))
+            Some(
+                Input::Start(_)
+                | Input::Saved(_)
+                | Input::Client(..)
+                | Input::Timeout(_)
+                | Input::Clock(_),
+            )
             | None => None,
         };
         Ok((record.is_last, out))
@@ -148,7 +154,10 @@ fn in_words(out: &Out<Replica>) -> String {
             format!("sends {message} to server {}", usize::from(*to))
         }
         Command::Send(_, Msg::ToClient(output)) => format!("tells a client {output:?}"),
-        Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => "sends an input".to_owned(),
+        Command::Send(_, Msg::Warning(words)) => format!("warns: {words}"),
+        Command::Send(_, Msg::Saved(_) | Msg::Clock(_) | Msg::Client(_)) => {
+            "sends an input".to_owned()
+        }
         Command::SetTimer(timer, range) => format!("sets {timer:?} to {:?}", range.start),
         Command::CancelTimer(timer) => format!("cancels {timer:?}"),
         Command::Save(storage) => format!("saves up to {}", storage.history.last_zxid()),

@@ -34,7 +34,14 @@ pub fn sentence(server: ServerId, input: &Input) -> String {
             let name = whole.split([' ', '(', '{']).next().unwrap_or_default();
             format!("a client asks server {server}: {name}")
         }
+        Input::Client(_, ClientInput::Proof { result: Ok(_), .. }) => {
+            format!("a client tells server {server} who it is")
+        }
+        Input::Client(_, ClientInput::Proof { result: Err(_), .. }) => {
+            format!("a client fails to tell server {server} who it is")
+        }
         Input::Client(_, ClientInput::Disconnected) => format!("a client leaves server {server}"),
+        Input::Clock(_) => format!("server {server} looks at its clock"),
         Input::Timeout(Timer::Session) => format!("server {server} counts a tick of its sessions"),
         Input::Timeout(Timer::Retransmit) => format!("server {server} forwards writes again"),
         Input::Timeout(Timer::Zab(timer)) => match timer {

@@ -5,15 +5,16 @@
 
 use super::client::{Breaches, Hearing, SET_WATCHES, xid};
 use super::oracle::{Log, Standing, Transaction};
-use super::record::{data, expiry, slot};
+use super::past::deletes_unused;
+use super::record::{data, deletion, expiry, slot};
 use super::script::Op;
 use super::steps::{Input, LocalStep};
 use super::world::{Client, Connection, Envelope, Late, Waiting, WatchKind, World};
-use super::{ADDRESS, Action, CONNECTIONS, Model};
+use super::{ADDRESS, Action, CONNECTIONS, Model, SWEEP_MS};
 use crate::intern::Interned;
-use keepright::proto::{ConnectRequest, Request};
+use keepright::proto::{ConnectRequest, Request, SetWatches};
 use keepright::service::leader::NO_TICKET;
-use keepright::service::session::password;
+use keepright::service::secret;
 use keepright::service::{ClientInput, PeerMsg};
 use keepright::types::{Epoch, ServerId};
 use keepright::znode::{SessionId, TxnBody};
@@ -47,6 +48,7 @@ impl Model {
             all.extend(late.map(|index| Action::Arrive { client, index }));
         }
         all.extend(world.network.iter().map(|e| Action::Deliver(*e)));
+        all.push(Action::Sweep);
         let oldest = world.log.in_flight.front();
         all.extend(oldest.map(|entry| Action::Commit(entry.zxid)));
         for server in world.ids() {
@@ -155,6 +157,11 @@ impl Model {
                 let leader = log.leader.filter(|leader| self.leads(world, *leader));
                 budget.expirations > 0 && leader.is_some_and(open)
             }
+            Action::Sweep => {
+                let leader = log.leader.filter(|leader| self.leads(world, *leader));
+                let has_mortals = !self.scenario().mortals.is_empty();
+                has_mortals && budget.sweeps > 0 && leader.is_some_and(up)
+            }
             Action::Retransmit(server) => self.scenario().streams && up(server),
         }
     }
@@ -259,6 +266,7 @@ impl Model {
             Action::Crash(server) => self.crash(&mut next, server),
             Action::Restart(server) => self.input(&mut next, server, &Input::Starts),
             Action::Expire(client) => self.expire(&mut next, client),
+            Action::Sweep => self.sweep(&mut next),
             Action::Retransmit(server) => self.input(&mut next, server, &Input::Retransmits),
         }
         self.settle(&mut next, breaches);
@@ -276,6 +284,7 @@ impl Model {
             Action::Crash(_) => budget.crashes -= 1,
             Action::Expire(_) => budget.expirations -= 1,
             Action::Snap(_) => budget.snapshots -= 1,
+            Action::Sweep => budget.sweeps -= 1,
             Action::Connect { .. }
             | Action::Elect { .. }
             | Action::Send { .. }
@@ -394,7 +403,6 @@ impl Model {
             severed: false,
         });
         let (session, seen) = (state.session, state.seen);
-        let key = b"keepright";
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: seen,
@@ -402,7 +410,7 @@ impl Model {
             session,
             password: match session == SessionId::default() {
                 true => vec![0; 16].into(),
-                false => password(key, session),
+                false => secret::password(&[0; secret::LENGTH], session),
             },
             read_only: None,
         };
@@ -410,17 +418,20 @@ impl Model {
             let watches = state.watches.iter().filter(|watch| watch.kind == kind);
             watches.map(|watch| watch.path.to_owned()).collect()
         };
-        let set_watches = Request::SetWatches {
+        let set_watches = Request::SetWatches(SetWatches {
             relative_zxid: seen,
             data: of_kind(WatchKind::Data),
             exists: of_kind(WatchKind::Exist),
             children: of_kind(WatchKind::Child),
-        };
+            persistent: of_kind(WatchKind::Persistent),
+            recursive: of_kind(WatchKind::Recursive),
+        });
         world.clients[client] = self.clients.keep(state);
         let input = ClientInput::Connect {
             request,
             from: ADDRESS,
-            now_ms: now_ms(world, server),
+            proved: Vec::new(),
+            now_ms: self.now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));
         if sets_watches {
@@ -432,7 +443,7 @@ impl Model {
         let input = ClientInput::Request {
             xid,
             request,
-            now_ms: now_ms(world, server),
+            now_ms: self.now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));
     }
@@ -591,11 +602,28 @@ impl Model {
             world.record = self.records.keep(record);
         }
     }
-}
 
-/// The time at a server. It stands still but for restarts, so that it multiplies no states.
-fn now_ms(world: &World, server: ServerId) -> i64 {
-    world.server(server).incarnation as i64
+    fn sweep(&self, world: &mut World) {
+        let Some(leader) = world.log.leader else {
+            return;
+        };
+        let input = Input::Sweeps(self.now_ms(world, leader));
+        self.input(world, leader, &input);
+        let mut record = world.record.get().clone();
+        for (index, (path, _)) in self.scenario().mortals.iter().enumerate() {
+            let mut in_flight = world.log.in_flight.iter();
+            if in_flight.any(|entry| deletes_unused(entry) == Some(path)) {
+                record.sent(deletion(index));
+            }
+        }
+        world.record = self.records.keep(record);
+    }
+
+    /// The time at a server. It passes with restarts and sweeps only, so that it multiplies no states.
+    fn now_ms(&self, world: &World, server: ServerId) -> i64 {
+        let sweeps = self.bounds.sweeps - world.budget.sweeps;
+        world.server(server).incarnation as i64 + i64::from(sweeps) * SWEEP_MS
+    }
 }
 
 /// Whether something that its server has sent waits for a client to read it.

@@ -23,6 +23,9 @@ pub struct Options {
     /// How often a session expires
     #[arg(long, default_value_t = 0)]
     pub expirations: u8,
+    /// How often time passes, and the leader looks for znodes that nobody uses
+    #[arg(long, default_value_t = 0)]
+    pub sweeps: u8,
 }
 
 impl Default for Options {
@@ -33,6 +36,7 @@ impl Default for Options {
             elections: 0,
             reconnects: 0,
             expirations: 0,
+            sweeps: 0,
         }
     }
 }
@@ -54,6 +58,8 @@ pub struct Bounds {
     pub expirations: u8,
     /// How often a follower is sent a snapshot.
     pub snapshots: u8,
+    /// How often time passes, and the leader looks for znodes that nobody uses.
+    pub sweeps: u8,
 }
 
 impl Bounds {
@@ -68,6 +74,7 @@ impl Bounds {
             reconnects: 0,
             expirations: 0,
             snapshots: 0,
+            sweeps: 0,
         }
     }
 
@@ -98,6 +105,7 @@ impl Bounds {
             less(self.reconnects, |b, reconnects| Self { reconnects, ..b }),
             less(self.expirations, |b, expirations| Self { expirations, ..b }),
             less(self.snapshots, |b, snapshots| Self { snapshots, ..b }),
+            less(self.sweeps, |b, sweeps| Self { sweeps, ..b }),
         ];
         all.into_iter().flatten().collect()
     }
@@ -113,6 +121,7 @@ impl Bounds {
             && self.reconnects >= other.reconnects
             && self.expirations >= other.expirations
             && self.snapshots >= other.snapshots
+            && self.sweeps >= other.sweeps
     }
 
     /// The bounds as options of the command line.
@@ -126,6 +135,7 @@ impl Bounds {
             ("--reconnects", self.reconnects, 0),
             ("--expirations", self.expirations, 0),
             ("--snapshots", self.snapshots, 0),
+            ("--sweeps", self.sweeps, 0),
         ];
         for (flag, value, usual) in budgets {
             if value != usual {
@@ -157,6 +167,9 @@ impl fmt::Display for Bounds {
         }
         if self.snapshots > 0 {
             write!(f, " snapshots {}", self.snapshots)?;
+        }
+        if self.sweeps > 0 {
+            write!(f, " sweeps {}", self.sweeps)?;
         }
         Ok(())
     }

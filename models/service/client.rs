@@ -8,7 +8,7 @@
 
 use super::explain::{describe_change, describe_result, name};
 use super::invariants as i;
-use super::past::Past;
+use super::past::{Past, covers};
 use super::record::{Record, slot};
 use super::reference::Ret;
 use super::script::{Op, Scenario};
@@ -166,7 +166,8 @@ impl Hearing<'_> {
 
     fn on_read(&mut self, number: u8, op: Op, reply: &Reply) {
         let shown = self.past.answer(op, reply.zxid);
-        if shown.as_ref() != Some(&reply.result) {
+        let of_tree = !matches!(op, Op::Unwatch(..));
+        if of_tree && shown.as_ref() != Some(&reply.result) {
             self.breach("session_reads_forward", |_| {
                 let (zxid, read) = (reply.zxid, describe_result(&reply.result));
                 let shown = match &shown {
@@ -223,11 +224,17 @@ impl Hearing<'_> {
             // A znode that has come and gone while its client was away leaves no trace, as in
             // ZooKeeper: an exists watch is set again as if nothing had happened.
             let unseen = set_again && watch.kind == WatchKind::Exist && !is_there(watch.path);
-            past.fires(watch, zxid) && !unseen
+            // What happens while its client is away a watch that stays does not tell.
+            let stays = set_again && watch.kind.stays();
+            past.fires(watch, zxid) && !unseen && !stays
         });
         if let Some(missed) = missed {
-            let Watch { path, since, .. } = missed.clone();
-            self.breach("watch_told_first", |_| {
+            let Watch { path, since, kind } = missed.clone();
+            let invariant = match kind.stays() {
+                true => "persistent_watch_kept",
+                false => "watch_told_first",
+            };
+            self.breach(invariant, |_| {
                 format!(
                     "watches {path} since {since}, which has changed since then, and reads an answer \
                      of the state at {zxid} before the event"
@@ -248,6 +255,11 @@ impl Hearing<'_> {
             (Op::Exists(path, true), Ok(_)) => (WatchKind::Data, path),
             (Op::Exists(path, true), Err(ErrorCode::NoNode)) => (WatchKind::Exist, path),
             (Op::Children(path, true), Ok(Response::Children(_))) => (WatchKind::Child, path),
+            (Op::Watch(path, kind), Ok(_)) => (kind, path),
+            (Op::Unwatch(path, kind), Ok(_)) => {
+                let watches = &mut self.client.watches;
+                return watches.retain(|watch| (watch.kind, watch.path) != (kind, path));
+            }
             _ => return,
         };
         let since = reply.zxid;
@@ -258,12 +270,18 @@ impl Hearing<'_> {
     }
 
     fn on_event(&mut self, event: &WatchEvent) {
+        let found = event.zxid == NO_ZXID;
         let concerns = |watch: &Watch| {
-            watch.path == event.path
-                && match event.kind {
-                    EventType::Created | EventType::DataChanged => watch.kind != WatchKind::Child,
-                    EventType::Deleted => true,
-                    EventType::ChildrenChanged => watch.kind == WatchKind::Child,
+            covers(watch, &event.path)
+                && match (watch.kind, event.kind) {
+                    // What setWatches finds is for the others.
+                    (WatchKind::Persistent, _) => !found,
+                    (WatchKind::Recursive, kind) => !found && kind != EventType::ChildrenChanged,
+                    (_, EventType::Created | EventType::DataChanged) => {
+                        watch.kind != WatchKind::Child
+                    }
+                    (_, EventType::Deleted) => true,
+                    (_, EventType::ChildrenChanged) => watch.kind == WatchKind::Child,
                 }
         };
         let until = match event.zxid {
@@ -272,8 +290,14 @@ impl Hearing<'_> {
         };
         let past = self.past;
         let waited = |watch: &Watch| concerns(watch) && past.fires(watch, until);
-        if !self.client.watches.iter().any(waited) {
-            self.breach("watch_told_once", |hearing| {
+        let is_true = found || past.has_happened(event);
+        if !is_true || !self.client.watches.iter().any(waited) {
+            let stays = |watch: &Watch| watch.kind.stays() && concerns(watch);
+            let invariant = match self.client.watches.iter().any(stays) {
+                true => "persistent_watch_kept",
+                false => "watch_told_once",
+            };
+            self.breach(invariant, |hearing| {
                 let (path, kind, at) = (&event.path, describe_change(event.kind), until);
                 let has = hearing.client.watches.iter().any(concerns);
                 let why = match has {
@@ -286,8 +310,19 @@ impl Hearing<'_> {
                 }
             });
         }
-        self.client.watches.retain(|watch| !concerns(watch));
+        if !found {
+            // All that happened before has been told before.
+            self.await_events(Zxid(event.zxid.0 - 1), false);
+        }
+        self.client.watches.retain_mut(|watch| {
+            let concerned = concerns(watch);
+            if concerned && watch.kind.stays() {
+                watch.since = event.zxid;
+                self.client.ghost.kept_elsewhere |= self.client.connects > 1;
+            }
+            !concerned || watch.kind.stays()
+        });
         self.client.ghost.event = true;
-        self.client.ghost.event_caught_up |= event.zxid == NO_ZXID;
+        self.client.ghost.event_caught_up |= found;
     }
 }

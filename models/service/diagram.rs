@@ -93,6 +93,7 @@ fn arrow(world: &World, action: Action, row: usize, sent: &HashMap<usize, usize>
         | Action::Crash(_)
         | Action::Restart(_)
         | Action::Expire(_)
+        | Action::Sweep
         | Action::Retransmit(_) => None,
     }
 }
@@ -109,7 +110,7 @@ fn marks(world: &World, action: Action) -> Vec<(usize, Mark)> {
             None => return Vec::new(),
         },
         Action::Deliver(envelope) => (lane(envelope.dst), Mark::Step),
-        Action::Commit(_) => match world.log.leader {
+        Action::Commit(_) | Action::Sweep => match world.log.leader {
             Some(leader) => (lane(leader), Mark::Step),
             None => return Vec::new(),
         },

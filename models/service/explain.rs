@@ -2,7 +2,7 @@
 
 use super::oracle::{Log, Standing};
 use super::script::Op;
-use super::world::{Client, Envelope, Server, Waiting, World};
+use super::world::{Client, Envelope, Server, Waiting, WatchKind, World};
 use super::{Action, Model};
 use crate::tale::Line;
 use keepright::proto::{CreateMode, EventType, MultiResult, Response};
@@ -40,6 +40,7 @@ pub fn sentence(model: &Model, action: &Action) -> String {
         | Action::Crash(_)
         | Action::Restart(_)
         | Action::Expire(_)
+        | Action::Sweep
         | Action::Retransmit(_) => format!("{action:?}"),
     }
 }
@@ -105,6 +106,7 @@ impl fmt::Debug for Action {
                 "the leader has not heard of {} for its whole timeout",
                 name(*client)
             ),
+            Self::Sweep => write!(f, "time passes, and the leader looks for what nobody uses"),
             Self::Retransmit(server) => write!(f, "server {server} sends its writes again"),
         }
     }
@@ -127,6 +129,9 @@ pub fn describe_op(op: &Op) -> String {
                 CreateMode::Ephemeral => ", ephemeral",
                 CreateMode::PersistentSequential => ", sequential",
                 CreateMode::EphemeralSequential => ", ephemeral and sequential",
+                CreateMode::Container => ", a container",
+                CreateMode::Ttl(_) => ", with a TTL",
+                CreateMode::SequentialTtl(_) => ", sequential and with a TTL",
                 CreateMode::Other(_) => ", of a mode that is not served",
             };
             format!("create {path}{mode}")
@@ -137,12 +142,23 @@ pub fn describe_op(op: &Op) -> String {
         Op::Get(path, watch) => format!("get {path}{}", watching(watch)),
         Op::Exists(path, watch) => format!("exists {path}{}", watching(watch)),
         Op::Children(path, watch) => format!("children of {path}{}", watching(watch)),
+        Op::Watch(path, kind) => format!("add a watch to {path}{}", describe_reach(*kind)),
+        Op::Unwatch(path, kind) => {
+            format!("remove the watch from {path}{}", describe_reach(*kind))
+        }
         Op::Sync(path) => format!("sync {path}"),
         Op::Multi(ops) => {
             let ops: Vec<_> = ops.iter().map(describe_op).collect();
             format!("multi({})", ops.join("; "))
         }
         Op::Close => "close".to_owned(),
+    }
+}
+
+fn describe_reach(kind: WatchKind) -> &'static str {
+    match kind {
+        WatchKind::Recursive => " and all below",
+        WatchKind::Data | WatchKind::Exist | WatchKind::Child | WatchKind::Persistent => "",
     }
 }
 
@@ -197,6 +213,11 @@ fn describe_response(response: &Response) -> String {
         Response::Children(names) | Response::ChildrenAndStat(names, _) => {
             format!("children [{}]", names.join(" "))
         }
+        Response::Sasl(_) => "a token".to_owned(),
+        Response::WatchAdded => "that the watch is set".to_owned(),
+        Response::Ephemerals(paths) => format!("ephemerals [{}]", paths.join(" ")),
+        Response::Count(count) => count.to_string(),
+        Response::WhoAmI(_) => "who it is".to_owned(),
         Response::Multi(results) => {
             let failed = |result: &MultiResult| matches!(result, MultiResult::Error(Some(_)));
             match results.iter().position(failed) {

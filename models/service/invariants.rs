@@ -70,6 +70,20 @@ pub const ALL: &[Invariant] = &[
         explain: culprits::by_hearing,
     },
     Invariant {
+        id: "persistent_watch_kept",
+        holds: |_, _| true,
+        witness_id: "kept_watch_told_elsewhere",
+        witness: |_, world| world.clients.iter().any(|c| c.ghost.kept_elsewhere),
+        explain: culprits::by_hearing,
+    },
+    Invariant {
+        id: "unused_deleted",
+        holds: |model, world| model.past(world.log).deletions().all(Result::is_ok),
+        witness_id: "unused_gone",
+        witness: |model, world| model.past(world.log).deletions().next().is_some(),
+        explain: culprits::unused_deleted,
+    },
+    Invariant {
         id: "ephemerals_end",
         holds: |_, world| trees(world).all(|(_, _, tree)| owners_are_open(tree)),
         witness_id: "ephemerals_deleted",

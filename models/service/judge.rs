@@ -250,6 +250,7 @@ fn saved(action: &Action) -> Value {
         Action::Crash(server) => json!({ "crash": { "server": server } }),
         Action::Restart(server) => json!({ "restart": { "server": server } }),
         Action::Expire(client) => json!({ "expire": { "client": client + 1 } }),
+        Action::Sweep => json!("sweep"),
         Action::Retransmit(server) => json!({ "retransmit": { "server": server } }),
     }
 }

@@ -29,14 +29,15 @@ use crate::symmetry::Images;
 use bounds::Bounds;
 use im::Vector;
 use keepright::service::ClientOutput;
+use keepright::service::secret;
 use keepright::service::variant::Variant;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::Entry;
-use keepright::znode::{Data, SessionId, Txn, TxnBody, acl};
+use keepright::znode::{Data, Lifetime, SessionId, Tree, Ttl, Txn, TxnBody, acl};
 use oracle::{Log, Standing};
 use past::Past;
 use record::Record;
-use script::{Op, Scenario};
+use script::{Mortal, Op, Scenario};
 use smallvec::SmallVec;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
@@ -102,6 +103,8 @@ pub enum Action {
     Restart(ServerId),
     /// A client is not heard of for so long that its session expires.
     Expire(usize),
+    /// Time passes, and the leader looks for znodes that nobody uses.
+    Sweep,
     /// A server sends its clients' writes again.
     Retransmit(ServerId),
 }
@@ -137,6 +140,17 @@ pub const BOUNDS: &[Bounds] = &[
     bounds("sequential", 1, 1, 0, 0),
     bounds("multis", 1, 0, 0, 0),
     bounds("multis", 0, 0, 1, 0),
+    bounds("persistent", 1, 0, 0, 0),
+    bounds("persistent", 0, 0, 1, 0),
+    bounds("recursive", 0, 0, 1, 0),
+    Bounds {
+        sweeps: 1,
+        ..bounds("containers", 1, 0, 0, 0)
+    },
+    Bounds {
+        sweeps: 2,
+        ..bounds("ttl", 1, 0, 0, 0)
+    },
 ];
 
 const fn bounds(
@@ -194,6 +208,11 @@ pub struct Model {
     pasts: Memo<&'static Past>,
     verdicts: Memo<judge::Verdict>,
 }
+
+/// How much time passes before the leader looks for znodes that nobody uses.
+const SWEEP_MS: i64 = 300;
+/// The TTL of the znodes that have one.
+const TTL_MS: i64 = 400;
 
 /// The ids of connections begin here: what is below are servers.
 const CONNECTIONS: usize = 1 << 8;
@@ -264,14 +283,26 @@ impl Model {
     /// The servers serve under the first of them, the znodes of the scenario are there, and every
     /// client has opened its session where the scenario says.
     fn beginning(&self) -> World {
-        let create = |path: &&str| TxnBody::Create {
-            path: (*path).into(),
+        let create = |(path, lifetime): (&str, Lifetime)| TxnBody::Create {
+            path: path.into(),
             data: Data::from(vec![0]),
             acl: acl::open_unsafe(),
-            ephemeral: false,
+            lifetime,
             parent_cversion: -1,
         };
-        let entries = (1..).zip(self.scenario().znodes.iter().map(create));
+        let ttl = Ttl::new(TTL_MS).expect("it is short");
+        let lifetime = |mortal: Mortal| match mortal {
+            Mortal::Container => Lifetime::Container,
+            Mortal::Ttl => Lifetime::Ttl(ttl),
+        };
+        let Scenario {
+            znodes, mortals, ..
+        } = self.scenario();
+        let znodes = znodes.iter().map(|path| (*path, Lifetime::Persistent));
+        let mortals = mortals.iter().map(|(path, kind)| (*path, lifetime(*kind)));
+        let secret = secret::creation(&Tree::default(), &self.config(FIRST_LEADER, 1));
+        let bodies = secret.into_iter().chain(znodes.chain(mortals).map(create));
+        let entries = (1..).zip(bodies);
         let entries = entries.map(|(counter, body)| Entry {
             zxid: Zxid::new(Epoch(1), counter),
             txn: Txn {

@@ -14,8 +14,8 @@ pub struct Mutant {
     variant: Variant,
     /// By name.
     scenario: &'static str,
-    /// Elections, crashes, reconnects, expirations, snapshots.
-    budgets: [u8; 5],
+    /// Elections, crashes, reconnects, expirations, snapshots, sweeps.
+    budgets: [u8; 6],
     pub invariant: &'static str,
 }
 
@@ -23,7 +23,7 @@ const fn mutant(
     name: &'static str,
     variant: Variant,
     scenario: &'static str,
-    budgets: [u8; 5],
+    budgets: [u8; 6],
     invariant: &'static str,
 ) -> Mutant {
     Mutant {
@@ -41,119 +41,147 @@ pub const ALL: &[Mutant] = &[
         "judge_by_committed",
         Variant::JudgeByCommitted,
         "conditional",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "writes_linearizable",
     ),
     mutant(
         "judge_by_committed",
         Variant::JudgeByCommitted,
         "conditional",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "conditional_once",
     ),
     mutant(
         "resume_at_once",
         Variant::ResumeAtOnce,
         "moves",
-        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0, 0],
         "session_reads_forward",
     ),
     mutant(
         "answer_when_forwarded",
         Variant::AnswerWhenForwarded,
         "moves",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "session_reads_own_writes",
     ),
     mutant(
         "reads_jump_the_queue",
         Variant::ReadsJumpTheQueue,
         "moves",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
         "forwards_unnumbered",
         Variant::ForwardsUnnumbered,
         "streams",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
         "old_stream_taken",
         Variant::OldStreamTaken,
         "streams",
-        [1, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
         "old_connection_taken",
         Variant::OldConnectionTaken,
         "moves",
-        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
         "ticket_reused",
         Variant::TicketReused,
         "moves",
-        [0, 1, 1, 0, 0],
+        [0, 1, 1, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
         "answer_before_events",
         Variant::AnswerBeforeEvents,
         "children",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "watch_told_first",
     ),
     mutant(
         "set_watches_from_now",
         Variant::SetWatchesFromNow,
         "watches",
-        [0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 0, 0],
         "watch_told_first",
     ),
     mutant(
         "restore_keeps_connections",
         Variant::RestoreKeepsConnections,
         "watches",
-        [0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, 0],
         "watch_told_first",
     ),
     mutant(
         "watch_kept",
         Variant::WatchKept,
         "watches",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "watch_told_once",
+    ),
+    mutant(
+        "persistent_fires_once",
+        Variant::PersistentFiresOnce,
+        "persistent",
+        [0, 0, 0, 0, 0, 0],
+        "persistent_watch_kept",
+    ),
+    mutant(
+        "persistent_not_set_again",
+        Variant::PersistentNotSetAgain,
+        "persistent",
+        [0, 0, 1, 0, 0, 0],
+        "persistent_watch_kept",
+    ),
+    mutant(
+        "unused_by_committed",
+        Variant::UnusedByCommitted,
+        "ttl",
+        [0, 0, 0, 0, 0, 2],
+        "unused_deleted",
+    ),
+    mutant(
+        "new_container_deleted",
+        Variant::NewContainerDeleted,
+        "containers",
+        [0, 0, 0, 0, 0, 1],
+        "unused_deleted",
     ),
     mutant(
         "ended_session_writes",
         Variant::EndedSessionWrites,
         "ephemerals",
-        [0, 0, 0, 1, 0],
+        [0, 0, 0, 1, 0, 0],
         "ephemerals_end",
     ),
     mutant(
         "sequence_counts_children",
         Variant::SequenceCountsChildren,
         "sequential",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "sequence_unique",
     ),
     mutant(
         "half_a_multi",
         Variant::HalfAMulti,
         "multis",
-        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
         "multi_whole",
     ),
     mutant(
         "restore_misdated",
         Variant::RestoreMisdated,
         "watches",
-        [0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, 0],
         "same_tree",
     ),
 ];
@@ -175,12 +203,20 @@ impl Mutant {
     /// The bounds that suffice to show it.
     pub fn trial(&self) -> Trial {
         let scenario = script::find(self.scenario).expect("a mutant names a scenario");
-        let [elections, crashes, reconnects, expirations, snapshots] = self.budgets;
+        let [
+            elections,
+            crashes,
+            reconnects,
+            expirations,
+            snapshots,
+            sweeps,
+        ] = self.budgets;
         let bounds = Bounds::new(scenario).with(elections, crashes, reconnects, expirations);
         Trial {
             variant: self.variant,
             bounds: Bounds {
                 snapshots,
+                sweeps,
                 ..bounds
             },
             invariant: self.invariant,

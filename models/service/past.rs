@@ -1,10 +1,11 @@
 //! What the committed transactions have made, step by step: what reads and watch events are held against.
 
-use super::oracle::Log;
+use super::oracle::{Log, Transaction};
 use super::world::{Watch, WatchKind};
-use keepright::proto::Response;
+use keepright::proto::{EventType, Response, WatchEvent};
+use keepright::service::leader::NO_TICKET;
 use keepright::types::Zxid;
-use keepright::znode::{ErrorCode, SessionId, Tree, TreeEvent, TreeEventKind, TxnBody};
+use keepright::znode::{ErrorCode, Lifetime, SessionId, Tree, TreeEvent, TreeEventKind, TxnBody};
 
 use super::script::Op;
 
@@ -16,6 +17,8 @@ pub struct Moment {
     pub closes: bool,
     pub events: Vec<TreeEvent>,
     pub tree: Tree,
+    /// Whether the leader has deleted a znode because nobody used it; and if somebody did, how.
+    pub deletion: Option<Result<(), String>>,
 }
 
 /// All of them, in order.
@@ -25,8 +28,11 @@ impl Past {
     pub fn of(log: &Log) -> Self {
         let mut tree = Tree::default();
         let moments = log.committed.iter().map(|entry| {
+            let deleted = deletes_unused(entry);
+            let deletion = deleted.map(|path| was_unused(&tree, path, entry.txn.time));
             let events = tree.apply(entry.zxid, &entry.txn).events;
             Moment {
+                deletion,
                 zxid: entry.zxid,
                 session: entry.txn.session,
                 cxid: entry.txn.cxid,
@@ -60,7 +66,19 @@ impl Past {
     pub fn fires(&self, watch: &Watch, until: Zxid) -> bool {
         let later = |moment: &&Moment| moment.zxid > watch.since && moment.zxid <= until;
         let mut events = self.0.iter().filter(later).flat_map(|m| &m.events);
-        events.any(|event| event.path == watch.path && concerns(event.kind, watch.kind))
+        events.any(|event| covers(watch, &event.path) && concerns(event.kind, watch.kind))
+    }
+
+    /// Whether this has happened.
+    pub fn has_happened(&self, event: &WatchEvent) -> bool {
+        let at = |moment: &&Moment| moment.zxid == event.zxid;
+        let mut events = self.0.iter().filter(at).flat_map(|m| &m.events);
+        events.any(|other| other.path == event.path && type_of(other.kind) == event.kind)
+    }
+
+    /// Whether the leader has deleted a znode because nobody used it; and each time, how somebody did.
+    pub fn deletions(&self) -> impl Iterator<Item = &Result<(), String>> {
+        self.0.iter().filter_map(|moment| moment.deletion.as_ref())
     }
 
     /// What a read is answered by a tree.
@@ -76,6 +94,9 @@ impl Past {
                 .children(path)
                 .map(Response::Children)
                 .ok_or(ErrorCode::NoNode),
+            Op::Watch(..) => Ok(Response::WatchAdded),
+            // That a watch is there is not a matter of the tree.
+            Op::Unwatch(..) => return None,
             Op::Create(..)
             | Op::Set(..)
             | Op::Delete(..)
@@ -87,6 +108,46 @@ impl Past {
     }
 }
 
+/// The path of the znode that a transaction deletes because nobody uses it.
+pub fn deletes_unused(entry: &Transaction) -> Option<&str> {
+    let by_leader = entry.txn.session == SessionId::default() && entry.txn.cxid == NO_TICKET;
+    match &entry.txn.body {
+        TxnBody::Delete { path } if by_leader => Some(path),
+        _ => None,
+    }
+}
+
+/// Whether nobody uses a znode at a time: a container that had a child and has none, or a znode that was not set
+/// for its TTL and has no child. If not, why.
+fn was_unused(tree: &Tree, path: &str, time: i64) -> Result<(), String> {
+    let node = tree.node(path).ok_or("it was not there")?;
+    match node.lifetime() {
+        _ if node.num_children > 0 => Err("it had a child".to_owned()),
+        Lifetime::Container if node.cversion == 0 => Err("it never had a child".to_owned()),
+        Lifetime::Ttl(ttl) if time - node.mtime <= ttl.ms() => {
+            Err(format!("it was set {} ms before", time - node.mtime))
+        }
+        Lifetime::Container | Lifetime::Ttl(_) => Ok(()),
+        Lifetime::Persistent | Lifetime::Ephemeral => Err("it was not mortal".to_owned()),
+    }
+}
+
+/// Whether a watch looks at a path.
+pub fn covers(watch: &Watch, path: &str) -> bool {
+    let below = path.strip_prefix(watch.path);
+    path == watch.path
+        || watch.kind == WatchKind::Recursive && below.is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn type_of(change: TreeEventKind) -> EventType {
+    match change {
+        TreeEventKind::Created => EventType::Created,
+        TreeEventKind::Deleted => EventType::Deleted,
+        TreeEventKind::DataChanged => EventType::DataChanged,
+        TreeEventKind::ChildrenChanged => EventType::ChildrenChanged,
+    }
+}
+
 /// Whether a watch waits for such a change.
 fn concerns(change: TreeEventKind, watch: WatchKind) -> bool {
     match watch {
@@ -95,6 +156,8 @@ fn concerns(change: TreeEventKind, watch: WatchKind) -> bool {
             TreeEventKind::DataChanged | TreeEventKind::Deleted | TreeEventKind::Created
         ),
         WatchKind::Exist => change == TreeEventKind::Created,
+        WatchKind::Persistent => true,
+        WatchKind::Recursive => change != TreeEventKind::ChildrenChanged,
         WatchKind::Child => matches!(
             change,
             TreeEventKind::ChildrenChanged | TreeEventKind::Deleted

@@ -6,7 +6,8 @@ use super::reference::{Ret, Space, Step};
 use super::script::{Op, Scenario};
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester};
 
-/// The numbers that the requests of one client can have here; the last is its session's expiry.
+/// The numbers that the requests of one client can have here; the last two are its session's expiry, and the
+/// deletion by the leader of the znode that has the client's number among the mortal ones.
 pub const SLOTS: u8 = 8;
 
 /// What happened to the requests so far.
@@ -35,6 +36,11 @@ pub fn slot(client: usize, number: u8) -> usize {
 /// The place of the expiry of a client's session.
 pub fn expiry(client: usize) -> usize {
     slot(client, SLOTS - 1)
+}
+
+/// The place of the deletion of one of the mortal znodes.
+pub fn deletion(index: usize) -> usize {
+    slot(index, SLOTS - 2)
 }
 
 impl Record {
@@ -108,7 +114,9 @@ impl Record {
     pub fn is_linearizable(&self, scenario: &Scenario) -> bool {
         let mut sent: Vec<(usize, &Request)> = self.sent_requests().collect();
         sent.sort_by_key(|(slot, request)| (request.after.count_ones(), *slot));
-        let mut tester = LinearizabilityTester::new(Space::new(scenario.znodes));
+        let mortals = scenario.mortals.iter().map(|(path, _)| *path);
+        let znodes: Vec<&str> = scenario.znodes.iter().copied().chain(mortals).collect();
+        let mut tester = LinearizabilityTester::new(Space::new(&znodes));
         let mut returned = 0u32;
         let answer =
             |tester: &mut LinearizabilityTester<usize, Space>, mask: u32, done: &mut u32| {
@@ -136,6 +144,10 @@ impl Record {
 /// What the request at a place is to the sequential specification.
 fn step(scenario: &Scenario, slot: usize) -> Step {
     let (client, number) = (slot / usize::from(SLOTS), slot % usize::from(SLOTS));
+    if slot == deletion(client) {
+        let (path, _) = scenario.mortals[client];
+        return Step::Unused { path };
+    }
     let ops = scenario.clients[client].ops;
     let (client, data) = (client as u8, data(client, number as u8));
     match (ops.get(number), ops.get(number + 1)) {

@@ -3,6 +3,7 @@
 //! Spec: `spec/5-service.md`, "What is checked of it". Each scenario keeps its space small and a few
 //! invariants in focus; all invariants are checked in all of them.
 
+use super::world::WatchKind;
 use keepright::proto::{CreateMode, Request};
 use keepright::znode::acl;
 
@@ -18,6 +19,10 @@ pub enum Op {
     Get(&'static str, bool),
     Exists(&'static str, bool),
     Children(&'static str, bool),
+    /// addWatch: a watch that stays.
+    Watch(&'static str, WatchKind),
+    /// removeWatches of such a watch.
+    Unwatch(&'static str, WatchKind),
     Sync(&'static str),
     Multi(&'static [Op]),
     Close,
@@ -26,7 +31,14 @@ pub enum Op {
 impl Op {
     /// Whether the tree of the client's server answers it.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get(..) | Self::Exists(..) | Self::Children(..))
+        matches!(
+            self,
+            Self::Get(..)
+                | Self::Exists(..)
+                | Self::Children(..)
+                | Self::Watch(..)
+                | Self::Unwatch(..)
+        )
     }
 
     /// The request as it is sent; `data` is what a create or a set writes.
@@ -65,6 +77,14 @@ impl Op {
                 watch,
                 with_stat: false,
             },
+            Self::Watch(path, kind) => Request::AddWatch {
+                path: path.into(),
+                mode: i32::from(kind == WatchKind::Recursive),
+            },
+            Self::Unwatch(path, kind) => Request::RemoveWatches {
+                path: path.into(),
+                kind: if kind == WatchKind::Recursive { 5 } else { 4 },
+            },
             Self::Sync(path) => Request::Sync { path: path.into() },
             Self::Multi(ops) => Request::Multi(ops.iter().map(|op| op.request(data)).collect()),
             Self::Close => Request::CloseSession,
@@ -84,6 +104,14 @@ pub struct Script {
     pub returns: bool,
 }
 
+/// What is to be deleted by the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mortal {
+    Container,
+    /// A TTL: longer than the time from one sweep to the next, and shorter than two.
+    Ttl,
+}
+
 /// Some clients with their scripts, and the znodes that are there.
 #[derive(Debug)]
 pub struct Scenario {
@@ -92,6 +120,9 @@ pub struct Scenario {
     pub clients: &'static [Script],
     /// The znodes that are there from the start.
     pub znodes: &'static [&'static str],
+    /// Znodes that are there from the start as well, and that the leader deletes when nobody uses them: at
+    /// most as many as there are clients.
+    pub mortals: &'static [(&'static str, Mortal)],
     /// Znodes that only multis make and delete, all of them or none.
     pub together: &'static [&'static str],
     /// Whether the servers' word that a write has its place is delivered, and writes are sent again.
@@ -123,7 +154,8 @@ const fn steady(server: u8, window: u8, ops: &'static [Op]) -> Script {
     }
 }
 
-use Op::{Check, Children, Close, Create, Delete, Exists, Get, Multi, Set, Sync};
+use Op::{Check, Children, Close, Create, Delete, Exists, Get, Multi, Set, Sync, Unwatch, Watch};
+use WatchKind::{Persistent, Recursive};
 
 const PERSISTENT: CreateMode = CreateMode::Persistent;
 const EPHEMERAL: CreateMode = CreateMode::Ephemeral;
@@ -134,6 +166,7 @@ const EMPTY: Scenario = Scenario {
     about: "",
     clients: &[],
     znodes: &["/a"],
+    mortals: &[],
     together: &[],
     streams: false,
 };
@@ -281,6 +314,52 @@ pub const ALL: &[Scenario] = &[
             ),
         ],
         together: &["/p", "/q"],
+        ..EMPTY
+    },
+    Scenario {
+        name: "persistent",
+        about: "one client has a watch that stays on a znode that another one changes again and again",
+        clients: &[
+            script(2, 1, &[Watch("/a", Persistent), Get("/a", false)]),
+            steady(3, 2, &[Set("/a", -1), Create("/a/b", PERSISTENT)]),
+        ],
+        ..EMPTY
+    },
+    Scenario {
+        name: "recursive",
+        about: "one client watches all that is below a znode, and stops to do so",
+        clients: &[
+            script(
+                2,
+                2,
+                &[
+                    Watch("/a", Recursive),
+                    Get("/a", true),
+                    Unwatch("/a", Recursive),
+                ],
+            ),
+            steady(3, 2, &[Create("/a/b", PERSISTENT), Set("/a", -1)]),
+        ],
+        ..EMPTY
+    },
+    Scenario {
+        name: "containers",
+        about: "a container whose last child goes while another one comes, and one that is new",
+        clients: &[
+            script(2, 2, &[Create("/c/x", PERSISTENT), Delete("/c/x", -1)]),
+            steady(3, 1, &[Create("/c/y", PERSISTENT), Exists("/d", false)]),
+        ],
+        mortals: &[("/c", Mortal::Container), ("/d", Mortal::Container)],
+        ..EMPTY
+    },
+    Scenario {
+        name: "ttl",
+        about: "a znode with a TTL that is set while its time runs out",
+        clients: &[
+            script(2, 1, &[Set("/t", -1), Exists("/t", false)]),
+            steady(3, 1, &[Create("/t/x", PERSISTENT)]),
+        ],
+        mortals: &[("/t", Mortal::Ttl)],
         ..EMPTY
     },
 ];

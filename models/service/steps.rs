@@ -34,6 +34,8 @@ pub enum Input {
     Starts,
     /// The leader hears nothing of this session for so long that it expires, but of the others.
     Silence(SessionId, Vec<SessionId>),
+    /// The leader looks at this time (ms) for znodes that nobody uses.
+    Sweeps(i64),
     /// Writes of its clients may have been lost on their way.
     Retransmits,
 }
@@ -50,13 +52,15 @@ const TICKS: usize = 3;
 
 impl Model {
     /// The configuration of a server in one of its incarnations.
-    fn config(&self, sid: ServerId, incarnation: u64) -> Config {
+    pub fn config(&self, sid: ServerId, incarnation: u64) -> Config {
         let mut config = Config::new(sid, incarnation, Duration::from_millis(2));
         // One session tick, so that the second one without a word ends the session.
         config.session_tick = Duration::from_millis(1);
         config.min_session_timeout_ms = 1;
         config.max_session_timeout_ms = 1;
         config.snap_count = u64::MAX;
+        // A sweep is an action of its own.
+        config.container_check_ms = i64::MAX;
         config.variant = self.variant;
         config
     }
@@ -93,6 +97,7 @@ impl Model {
                     message,
                 })),
                 Effect::SetRetransmitTimer => {} // It may fire at any time.
+                Effect::Warn(_) => {}            // Nobody hears it.
             }
         }
         LocalStep {
@@ -125,6 +130,7 @@ impl Model {
             | Input::Looks
             | Input::Snapped(..)
             | Input::Silence(..)
+            | Input::Sweeps(_)
             | Input::Retransmits => {}
         }
         let Server { copy, service, .. } = server;
@@ -158,6 +164,10 @@ impl Model {
                     service.on_session_timeout(env);
                     service.on_touch(others.clone());
                 }
+            }
+            Input::Sweeps(now_ms) => {
+                service.on_clock(*now_ms);
+                service.sweep(env.config);
             }
             Input::Retransmits => service.on_retransmit_timeout(env),
         }

@@ -37,6 +37,17 @@ pub enum WatchKind {
     /// Set by an exists that found nothing.
     Exist,
     Child,
+    /// Set by addWatch: it stays until it is removed.
+    Persistent,
+    /// The same, of all that is below as well.
+    Recursive,
+}
+
+impl WatchKind {
+    /// Whether it stays when it has fired.
+    pub fn stays(self) -> bool {
+        matches!(self, Self::Persistent | Self::Recursive)
+    }
 }
 
 /// A watch that a client waits for.
@@ -44,7 +55,7 @@ pub enum WatchKind {
 pub struct Watch {
     pub kind: WatchKind,
     pub path: &'static str,
-    /// The zxid of the answer that confirmed it last. The client does not know it; the check does.
+    /// The zxid of the answer that confirmed it last, or of the last event of one that stays. The client does not know it; the check does.
     pub since: Zxid,
 }
 
@@ -116,6 +127,8 @@ pub struct Ghost {
     /// Whether a watch event has come, and whether setWatches brought one.
     pub event: bool,
     pub event_caught_up: bool,
+    /// Whether a watch that stays has told of something over another connection than the first.
+    pub kept_elsewhere: bool,
 }
 
 /// What is left of each budget.
@@ -126,6 +139,7 @@ pub struct Budget {
     pub reconnects: u8,
     pub expirations: u8,
     pub snapshots: u8,
+    pub sweeps: u8,
 }
 
 /// A state of the whole: the engine hashes it by the hashes of its parts.
@@ -168,6 +182,7 @@ impl Budget {
             reconnects,
             expirations,
             snapshots,
+            sweeps,
             ..
         } = *bounds;
         Self {
@@ -176,6 +191,7 @@ impl Budget {
             reconnects,
             expirations,
             snapshots,
+            sweeps,
         }
     }
 }

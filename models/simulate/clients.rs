@@ -31,6 +31,7 @@ kinds! {
     fault Snap: "a server is sent a snapshot",
     fault Crash: "a server crashes",
     fault Expire: "a session expires",
+    fault Sweep: "the leader looks for what nobody uses",
 }
 
 /// A variant of the service.
@@ -51,10 +52,11 @@ impl Swarm for Clients {
             false => chance.few(most),
         };
         let (elections, crashes, reconnects) = (fault(8), fault(6), fault(8));
-        let (expirations, snapshots) = (fault(2), fault(4));
+        let (expirations, snapshots, sweeps) = (fault(2), fault(4), fault(4));
         let bounds = Bounds {
             servers,
             snapshots,
+            sweeps,
             ..Bounds::new(scenario).with(elections, crashes, reconnects, expirations)
         };
         Model::new(bounds, self.variant, &self.invariants, true)
@@ -101,6 +103,7 @@ impl Walked for Model {
             Action::Crash(_) => Name::Crash,
             Action::Restart(_) => Name::Restart,
             Action::Expire(_) => Name::Expire,
+            Action::Sweep => Name::Sweep,
             Action::Retransmit(_) => Name::Retransmit,
         };
         name as usize
@@ -124,7 +127,8 @@ impl Walked for Model {
             | Action::Break(_)
             | Action::Arrive { .. }
             | Action::Commit(_)
-            | Action::Expire(_) => [0, 0],
+            | Action::Expire(_)
+            | Action::Sweep => [0, 0],
         }
     }
 
@@ -146,6 +150,7 @@ impl Walked for Model {
             | Action::Crash(_)
             | Action::Restart(_)
             | Action::Expire(_)
+            | Action::Sweep
             | Action::Retransmit(_) => u32::MAX, // Listed client by client and server by server.
         }
     }

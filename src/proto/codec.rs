@@ -24,7 +24,7 @@ pub enum DecodeError {
     #[error("{value} at byte {at} is not {what}")]
     Unknown {
         at: usize,
-        value: i32,
+        value: i64,
         /// What the number should have been.
         what: &'static str,
     },
@@ -75,8 +75,9 @@ impl<'a> Reader<'a> {
     }
 
     /// The error that says that `value`, the integer just read, should have been `what`.
-    pub fn unknown(&self, value: i32, what: &'static str) -> DecodeError {
-        let at = self.at.saturating_sub(4);
+    pub fn unknown<T: Into<i64>>(&self, value: T, what: &'static str) -> DecodeError {
+        let at = self.at.saturating_sub(size_of::<T>());
+        let value = value.into();
         DecodeError::Unknown { at, value, what }
     }
 

@@ -23,7 +23,7 @@ pub use reply::{
     encode_connect_response, encode_event, encode_reply,
 };
 pub use request::{
-    decode_connect, decode_request, decode_request_header, encode_connect, encode_request,
+    decode_connect, decode_request, decode_request_header, encode_connect, encode_request, glimpse,
     opcode_of,
 };
 pub use snapshot::{SnapshotError, read_snapshot, write_snapshot};

@@ -39,8 +39,31 @@ pub enum CreateMode {
     Ephemeral,
     PersistentSequential,
     EphemeralSequential,
-    /// A mode that is not served (yet): its number.
+    Container,
+    /// With the time in milliseconds that it lives without a change.
+    Ttl(i64),
+    SequentialTtl(i64),
+    /// A number that is no mode, or not one of the request that it stands in.
     Other(i32),
+}
+
+/// The watches that a client sets again on a new connection, by their kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SetWatches {
+    /// The last zxid that the client has seen: what happened since then it is told.
+    pub relative_zxid: Zxid,
+    pub data: Vec<String>,
+    pub exists: Vec<String>,
+    pub children: Vec<String>,
+    pub persistent: Vec<String>,
+    pub recursive: Vec<String>,
+}
+
+impl SetWatches {
+    /// Whether it takes a setWatches2.
+    pub fn has_persistent(&self) -> bool {
+        !self.persistent.is_empty() || !self.recursive.is_empty()
+    }
 }
 
 /// A request of an open session, with the client's number (xid) beside it.
@@ -51,7 +74,7 @@ pub enum Request {
         data: Data,
         acl: Vec<Acl>,
         mode: CreateMode,
-        /** create2: answer with the stat as well. */
+        /** create2, createContainer and createTTL: answer with the stat as well. */
         with_stat: bool,
     },
     Delete {
@@ -99,12 +122,39 @@ pub enum Request {
         scheme: String,
         auth: Bytes,
     },
-    SetWatches {
-        relative_zxid: Zxid,
-        data: Vec<String>,
-        exists: Vec<String>,
-        children: Vec<String>,
+    /// A token of SASL: one step of the client's.
+    Sasl {
+        token: Bytes,
     },
+    /// setWatches, or setWatches2 if there are persistent watches among them.
+    SetWatches(SetWatches),
+    AddWatch {
+        path: String,
+        /** 0 persistent, 1 persistent and recursive. */
+        mode: i32,
+    },
+    /// Whether the connection has a watch.
+    CheckWatches {
+        path: String,
+        /** 1 children, 2 data, 3 any, 4 persistent, 5 persistent and recursive. */
+        kind: i32,
+    },
+    RemoveWatches {
+        path: String,
+        /** As in `CheckWatches`. */
+        kind: i32,
+    },
+    /// getData and getChildren, each with an answer of its own.
+    MultiRead(Vec<Request>),
+    /// The ephemerals of the session whose paths begin with this.
+    GetEphemerals {
+        prefix: String,
+    },
+    /// How many znodes are below this one.
+    GetAllChildrenNumber {
+        path: String,
+    },
+    WhoAmI,
     CloseSession,
     /// An opcode that this server does not serve.
     Unimplemented(i32),
@@ -113,7 +163,8 @@ pub enum Request {
 /// The successful answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Response {
-    /// An answer that is a header alone: delete, check, ping, auth, setWatches, closeSession.
+    /// An answer that is a header alone: delete, check, ping, auth, setWatches, checkWatches,
+    /// removeWatches, closeSession.
     Empty,
     Path(String),
     PathAndStat(String, Stat),
@@ -123,9 +174,24 @@ pub enum Response {
     Children(Vec<String>),
     ChildrenAndStat(Vec<String>, Stat),
     Multi(Vec<MultiResult>),
+    /// A token of SASL: one step of the server's; null if it has nothing to say.
+    Sasl(Data),
+    /// addWatch: the number 0, which stands for no error.
+    WatchAdded,
+    /// The paths of ephemerals.
+    Ephemerals(Vec<String>),
+    Count(i32),
+    WhoAmI(Vec<ClientInfo>),
 }
 
-/// The answer to one operation of a multi.
+/// Who a client has proved to be, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClientInfo {
+    pub scheme: String,
+    pub user: String,
+}
+
+/// The answer to one operation of a multi or a multiRead.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MultiResult {
     Create(String),
@@ -133,6 +199,8 @@ pub enum MultiResult {
     Delete,
     SetData(Stat),
     Check,
+    Data(Data, Stat),
+    Children(Vec<String>),
     /// `RuntimeInconsistency` for the operations after the one that failed, `None` (0, ok) before it.
     Error(Option<ErrorCode>),
 }

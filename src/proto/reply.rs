@@ -9,7 +9,7 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
 use super::records::{
-    ConnectResponse, EventType, MultiResult, Reply, Request, Response, WatchEvent,
+    ClientInfo, ConnectResponse, EventType, MultiResult, Reply, Request, Response, WatchEvent,
 };
 use crate::types::Zxid;
 
@@ -80,17 +80,31 @@ fn encode_response(response: &Response, writer: &mut Writer) {
         Response::Acl(acl, stat) => {
             writer.acl(acl).stat(stat);
         }
-        Response::Children(names) => {
+        Response::Children(names) | Response::Ephemerals(names) => {
             writer.strings(names);
         }
         Response::ChildrenAndStat(names, stat) => {
             writer.strings(names).stat(stat);
+        }
+        Response::Sasl(token) => {
+            writer.data(token);
         }
         Response::Multi(results) => {
             for result in results {
                 encode_result(result, writer);
             }
             writer.i32(-1).bool(true).i32(-1);
+        }
+        Response::WatchAdded => {
+            writer.error(None);
+        }
+        Response::Count(count) => {
+            writer.i32(*count);
+        }
+        Response::WhoAmI(infos) => {
+            writer.vector(infos, |writer, info| {
+                writer.string(&info.scheme).string(&info.user);
+            });
         }
     }
 }
@@ -114,6 +128,14 @@ fn encode_result(result: &MultiResult, writer: &mut Writer) {
             writer.stat(stat);
         }
         MultiResult::Check => header(opcode::CHECK, None),
+        MultiResult::Data(data, stat) => {
+            header(opcode::GET_DATA, None);
+            writer.data(data).stat(stat);
+        }
+        MultiResult::Children(names) => {
+            header(opcode::GET_CHILDREN, None);
+            writer.strings(names);
+        }
         MultiResult::Error(error) => {
             header(opcode::ERROR, *error);
             writer.error(*error);
@@ -161,12 +183,27 @@ fn decode_response(request: &Request, reader: &mut Reader<'_>) -> Result<Respons
         Request::GetChildren {
             with_stat: true, ..
         } => Response::ChildrenAndStat(reader.vector(Reader::string)?, reader.stat()?),
-        Request::Multi(_) => Response::Multi(decode_results(reader)?),
+        Request::Sasl { .. } => Response::Sasl(reader.data()?),
+        Request::Multi(_) | Request::MultiRead(_) => Response::Multi(decode_results(reader)?),
+        Request::AddWatch { .. } => {
+            reader.i32()?;
+            Response::WatchAdded
+        }
+        Request::GetEphemerals { .. } => Response::Ephemerals(reader.vector(Reader::string)?),
+        Request::GetAllChildrenNumber { .. } => Response::Count(reader.i32()?),
+        Request::WhoAmI => Response::WhoAmI(reader.vector(|reader| {
+            Ok(ClientInfo {
+                scheme: reader.string()?,
+                user: reader.string()?,
+            })
+        })?),
         Request::Delete { .. }
         | Request::Check { .. }
         | Request::Ping
         | Request::Auth { .. }
-        | Request::SetWatches { .. }
+        | Request::SetWatches(_)
+        | Request::CheckWatches { .. }
+        | Request::RemoveWatches { .. }
         | Request::CloseSession
         | Request::Unimplemented(_) => Response::Empty,
     })
@@ -187,6 +224,8 @@ fn decode_results(reader: &mut Reader<'_>) -> Result<Vec<MultiResult>, DecodeErr
             opcode::DELETE => MultiResult::Delete,
             opcode::SET_DATA => MultiResult::SetData(reader.stat()?),
             opcode::CHECK => MultiResult::Check,
+            opcode::GET_DATA => MultiResult::Data(reader.data()?, reader.stat()?),
+            opcode::GET_CHILDREN => MultiResult::Children(reader.vector(Reader::string)?),
             opcode::ERROR => MultiResult::Error(reader.error()?),
             _ => return Err(unknown),
         });

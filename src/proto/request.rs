@@ -8,7 +8,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
-use super::records::{ConnectRequest, CreateMode, Request};
+use super::records::{ConnectRequest, CreateMode, Request, SetWatches};
 
 /// Decodes the first message of a connection, with or without the flag `readOnly`.
 pub fn decode_connect(message: &[u8]) -> Result<ConnectRequest, DecodeError> {
@@ -56,15 +56,40 @@ pub fn decode_request(message: &[u8]) -> Result<(i32, Request), DecodeError> {
     Ok((xid, decode_body(opcode, &mut reader)?))
 }
 
+/// What a request asks for and of which znode, from its first bytes: for a request that is too large to be
+/// taken. Of a multi it is the first operation.
+pub fn glimpse(start: &[u8]) -> Option<(&'static str, String)> {
+    let mut reader = Reader::new(start);
+    let (_xid, opcode) = (reader.i32().ok()?, reader.i32().ok()?);
+    let name = match opcode {
+        opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
+            "create"
+        }
+        opcode::SET_DATA => "setData",
+        opcode::SET_ACL => "setACL",
+        opcode::MULTI => {
+            // The header of the first operation: its opcode, the mark of the end, an error.
+            reader.take(9).ok()?;
+            "multi"
+        }
+        _ => return None,
+    };
+    let length = reader.length().ok()?;
+    let path = reader.take(length.min(reader.remaining())).ok()?;
+    Some((name, String::from_utf8_lossy(path).into_owned()))
+}
+
 fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
     Ok(match opcode {
-        opcode::CREATE | opcode::CREATE2 => Request::Create {
-            path: reader.string()?,
-            data: reader.data()?,
-            acl: reader.acl()?,
-            mode: mode_of(reader.i32()?),
-            with_stat: opcode == opcode::CREATE2,
-        },
+        opcode::CREATE | opcode::CREATE2 | opcode::CREATE_CONTAINER | opcode::CREATE_TTL => {
+            Request::Create {
+                path: reader.string()?,
+                data: reader.data()?,
+                acl: reader.acl()?,
+                mode: decode_mode(opcode, reader)?,
+                with_stat: opcode != opcode::CREATE,
+            }
+        }
         opcode::DELETE => Request::Delete {
             path: reader.string()?,
             version: reader.i32()?,
@@ -104,6 +129,7 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
             version: reader.i32()?,
         },
         opcode::MULTI => decode_multi(reader)?,
+        opcode::MULTI_READ => decode_multi_read(reader)?,
         opcode::AUTH => {
             // A type that every client sends as 0 and no server reads.
             reader.i32()?;
@@ -112,33 +138,113 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
                 auth: reader.buffer()?,
             }
         }
-        opcode::SET_WATCHES => Request::SetWatches {
-            relative_zxid: reader.zxid()?,
-            data: reader.vector(Reader::string)?,
-            exists: reader.vector(Reader::string)?,
-            children: reader.vector(Reader::string)?,
+        opcode::SASL => Request::Sasl {
+            token: reader.buffer()?,
         },
+        opcode::SET_WATCHES | opcode::SET_WATCHES2 => {
+            let mut watches = SetWatches {
+                relative_zxid: reader.zxid()?,
+                data: reader.vector(Reader::string)?,
+                exists: reader.vector(Reader::string)?,
+                children: reader.vector(Reader::string)?,
+                ..SetWatches::default()
+            };
+            if opcode == opcode::SET_WATCHES2 {
+                watches.persistent = reader.vector(Reader::string)?;
+                watches.recursive = reader.vector(Reader::string)?;
+            }
+            Request::SetWatches(watches)
+        }
+        opcode::ADD_WATCH => Request::AddWatch {
+            path: reader.string()?,
+            mode: reader.i32()?,
+        },
+        opcode::CHECK_WATCHES => Request::CheckWatches {
+            path: reader.string()?,
+            kind: reader.i32()?,
+        },
+        opcode::REMOVE_WATCHES => Request::RemoveWatches {
+            path: reader.string()?,
+            kind: reader.i32()?,
+        },
+        opcode::GET_EPHEMERALS => Request::GetEphemerals {
+            prefix: reader.string()?,
+        },
+        opcode::GET_ALL_CHILDREN_NUMBER => Request::GetAllChildrenNumber {
+            path: reader.string()?,
+        },
+        opcode::WHO_AM_I => Request::WhoAmI,
         opcode::CLOSE_SESSION => Request::CloseSession,
         other => Request::Unimplemented(other),
     })
 }
 
+/// Decodes the flags of a create, and what follows them.
+fn decode_mode(opcode: i32, reader: &mut Reader<'_>) -> Result<CreateMode, DecodeError> {
+    let flags = reader.i32()?;
+    // Without a ttl of its own a create asks for one that cannot be.
+    let ttl = match opcode {
+        opcode::CREATE_TTL => reader.i64()?,
+        _ => -1,
+    };
+    let mode = match flags {
+        0 => CreateMode::Persistent,
+        1 => CreateMode::Ephemeral,
+        2 => CreateMode::PersistentSequential,
+        3 => CreateMode::EphemeralSequential,
+        4 => CreateMode::Container,
+        5 => CreateMode::Ttl(ttl),
+        6 => CreateMode::SequentialTtl(ttl),
+        other => CreateMode::Other(other),
+    };
+    let fits = match opcode {
+        opcode::CREATE_CONTAINER => mode == CreateMode::Container,
+        opcode::CREATE_TTL => matches!(flags, 5 | 6),
+        _ => true,
+    };
+    Ok(if fits { mode } else { CreateMode::Other(flags) })
+}
+
 /// Decodes the operations of a multi. With one of them not served, the whole multi is not.
 fn decode_multi(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    let served = [
+        opcode::CREATE,
+        opcode::CREATE2,
+        opcode::CREATE_CONTAINER,
+        opcode::CREATE_TTL,
+        opcode::DELETE,
+        opcode::SET_DATA,
+        opcode::CHECK,
+    ];
+    Ok(match decode_operations(&served, reader)? {
+        Ok(requests) => Request::Multi(requests),
+        Err(opcode) => Request::Unimplemented(opcode),
+    })
+}
+
+fn decode_multi_read(reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    let served = [opcode::GET_DATA, opcode::GET_CHILDREN];
+    Ok(match decode_operations(&served, reader)? {
+        Ok(requests) => Request::MultiRead(requests),
+        Err(opcode) => Request::Unimplemented(opcode),
+    })
+}
+
+/// The operations of a multi, or the opcode of the first that is not among those `served`.
+fn decode_operations(
+    served: &[i32],
+    reader: &mut Reader<'_>,
+) -> Result<Result<Vec<Request>, i32>, DecodeError> {
     let mut requests = Vec::new();
     loop {
         let (opcode, done, _error) = (reader.i32()?, reader.bool()?, reader.i32()?);
         if done {
-            return Ok(Request::Multi(requests));
+            return Ok(Ok(requests));
         }
-        match opcode {
-            opcode::CREATE
-            | opcode::CREATE2
-            | opcode::DELETE
-            | opcode::SET_DATA
-            | opcode::CHECK => requests.push(decode_body(opcode, reader)?),
-            other => return Ok(Request::Unimplemented(other)),
+        if !served.contains(&opcode) {
+            return Ok(Err(opcode));
         }
+        requests.push(decode_body(opcode, reader)?);
     }
 }
 
@@ -153,9 +259,13 @@ pub fn encode_request(xid: i32, request: &Request) -> Vec<u8> {
 /// The opcode of a request.
 pub fn opcode_of(request: &Request) -> i32 {
     match request {
-        Request::Create { with_stat, .. } => match with_stat {
-            false => opcode::CREATE,
-            true => opcode::CREATE2,
+        Request::Create {
+            mode, with_stat, ..
+        } => match (mode, with_stat) {
+            (CreateMode::Ttl(_) | CreateMode::SequentialTtl(_), _) => opcode::CREATE_TTL,
+            (CreateMode::Container, true) => opcode::CREATE_CONTAINER,
+            (_, false) => opcode::CREATE,
+            (_, true) => opcode::CREATE2,
         },
         Request::Delete { .. } => opcode::DELETE,
         Request::Exists { .. } => opcode::EXISTS,
@@ -172,7 +282,18 @@ pub fn opcode_of(request: &Request) -> i32 {
         Request::Check { .. } => opcode::CHECK,
         Request::Multi(_) => opcode::MULTI,
         Request::Auth { .. } => opcode::AUTH,
-        Request::SetWatches { .. } => opcode::SET_WATCHES,
+        Request::Sasl { .. } => opcode::SASL,
+        Request::SetWatches(watches) => match watches.has_persistent() {
+            false => opcode::SET_WATCHES,
+            true => opcode::SET_WATCHES2,
+        },
+        Request::AddWatch { .. } => opcode::ADD_WATCH,
+        Request::CheckWatches { .. } => opcode::CHECK_WATCHES,
+        Request::RemoveWatches { .. } => opcode::REMOVE_WATCHES,
+        Request::MultiRead(_) => opcode::MULTI_READ,
+        Request::GetEphemerals { .. } => opcode::GET_EPHEMERALS,
+        Request::GetAllChildrenNumber { .. } => opcode::GET_ALL_CHILDREN_NUMBER,
+        Request::WhoAmI => opcode::WHO_AM_I,
         Request::CloseSession => opcode::CLOSE_SESSION,
         Request::Unimplemented(opcode) => *opcode,
     }
@@ -188,6 +309,9 @@ fn encode_body(request: &Request, writer: &mut Writer) {
             with_stat: _,
         } => {
             writer.string(path).data(data).acl(acl).i32(flags_of(*mode));
+            if let CreateMode::Ttl(ttl) | CreateMode::SequentialTtl(ttl) = mode {
+                writer.i64(*ttl);
+            }
         }
         Request::Exists { path, watch }
         | Request::GetData { path, watch }
@@ -205,16 +329,32 @@ fn encode_body(request: &Request, writer: &mut Writer) {
         } => {
             writer.string(path).data(data).i32(*version);
         }
-        Request::GetAcl { path } | Request::Sync { path } => {
+        Request::GetAcl { path }
+        | Request::Sync { path }
+        | Request::GetAllChildrenNumber { path }
+        | Request::GetEphemerals { prefix: path } => {
             writer.string(path);
         }
         Request::SetAcl { path, acl, version } => {
             writer.string(path).acl(acl).i32(*version);
         }
-        Request::Delete { path, version } | Request::Check { path, version } => {
+        Request::Delete { path, version }
+        | Request::Check { path, version }
+        | Request::AddWatch {
+            path,
+            mode: version,
+        }
+        | Request::CheckWatches {
+            path,
+            kind: version,
+        }
+        | Request::RemoveWatches {
+            path,
+            kind: version,
+        } => {
             writer.string(path).i32(*version);
         }
-        Request::Multi(requests) => {
+        Request::Multi(requests) | Request::MultiRead(requests) => {
             for request in requests {
                 writer.i32(opcode_of(request)).bool(false).i32(-1);
                 encode_body(request, writer);
@@ -224,29 +364,22 @@ fn encode_body(request: &Request, writer: &mut Writer) {
         Request::Auth { scheme, auth } => {
             writer.i32(0).string(scheme).buffer(auth);
         }
-        Request::SetWatches {
-            relative_zxid,
-            data,
-            exists,
-            children,
-        } => {
-            writer
-                .zxid(*relative_zxid)
-                .strings(data)
-                .strings(exists)
-                .strings(children);
+        Request::Sasl { token } => {
+            writer.buffer(token);
         }
-        Request::Ping | Request::CloseSession | Request::Unimplemented(_) => {}
-    }
-}
-
-fn mode_of(flags: i32) -> CreateMode {
-    match flags {
-        0 => CreateMode::Persistent,
-        1 => CreateMode::Ephemeral,
-        2 => CreateMode::PersistentSequential,
-        3 => CreateMode::EphemeralSequential,
-        other => CreateMode::Other(other),
+        Request::SetWatches(watches) => {
+            writer
+                .zxid(watches.relative_zxid)
+                .strings(&watches.data)
+                .strings(&watches.exists)
+                .strings(&watches.children);
+            if watches.has_persistent() {
+                writer
+                    .strings(&watches.persistent)
+                    .strings(&watches.recursive);
+            }
+        }
+        Request::Ping | Request::CloseSession | Request::WhoAmI | Request::Unimplemented(_) => {}
     }
 }
 
@@ -256,6 +389,9 @@ fn flags_of(mode: CreateMode) -> i32 {
         CreateMode::Ephemeral => 1,
         CreateMode::PersistentSequential => 2,
         CreateMode::EphemeralSequential => 3,
+        CreateMode::Container => 4,
+        CreateMode::Ttl(_) => 5,
+        CreateMode::SequentialTtl(_) => 6,
         CreateMode::Other(flags) => flags,
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! In order: a header (`ZKSN`, version, database id); the sessions; every ACL with a number; every
 //! znode with its path, parents first, the root's path being empty; the path `/` as the end; the
-//! Adler-32 checksum of all that, and `/` once more. ZooKeeper may append a digest and the zxid,
-//! which are not read. The zxid is in the file's name.
+//! Adler-32 checksum of all that, and `/` once more. ZooKeeper may append a digest and the zxid, each
+//! with such an end: their checksums are compared, their content is not used. The zxid is in the file's name.
 
 use super::codec::{DecodeError, Reader, Writer};
 use crate::types::Zxid;
@@ -24,6 +24,10 @@ const DATABASE: i64 = -1;
 /// The number that stands for `OPEN_ACL_UNSAFE` without being in the list of ACLs.
 const OPEN_ACL: i64 = -1;
 
+/// A checksum and the mark after it.
+const END_BYTES: usize = 13;
+/// A zxid, a version and a digest with an end (3.8), a zxid with an end (3.9).
+const LONGEST_APPENDIX: u64 = 33 + 21;
 /// How many bytes are read, written and summed at a time.
 const CHUNK: usize = 64 << 10;
 
@@ -60,8 +64,11 @@ pub enum SnapshotError {
     #[error("the snapshot is damaged: its checksum is {found:#010x}, and it says {expected:#010x}")]
     Checksum { expected: i64, found: u32 },
     /// The checksum is not followed by the mark of the end.
-    #[error("the snapshot does not end with its mark after the checksum")]
-    NoEnd,
+    #[error("the snapshot does not end with its mark after the checksum at byte {at}")]
+    NoEnd { at: u64 },
+    /// There is more, and it is not a digest or a zxid that ZooKeeper appends, with a checksum that fits.
+    #[error("the snapshot goes on after its end at byte {at}, with nothing that ZooKeeper appends")]
+    Appendix { at: u64 },
 }
 
 /// Writes a tree as a snapshot, about 64 KiB at a time: `out` needs no buffer. The zxid to put in the
@@ -337,17 +344,51 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// Reads the checksum and the mark of the end.
+    /// Reads the checksum and the mark of the end, and compares what ZooKeeper may have appended. The last
+    /// checksum is of everything before it.
     fn finish(mut self) -> Result<(), SnapshotError> {
+        self.end()?;
+        let mut rest = Vec::new();
+        let read = (&mut self.input)
+            .take(LONGEST_APPENDIX + 1)
+            .read_to_end(&mut rest);
+        read.map_err(|source| SnapshotError::Io {
+            at: self.at,
+            source,
+        })?;
+        self.sum();
+        match rest.split_last_chunk::<END_BYTES>() {
+            None if rest.is_empty() => Ok(()),
+            Some((appendix, end)) if rest.len() as u64 <= LONGEST_APPENDIX => {
+                self.checksum.write(appendix);
+                match *end == end_of(&self.checksum) {
+                    true => Ok(()),
+                    false => Err(SnapshotError::Appendix { at: self.at }),
+                }
+            }
+            None | Some(_) => Err(SnapshotError::Appendix { at: self.at }),
+        }
+    }
+
+    /// Reads a checksum, and the mark after it.
+    fn end(&mut self) -> Result<(), SnapshotError> {
         self.sum();
         let found = self.checksum.finish();
         let expected = self.i64()?;
         if expected != i64::from(found) {
             return Err(SnapshotError::Checksum { expected, found });
         }
+        let at = self.at;
         match self.string()?.as_str() {
             "/" => Ok(()),
-            _ => Err(SnapshotError::NoEnd),
+            _ => Err(SnapshotError::NoEnd { at }),
         }
     }
+}
+
+/// A checksum and the mark after it.
+fn end_of(checksum: &Adler32) -> [u8; END_BYTES] {
+    let mut end = *b"........\0\0\0\x01/";
+    end[..8].copy_from_slice(&i64::from(checksum.finish()).to_be_bytes());
+    end
 }

@@ -3,7 +3,9 @@
 use super::codec::Reader;
 use super::*;
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Stat, Tree, TreeBuilder};
+use crate::znode::{
+    Acl, AuthId, Data, ErrorCode, Lifetime, Node, Perms, SessionId, Stat, Tree, TreeBuilder, Ttl,
+};
 use crate::znode::{Txn, TxnBody, acl};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -79,16 +81,21 @@ fn creates() -> impl Strategy<Value = Request> {
         Just(CreateMode::Ephemeral),
         Just(CreateMode::PersistentSequential),
         Just(CreateMode::EphemeralSequential),
-        (4..i32::MAX).prop_map(CreateMode::Other),
+        Just(CreateMode::Container),
+        any::<i64>().prop_map(CreateMode::Ttl),
+        any::<i64>().prop_map(CreateMode::SequentialTtl),
+        (7..i32::MAX).prop_map(CreateMode::Other),
         (i32::MIN..0).prop_map(CreateMode::Other),
     ];
     (text(), data(), acls(), modes, any::<bool>()).prop_map(|(path, data, acl, mode, with_stat)| {
+        // createTTL has no other form.
+        let has_ttl = matches!(mode, CreateMode::Ttl(_) | CreateMode::SequentialTtl(_));
         Request::Create {
             path,
             data,
             acl,
             mode,
-            with_stat,
+            with_stat: with_stat || has_ttl,
         }
     })
 }
@@ -129,16 +136,42 @@ fn requests() -> impl Strategy<Value = Request> {
         Just(Request::CloseSession),
         prop::collection::vec(operations(), 0..4).prop_map(Request::Multi),
         (text(), bytes()).prop_map(|(scheme, auth)| Request::Auth { scheme, auth }),
-        (zxids(), texts(), texts(), texts()).prop_map(|(relative_zxid, data, exists, children)| {
-            Request::SetWatches {
-                relative_zxid,
-                data,
-                exists,
-                children,
-            }
-        }),
-        prop_oneof![16..100i32, 102..i32::MAX].prop_map(Request::Unimplemented),
+        bytes().prop_map(|token| Request::Sasl { token }),
+        set_watches().prop_map(Request::SetWatches),
+        (text(), any::<i32>()).prop_map(|(path, mode)| Request::AddWatch { path, mode }),
+        (text(), any::<i32>()).prop_map(|(path, kind)| Request::CheckWatches { path, kind }),
+        (text(), any::<i32>()).prop_map(|(path, kind)| Request::RemoveWatches { path, kind }),
+        prop::collection::vec(reads_of_a_multi(), 0..4).prop_map(Request::MultiRead),
+        text().prop_map(|prefix| Request::GetEphemerals { prefix }),
+        text().prop_map(|path| Request::GetAllChildrenNumber { path }),
+        Just(Request::WhoAmI),
+        prop_oneof![Just(16), Just(20), 23..100i32, 108..i32::MAX].prop_map(Request::Unimplemented),
     ]
+}
+
+fn set_watches() -> impl Strategy<Value = SetWatches> {
+    let persistent = prop_oneof![Just((Vec::new(), Vec::new())), (texts(), texts())];
+    (zxids(), texts(), texts(), texts(), persistent).prop_map(
+        |(relative_zxid, data, exists, children, (persistent, recursive))| SetWatches {
+            relative_zxid,
+            data,
+            exists,
+            children,
+            persistent,
+            recursive,
+        },
+    )
+}
+
+fn reads_of_a_multi() -> impl Strategy<Value = Request> {
+    (text(), any::<bool>(), any::<bool>()).prop_map(|(path, watch, data)| match data {
+        true => Request::GetData { path, watch },
+        false => Request::GetChildren {
+            path,
+            watch,
+            with_stat: false,
+        },
+    })
 }
 
 fn results() -> impl Strategy<Value = MultiResult> {
@@ -148,6 +181,8 @@ fn results() -> impl Strategy<Value = MultiResult> {
         Just(MultiResult::Delete),
         stats().prop_map(MultiResult::SetData),
         Just(MultiResult::Check),
+        (data(), stats()).prop_map(|(data, stat)| MultiResult::Data(data, stat)),
+        texts().prop_map(MultiResult::Children),
         prop::option::of(errors()).prop_map(MultiResult::Error),
     ]
 }
@@ -178,14 +213,26 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
                     .prop_map(|(names, stat)| Response::ChildrenAndStat(names, stat))
                     .boxed(),
             },
-            Request::Multi(_) => prop::collection::vec(results(), 0..4)
+            Request::Multi(_) | Request::MultiRead(_) => prop::collection::vec(results(), 0..4)
                 .prop_map(Response::Multi)
                 .boxed(),
+            Request::Sasl { .. } => data().prop_map(Response::Sasl).boxed(),
+            Request::AddWatch { .. } => Just(Response::WatchAdded).boxed(),
+            Request::GetEphemerals { .. } => texts().prop_map(Response::Ephemerals).boxed(),
+            Request::GetAllChildrenNumber { .. } => any::<i32>().prop_map(Response::Count).boxed(),
+            Request::WhoAmI => {
+                let info = (text(), text()).prop_map(|(scheme, user)| ClientInfo { scheme, user });
+                prop::collection::vec(info, 0..3)
+                    .prop_map(Response::WhoAmI)
+                    .boxed()
+            }
             Request::Delete { .. }
             | Request::Check { .. }
             | Request::Ping
             | Request::Auth { .. }
-            | Request::SetWatches { .. }
+            | Request::SetWatches(_)
+            | Request::CheckWatches { .. }
+            | Request::RemoveWatches { .. }
             | Request::CloseSession
             | Request::Unimplemented(_) => Just(Response::Empty).boxed(),
         };
@@ -193,14 +240,24 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
     })
 }
 
+fn lifetimes() -> impl Strategy<Value = Lifetime> {
+    let ttls = (1..1i64 << 40).prop_filter_map("a ttl", Ttl::new);
+    prop_oneof![
+        Just(Lifetime::Persistent),
+        Just(Lifetime::Ephemeral),
+        Just(Lifetime::Container),
+        ttls.prop_map(Lifetime::Ttl),
+    ]
+}
+
 fn simple_bodies() -> impl Strategy<Value = TxnBody> {
     prop_oneof![
-        (text(), data(), acls(), any::<bool>(), any::<i32>()).prop_map(
-            |(path, data, acl, ephemeral, parent_cversion)| TxnBody::Create {
+        (text(), data(), acls(), lifetimes(), any::<i32>()).prop_map(
+            |(path, data, acl, lifetime, parent_cversion)| TxnBody::Create {
                 path,
                 data,
                 acl: acl.into(),
-                ephemeral,
+                lifetime,
                 parent_cversion
             }
         ),
@@ -407,9 +464,28 @@ fn a_snapshot_is_read_as_it_was_written_and_refused_when_cut() {
     for len in 0..file.len() {
         assert!(read_snapshot(&file[..len], zxid).is_err(), "cut at {len}");
     }
-    // ZooKeeper 3.9 goes on after the first checksum.
-    let longer = [&file[..], &[1; 40]].concat();
-    assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+}
+
+#[test]
+fn what_zookeeper_appends_to_a_snapshot_is_compared_with_its_checksum() {
+    let zxid = tree().last_zxid();
+    let mut longer = file();
+    // The zxid, the version and the digest of 3.8; then the zxid of 3.9.
+    for appendix in [20, 8] {
+        longer.extend(vec![7; appendix]);
+        let sum = simd_adler32::adler32(&longer.as_slice());
+        longer.extend(u64::from(sum).to_be_bytes());
+        longer.extend(*b"\0\0\0\x01/");
+        assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
+        for at in file().len()..longer.len() {
+            let mut damaged = longer.clone();
+            damaged[at] ^= 4;
+            assert!(read_snapshot(&damaged[..], zxid).is_err(), "at {at}");
+        }
+    }
+    longer.push(0);
+    let refusal = read_snapshot(&longer[..], zxid).unwrap_err().to_string();
+    assert!(refusal.contains("goes on after its end"), "{refusal}");
 }
 
 #[test]
@@ -451,18 +527,18 @@ fn a_snapshot_says_what_is_wrong_with_it() {
 
 #[test]
 fn an_unknown_opcode_is_a_request_that_is_not_implemented() {
-    let message = [[0, 0, 0, 9], [0, 0, 0, 107]].concat();
+    let message = [[0, 0, 0, 9], [0, 0, 0, 108]].concat();
     assert_eq!(
         decode_request(&message),
-        Ok((9, Request::Unimplemented(107)))
+        Ok((9, Request::Unimplemented(108)))
     );
-    // As is a multi with an operation that is not served: createContainer.
+    // As is a multi with an operation that is not served: deleteContainer.
     let multi = unhex(
-        "00000009 0000000e 00000013 00 ffffffff 1234"
+        "00000009 0000000e 00000014 00 ffffffff 1234"
             .replace(' ', "")
             .as_str(),
     );
-    assert_eq!(decode_request(&multi), Ok((9, Request::Unimplemented(19))));
+    assert_eq!(decode_request(&multi), Ok((9, Request::Unimplemented(20))));
 }
 
 #[test]
@@ -506,4 +582,26 @@ fn the_reply_to_a_request_that_failed_is_a_header_alone() {
     };
     let expected = unhex("00000010000000030000000000000005ffffff9b");
     assert_eq!(encode_reply(&reply), expected);
+}
+
+#[test]
+fn the_beginning_of_a_request_tells_what_it_asks_for_and_of_which_znode() {
+    let create = Request::Create {
+        path: "/large".into(),
+        data: vec![0; 100].into(),
+        acl: vec![],
+        mode: CreateMode::Persistent,
+        with_stat: true,
+    };
+    let glimpse = |request: &Request, length: usize| {
+        let message = encode_request(1, request);
+        super::glimpse(&message[4..4 + length])
+    };
+    let told = |name, path: &str| Some((name, path.to_owned()));
+    assert_eq!(glimpse(&create, 60), told("create", "/large"));
+    assert_eq!(glimpse(&create, 14), told("create", "/l"));
+    assert_eq!(glimpse(&create, 7), None);
+    let multi = Request::Multi(vec![create.clone()]);
+    assert_eq!(glimpse(&multi, 60), told("multi", "/large"));
+    assert_eq!(glimpse(&Request::Ping, 8), None);
 }

@@ -9,7 +9,7 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
 use crate::types::Zxid;
-use crate::znode::{ErrorCode, Txn, TxnBody};
+use crate::znode::{ErrorCode, Lifetime, Ttl, Txn, TxnBody};
 
 /// The bytes of the digest of the tree that ZooKeeper may write after a transaction.
 const DIGEST_BYTES: usize = 12;
@@ -29,7 +29,11 @@ pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {
 
 fn type_of(body: &TxnBody) -> i32 {
     match body {
-        TxnBody::Create { .. } => opcode::CREATE,
+        TxnBody::Create { lifetime, .. } => match lifetime {
+            Lifetime::Persistent | Lifetime::Ephemeral => opcode::CREATE,
+            Lifetime::Container => opcode::CREATE_CONTAINER,
+            Lifetime::Ttl(_) => opcode::CREATE_TTL,
+        },
         TxnBody::Delete { .. } => opcode::DELETE,
         TxnBody::SetData { .. } => opcode::SET_DATA,
         TxnBody::SetAcl { .. } => opcode::SET_ACL,
@@ -47,15 +51,16 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
             path,
             data,
             acl,
-            ephemeral,
+            lifetime,
             parent_cversion,
         } => {
-            writer
-                .string(path)
-                .data(data)
-                .acl(acl)
-                .bool(*ephemeral)
-                .i32(*parent_cversion);
+            writer.string(path).data(data).acl(acl);
+            match lifetime {
+                Lifetime::Persistent => writer.bool(false).i32(*parent_cversion),
+                Lifetime::Ephemeral => writer.bool(true).i32(*parent_cversion),
+                Lifetime::Container => writer.i32(*parent_cversion),
+                Lifetime::Ttl(ttl) => writer.i32(*parent_cversion).i64(ttl.ms()),
+            };
         }
         TxnBody::Delete { path } => {
             writer.string(path);
@@ -104,7 +109,7 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
 /// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
 /// with us: create2, reconfig and deleteContainer, which are a create, a set and a delete; a create
 /// without the parent's version and a close without paths, of old servers; a digest at the end,
-/// which is skipped. A container or TTL znode is an error: we do not serve them yet.
+/// which is skipped.
 pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
     let mut reader = Reader::new(bytes);
     let session = reader.session()?;
@@ -135,10 +140,31 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
             path: reader.string()?,
             data: reader.data()?,
             acl: reader.acl()?.into(),
-            ephemeral: reader.bool()?,
+            lifetime: match reader.bool()? {
+                false => Lifetime::Persistent,
+                true => Lifetime::Ephemeral,
+            },
             parent_cversion: match reader.remaining() {
                 0 => -1,
                 _ => reader.i32()?,
+            },
+        },
+        opcode::CREATE_CONTAINER => TxnBody::Create {
+            path: reader.string()?,
+            data: reader.data()?,
+            acl: reader.acl()?.into(),
+            parent_cversion: reader.i32()?,
+            lifetime: Lifetime::Container,
+        },
+        opcode::CREATE_TTL => TxnBody::Create {
+            path: reader.string()?,
+            data: reader.data()?,
+            acl: reader.acl()?.into(),
+            parent_cversion: reader.i32()?,
+            lifetime: {
+                let ms = reader.i64()?;
+                let unknown = reader.unknown(ms, "a time that a znode may live");
+                Lifetime::Ttl(Ttl::new(ms).ok_or(unknown)?)
             },
         },
         opcode::DELETE | opcode::DELETE_CONTAINER => TxnBody::Delete {

@@ -4,7 +4,9 @@
 use super::tests::unhex;
 use super::*;
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Stat, TreeBuilder};
+use crate::znode::{
+    Acl, AuthId, Data, ErrorCode, Lifetime, Node, Perms, SessionId, Stat, TreeBuilder, Ttl,
+};
 use crate::znode::{Txn, TxnBody, acl};
 use bytes::Bytes;
 
@@ -156,7 +158,7 @@ fn the_transactions_of_other_zookeepers_are_read() {
         path: "/a".into(),
         data: b"n".as_slice().into(),
         acl: [].into(),
-        ephemeral: false,
+        lifetime: Lifetime::Persistent,
         parent_cversion: -1,
     };
     // Old: without the parent's version. New: create2 is a create.
@@ -180,11 +182,25 @@ fn the_transactions_of_other_zookeepers_are_read() {
         Some(ErrorCode::RuntimeInconsistency),
     ]);
     assert_eq!(read(14, multi), Ok(failed));
-    // A container is not served yet, and a multi holds no multi.
+    let of_lifetime = |lifetime| TxnBody::Create {
+        path: "/a".into(),
+        data: b"n".as_slice().into(),
+        acl: [].into(),
+        lifetime,
+        parent_cversion: 5,
+    };
+    let create = "000000022f61 000000016e 00000000 00000005";
+    assert_eq!(read(19, create), Ok(of_lifetime(Lifetime::Container)));
+    let ttl = Lifetime::Ttl(Ttl::new(0x1234).unwrap());
+    let create = |ttl| format!("{create} {ttl}");
+    assert_eq!(read(21, &create("0000000000001234")), Ok(of_lifetime(ttl)));
     assert!(matches!(
-        read(19, create),
-        Err(DecodeError::Unknown { value: 19, .. })
+        read(21, &create("0000000000000000")),
+        Err(DecodeError::Unknown { value: 0, .. })
     ));
+    let delete = TxnBody::Delete { path: "/a".into() };
+    assert_eq!(read(20, "000000022f61"), Ok(delete));
+    // A multi holds no multi.
     let nested = "00000001 0000000e 00000004 00000000";
     assert!(matches!(
         read(14, nested),
@@ -206,7 +222,7 @@ fn a_transaction_has_the_bytes_of_zookeepers_log() {
             path: "/e".into(),
             data: b"hi".as_slice().into(),
             acl: acl::open_unsafe(),
-            ephemeral: true,
+            lifetime: Lifetime::Ephemeral,
             parent_cversion: 4,
         },
     };

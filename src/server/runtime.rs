@@ -13,9 +13,11 @@ use super::transport::Transport;
 use crate::quorum::ServerSet;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
+use crate::service::secret::LENGTH;
 use crate::service::{self, Msg, PeerMsg, Replica, ZooKeeper};
 use crate::types::{Epoch, ServerId};
 use crate::zab::{self, Zab};
+use crate::znode::acl::Schemes;
 use stateright::actor::{Command, Id, Out};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -39,6 +41,9 @@ pub enum RunError {
     /// A socket cannot be had; says which, and what to do.
     #[error("{0}")]
     Socket(String),
+    /// A key or a certificate cannot be used; says which, and what to do.
+    #[error("{0}")]
+    Tls(String),
     #[error("{0}: the journal cannot be begun: {1}; give a directory that can be written")]
     Journal(PathBuf, std::io::Error),
     #[error("the operating system refuses: {0}")]
@@ -62,6 +67,8 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
         data_dir: config.data_dir.clone(),
         log_dir: config.data_log_dir.clone(),
         retain: config.snap_retain_count as usize,
+        purge: config.purge,
+        compression: config.snapshot_compression,
     };
     let dir = DataDir::open(layout, ZooKeeperCodec)?;
     for note in dir.notes() {
@@ -90,10 +97,12 @@ async fn serve(
     let sockets = PeerSockets::open(&config, peer_sender)
         .await
         .map_err(RunError::Socket)?;
-    let port = ClientPort::new(config.clone(), client_sender);
-    let listener = port.bind().await.map_err(RunError::Socket)?;
+    let port = ClientPort::new(config.clone(), client_sender).map_err(RunError::Tls)?;
+    let doors = port.bind().await.map_err(RunError::Socket)?;
     log_start(&config, &dir);
-    let replica = replica(&config);
+    let mut entropy = [0; LENGTH];
+    getrandom::fill(&mut entropy).map_err(std::io::Error::from)?;
+    let replica = replica(&config, entropy);
     let journal = match journal {
         None => None,
         Some(dir) => {
@@ -111,7 +120,9 @@ async fn serve(
         let _ = log_sender.send(event);
     })?;
     let mut server = Server::new(replica, journal, storage, log, Rc::clone(&port), sockets);
-    tokio::task::spawn_local(port.listen(listener));
+    for door in doors {
+        tokio::task::spawn_local(Rc::clone(&port).listen(door));
+    }
     loop {
         server.after_events();
         let deadline = server.deadline().into();
@@ -148,16 +159,20 @@ fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
         true => "standalone".to_owned(),
         false => format!("one of {} servers", config.servers.len()),
     };
+    let plain = config.client_port.map(|port| format!("port {port}"));
+    let secure = config.security.tls.as_ref();
+    let secure = secure.map(|tls| format!("port {} with TLS", tls.port));
+    let ports: Vec<String> = plain.into_iter().chain(secure).collect();
     tracing::info!(
-        "server {} starts, {ensemble}: clients on port {}, data in {}, history up to {last} of epoch {epoch}",
+        "server {} starts, {ensemble}: clients on {}, data in {}, history up to {last} of epoch {epoch}",
         config.my_id,
-        config.client_port,
+        ports.join(" and "),
         config.data_dir.display(),
     );
 }
 
 /// The actor that the configuration describes.
-fn replica(config: &Config) -> Replica {
+fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
     let select = |observer: bool| -> ServerSet {
         let servers = config
             .servers
@@ -186,9 +201,17 @@ fn replica(config: &Config) -> Replica {
         min_session_timeout_ms: millis(config.min_session_timeout),
         max_session_timeout_ms: millis(config.max_session_timeout),
         snap_count: config.snap_count.into(),
+        entropy,
+        read_only_mode: config.read_only_mode,
+        schemes: Schemes {
+            sasl: config.security.sasl,
+            x509: config.security.tls.is_some(),
+        },
+        members: config.members(),
+        snap_size: config.snap_size_limit,
         ..service::Config::new(config.my_id, incarnation, config.tick_time)
     };
-    Replica::new(zab, service)
+    Replica::new(zab, config.service.tell(service))
 }
 
 struct Server {
@@ -266,7 +289,8 @@ impl Server {
                         self.port.send(connection, output);
                     }
                 }
-                Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
+                Command::Send(_, Msg::Warning(words)) => tracing::warn!("{words}"),
+                Command::Send(_, Msg::Saved(_) | Msg::Clock(_) | Msg::Client(_)) => {} // Inputs: the actor says none.
                 Command::SetTimer(timer, range) => self.timers.set(now, timer, range),
                 Command::CancelTimer(timer) => self.timers.cancel(&timer),
                 Command::Save(storage) if self.journal.is_some() => self.held.push(storage),
@@ -358,6 +382,12 @@ impl Server {
     fn on_timers(&mut self) {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
+            if timer == Timer::Session {
+                let since = SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default();
+                self.step(Input::Clock(since.as_millis() as i64));
+            }
             self.step(Input::Timeout(timer));
         }
     }

@@ -3,11 +3,12 @@
 //! Spec: `spec/5-service.md`, "Reads". What it must never do: change the tree, or set a watch for a
 //! request that failed (but exists, whose failure is an answer).
 
+use super::variant::Variant;
 use super::watch::{NO_ZXID, WatchKind, Watches};
 use super::write::{AnswerForm, Read};
-use crate::proto::{EventType, MultiResult, Response, WatchEvent};
+use crate::proto::{ClientInfo, EventType, MultiResult, Response, SetWatches, WatchEvent};
 use crate::types::Zxid;
-use crate::znode::{Acl, AuthId, ErrorCode, Outcome, Perms, Tree, acl};
+use crate::znode::{Acl, AuthId, ErrorCode, Outcome, Perms, SessionId, Tree, acl};
 use stateright::actor::Id;
 
 /// The answer to a read, and the events that must be told before it.
@@ -16,70 +17,163 @@ pub struct ReadAnswer {
     pub events: Vec<WatchEvent>,
 }
 
-/// Answers a read of a connection from the tree, and sets the watch that it asks for.
-pub fn read(
-    tree: &Tree,
-    watches: &mut Watches,
-    connection: Id,
-    auth: &[AuthId],
-    request: Read,
-) -> ReadAnswer {
-    let mut events = Vec::new();
-    let result = match request {
-        Read::Exists { path, watch } => {
-            if watch && !path.contains('\0') {
-                watches.add(WatchKind::Data, &path, connection);
-            }
-            exists(tree, &path)
-        }
-        Read::GetData { path, watch } => {
-            let result = get_data(tree, auth, &path);
-            if watch && result.is_ok() {
-                watches.add(WatchKind::Data, &path, connection);
-            }
-            result
-        }
-        Read::GetChildren {
-            path,
-            watch,
-            with_stat,
-        } => {
-            let result = get_children(tree, auth, &path, with_stat);
-            if watch && result.is_ok() {
-                watches.add(WatchKind::Children, &path, connection);
-            }
-            result
-        }
-        Read::GetAcl { path } => get_acl(tree, auth, &path),
-        Read::SetWatches {
-            relative_zxid,
-            data,
-            exists,
-            children,
-        } => {
-            let mut found = Found {
-                tree,
-                watches,
-                connection,
-                seen: relative_zxid,
-                events: &mut events,
-            };
-            data.into_iter().for_each(|path| found.data(path));
-            exists.into_iter().for_each(|path| found.exists(path));
-            children.into_iter().for_each(|path| found.children(path));
-            Ok(Response::Empty)
-        }
-        Read::Ping => Ok(Response::Empty),
-        Read::Refused(error) => Err(error),
-    };
-    ReadAnswer { result, events }
+/// Who reads, and of which tree.
+pub struct Reader<'a> {
+    pub tree: &'a Tree,
+    pub watches: &'a mut Watches,
+    pub connection: Id,
+    pub session: SessionId,
+    pub auth: &'a [AuthId],
+    pub variant: Variant,
 }
 
-fn exists(tree: &Tree, path: &str) -> Result<Response, ErrorCode> {
-    if path.contains('\0') {
-        return Err(ErrorCode::BadArguments);
+impl Reader<'_> {
+    /// Answers a read from the tree, and sets the watch that it asks for.
+    pub fn read(&mut self, request: Read) -> ReadAnswer {
+        let mut events = Vec::new();
+        let result = match request {
+            Read::Exists { path, watch } => self.exists(&path, watch),
+            Read::GetData { path, watch } => {
+                let result = get_data(self.tree, self.auth, &path);
+                self.watch_if(watch && result.is_ok(), WatchKind::Data, &path);
+                result
+            }
+            Read::GetChildren {
+                path,
+                watch,
+                with_stat,
+            } => {
+                let result = get_children(self.tree, self.auth, &path, with_stat);
+                self.watch_if(watch && result.is_ok(), WatchKind::Children, &path);
+                result
+            }
+            Read::GetAcl { path } => get_acl(self.tree, self.auth, &path),
+            Read::Multi(reads) => {
+                let results = reads.into_iter().map(|read| part(self.read(read).result));
+                Ok(Response::Multi(results.collect()))
+            }
+            Read::Ephemerals { prefix } => Ok(Response::Ephemerals(self.ephemerals(&prefix))),
+            Read::Descendants { path } => descendants(self.tree, self.auth, &path),
+            Read::WhoAmI => Ok(Response::WhoAmI(
+                self.auth.iter().map(client_info).collect(),
+            )),
+            Read::AddWatch { path, kind } => {
+                self.watches.add(kind, &path, self.connection);
+                Ok(Response::WatchAdded)
+            }
+            Read::CheckWatches { path, kinds } => {
+                let (watches, connection) = (&self.watches, self.connection);
+                let mut kinds = kinds.iter();
+                watched(kinds.any(|kind| watches.has(*kind, &path, connection)))
+            }
+            Read::RemoveWatches { path, kinds } => {
+                let remove =
+                    |kind: &&WatchKind| self.watches.remove(**kind, &path, self.connection);
+                watched(kinds.iter().filter(remove).count() > 0)
+            }
+            Read::SetWatches(watches) => {
+                self.set_watches(watches, &mut events);
+                Ok(Response::Empty)
+            }
+            Read::Ping => Ok(Response::Empty),
+            Read::Proved(response) => Ok(response),
+            Read::Refused(error) => Err(error),
+        };
+        ReadAnswer { result, events }
     }
-    tree.stat(path).map(Response::Stat).ok_or(ErrorCode::NoNode)
+
+    fn watch_if(&mut self, wanted: bool, kind: WatchKind, path: &str) {
+        if wanted {
+            self.watches.add(kind, path, self.connection);
+        }
+    }
+
+    /// The watch is set where there is no znode as well: it waits for one.
+    fn exists(&mut self, path: &str, watch: bool) -> Result<Response, ErrorCode> {
+        if path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        let node = self.tree.node(path);
+        if let Some(node) = node {
+            permit(&node.acl, Perms::READ, self.auth)?;
+        }
+        self.watch_if(watch, WatchKind::Data, path);
+        let stat = node.map(|node| Response::Stat(node.stat()));
+        stat.ok_or(ErrorCode::NoNode)
+    }
+
+    fn ephemerals(&self, prefix: &str) -> Vec<String> {
+        let all = self.tree.ephemerals(self.session).into_iter();
+        match prefix.trim() {
+            "" | "/" => all.collect(),
+            _ => all.filter(|path| path.starts_with(prefix)).collect(),
+        }
+    }
+
+    /// Tells what the client has missed, and sets the other watches. Of what persistent watches have
+    /// missed nobody is told.
+    fn set_watches(&mut self, asked: SetWatches, events: &mut Vec<WatchEvent>) {
+        let mut found = Found {
+            tree: self.tree,
+            watches: self.watches,
+            connection: self.connection,
+            seen: asked.relative_zxid,
+            events,
+        };
+        asked.data.into_iter().for_each(|path| found.data(path));
+        asked.exists.into_iter().for_each(|path| found.exists(path));
+        let children = asked.children.into_iter();
+        children.for_each(|path| found.children(path));
+        if self.variant == Variant::PersistentNotSetAgain {
+            return;
+        }
+        for path in &asked.persistent {
+            self.watches
+                .add(WatchKind::Persistent, path, self.connection);
+        }
+        for path in &asked.recursive {
+            self.watches
+                .add(WatchKind::Recursive, path, self.connection);
+        }
+    }
+}
+
+/// The answer of checkWatches and removeWatches.
+fn watched(is_there: bool) -> Result<Response, ErrorCode> {
+    match is_there {
+        true => Ok(Response::Empty),
+        false => Err(ErrorCode::NoWatcher),
+    }
+}
+
+/// The answer to a read inside a multiRead.
+fn part(result: Result<Response, ErrorCode>) -> MultiResult {
+    match result {
+        Ok(Response::Data(data, stat)) => MultiResult::Data(data, stat),
+        Ok(Response::Children(names)) => MultiResult::Children(names),
+        Err(error) => MultiResult::Error(Some(error)),
+        // Nothing else stands in a multiRead.
+        Ok(_) => MultiResult::Error(Some(ErrorCode::SystemError)),
+    }
+}
+
+/// An identity as whoAmI shows it: of name and password only the name.
+fn client_info(id: &AuthId) -> ClientInfo {
+    let user = match id.scheme.as_str() {
+        "digest" => id.id.split(':').next().unwrap_or_default(),
+        _ => &id.id,
+    };
+    ClientInfo {
+        scheme: id.scheme.clone(),
+        user: user.to_owned(),
+    }
+}
+
+fn descendants(tree: &Tree, auth: &[AuthId], path: &str) -> Result<Response, ErrorCode> {
+    let node = tree.node(path).ok_or(ErrorCode::NoNode)?;
+    permit(&node.acl, Perms::READ, auth)?;
+    let count = tree.descendants(path).ok_or(ErrorCode::NoNode)?;
+    Ok(Response::Count(i32::try_from(count).unwrap_or(i32::MAX)))
 }
 
 fn get_data(tree: &Tree, auth: &[AuthId], path: &str) -> Result<Response, ErrorCode> {

@@ -3,11 +3,13 @@
 //! Spec: `spec/5-service.md`, "Sessions" and "The order of answers". What it must never do: trust a
 //! client, or answer out of turn (but auth, as ZooKeeper does).
 
+use super::answer::Reader;
 use super::connection::{Connection, Pending, Stage, Waiting};
+use super::secret::Secret;
 use super::variant::Variant;
 use super::write::{Course, Read, Write};
-use super::{ClientInput, ClientOutput, Env, Rank, Service, answer, session};
-use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response};
+use super::{ClientInput, ClientOutput, Config, Env, Rank, Service, session};
+use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response, SetWatches};
 use crate::types::{ServerId, Zxid};
 use crate::znode::{AuthId, ErrorCode, SessionId};
 use bytes::Bytes;
@@ -25,24 +27,41 @@ impl Service {
             ClientInput::Connect {
                 request,
                 from,
+                proved,
                 now_ms,
             } => {
-                self.clock_ms = self.clock_ms.max(now_ms);
-                self.on_connect(env, id, request, from);
+                self.on_clock(now_ms);
+                self.on_connect(env, id, request, from, proved);
             }
             ClientInput::Request {
                 xid,
                 request,
                 now_ms,
             } => {
-                self.clock_ms = self.clock_ms.max(now_ms);
-                self.on_request(env, id, xid, Course::of(request));
+                self.on_clock(now_ms);
+                let course = match env.config.reads_through_quorum {
+                    false => Course::of(request),
+                    true => Course::of(request).through_quorum(),
+                };
+                self.on_request(env, id, xid, course);
             }
+            ClientInput::Proof {
+                xid,
+                proved,
+                result,
+            } => self.on_proof(env, id, xid, proved, result),
             ClientInput::Disconnected => self.forget_connection(id),
         }
     }
 
-    fn on_connect(&mut self, env: &mut Env, id: Id, request: ConnectRequest, from: IpAddr) {
+    fn on_connect(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        request: ConnectRequest,
+        from: IpAddr,
+        proved: Vec<AuthId>,
+    ) {
         if self.connections.contains_key(&id) {
             return self.close(env, id); // A second greeting is against the protocol.
         }
@@ -50,20 +69,27 @@ impl Service {
         // the protocol.
         let ahead = request.last_zxid_seen.0 as i64 > self.applied.0 as i64;
         let at_once = env.config.variant == Variant::ResumeAtOnce;
+        if self.is_read_only() && !ahead {
+            return self.connect_read_only(env, id, request, from, proved);
+        }
         if self.period.is_none() || ahead && !at_once {
             return env.tell_client(id, ClientOutput::Close);
         }
         let config = env.config;
         let is_new = request.session == SessionId::default();
-        let session = if is_new {
-            self.sessions_made += 1;
-            session::session_id(config.sid, config.incarnation, self.sessions_made)
-        } else {
-            request.session
+        let session = match is_new {
+            true => self.next_session(config),
+            false => request.session,
         };
         let tell_read_only = request.read_only.is_some();
-        if !is_new && !session::password_matches(&config.session_key, session, &request.password) {
-            return refuse(env, id, tell_read_only);
+        if !is_new {
+            let Some(secret) = Secret::of(&self.tree) else {
+                // The first transaction has not come here yet: this is not the time to judge.
+                return env.tell_client(id, ClientOutput::Close);
+            };
+            if !secret.opens(session, &request.password) {
+                return refuse(env, id, tell_read_only);
+            }
         }
         let ticket = self.next_ticket(config.sid);
         let stage = Stage::Opening {
@@ -73,7 +99,7 @@ impl Service {
         };
         self.openings.insert(ticket, id);
         self.connections
-            .insert(id, Connection::new(session, from, stage));
+            .insert(id, Connection::new(session, from, proved, stage));
         let write = if is_new {
             let timeout_ms = session::negotiate_timeout(config, request.timeout_ms);
             Write::CreateSession { timeout_ms }
@@ -86,6 +112,11 @@ impl Service {
         if at_once && !is_new {
             self.on_opened(env, id, Ok(()));
         }
+    }
+
+    pub(super) fn next_session(&mut self, config: &Config) -> SessionId {
+        self.sessions_made += 1;
+        session::session_id(config.sid, config.incarnation, self.sessions_made)
     }
 
     /// A number for a transaction that opens a session: no other connection that is being opened has
@@ -109,7 +140,6 @@ impl Service {
         }
         let session = connection.session;
         match course {
-            Course::Auth { scheme, auth } => self.on_auth(env, id, xid, &scheme, &auth),
             Course::Read(read)
                 if connection.is_idle() || env.config.variant == Variant::ReadsJumpTheQueue =>
             {
@@ -118,6 +148,10 @@ impl Service {
             Course::Read(read) => {
                 let request = Waiting::ForTurn(read);
                 connection.pending.push_back(Pending { xid, request });
+            }
+            // Without a period there are connections in read-only mode alone.
+            Course::Write(write, _) if self.period.is_none() => {
+                self.refuse_write(env, id, xid, &write);
             }
             Course::Write(write, form) => {
                 let request = Waiting::ForTransaction(form);
@@ -139,33 +173,37 @@ impl Service {
         }
     }
 
-    fn on_auth(&mut self, env: &mut Env, id: Id, xid: i32, scheme: &str, auth: &[u8]) {
+    /// What a client says of itself was checked.
+    fn on_proof(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        xid: i32,
+        proved: Vec<AuthId>,
+        result: Result<Response, ErrorCode>,
+    ) {
         let Some(connection) = self.connections.get_mut(&id) else {
+            return; // Closed; what was under way is void.
+        };
+        if connection.is_closing() {
             return;
-        };
+        }
         let session = connection.session;
-        let result = match scheme {
-            "digest" => {
-                connection.add_auth(AuthId::digest(auth));
-                Ok(Response::Empty)
+        connection.add_auth(proved);
+        if connection.stage == Stage::Open {
+            let failed = result.is_err();
+            let zxid = Zxid::ZERO;
+            let reply = Reply { xid, zxid, result };
+            env.tell_client(id, ClientOutput::Reply { session, reply });
+            if failed {
+                self.close(env, id);
             }
-            // The address is known; what the client says of it does not count.
-            "ip" => Ok(Response::Empty),
-            _ => Err(ErrorCode::AuthFailed),
-        };
-        if connection.stage != Stage::Open {
+        } else {
             // Clients do not wait for the session, but they take the first answer for it.
-            let read = result.map_or_else(Read::Refused, |_| Read::Ping);
-            let request = Waiting::ForTurn(read);
-            return connection.pending.push_back(Pending { xid, request });
+            let request = Waiting::ForTurn(result.map_or_else(Read::Refused, Read::Proved));
+            connection.pending.push_back(Pending { xid, request });
         }
-        let failed = result.is_err();
-        let zxid = Zxid::ZERO;
-        let reply = Reply { xid, zxid, result };
-        env.tell_client(id, ClientOutput::Reply { session, reply });
-        if failed {
-            self.close(env, id);
-        }
+        self.touch(session);
     }
 
     /// Answers the reads whose turn has come.
@@ -182,30 +220,36 @@ impl Service {
         }
     }
 
-    fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
+    pub(super) fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
         let read = match read {
-            Read::SetWatches {
-                data,
-                exists,
-                children,
-                ..
-            } if env.config.variant == Variant::SetWatchesFromNow => Read::SetWatches {
-                relative_zxid: self.applied,
-                data,
-                exists,
-                children,
-            },
+            Read::SetWatches(watches) if env.config.variant == Variant::SetWatchesFromNow => {
+                Read::SetWatches(SetWatches {
+                    relative_zxid: self.applied,
+                    ..watches
+                })
+            }
             read => read,
         };
-        let answer = answer::read(&self.tree, &mut self.watches, id, &connection.auth, read);
+        let mut reader = Reader {
+            tree: &self.tree,
+            watches: &mut self.watches,
+            connection: id,
+            session: connection.session,
+            auth: &connection.auth,
+            variant: env.config.variant,
+        };
+        let answer = reader.read(read);
         for event in answer.events {
             env.tell_client(id, ClientOutput::Event(event));
         }
         let session = connection.session;
-        let failed = answer.result == Err(ErrorCode::AuthFailed);
+        let failed = matches!(
+            answer.result,
+            Err(ErrorCode::AuthFailed | ErrorCode::SessionClosedRequireSaslAuth)
+        );
         let reply = Reply {
             xid,
             zxid: self.applied,
@@ -267,9 +311,12 @@ impl Service {
         };
         self.openings.remove(&ticket);
         let session = connection.session;
-        let timeout_ms = match (result, self.tree.sessions().get(&session)) {
-            (Ok(()), Some(timeout_ms)) => *timeout_ms,
-            (Ok(()), None) | (Err(_), _) => {
+        let timeout_ms = self.tree.sessions().get(&session);
+        // The secret is older than any session.
+        let password = Secret::of(&self.tree).map(|secret| secret.password(session));
+        let (timeout_ms, password) = match (result, timeout_ms, password) {
+            (Ok(()), Some(timeout_ms), Some(password)) => (*timeout_ms, password),
+            (Ok(()), _, _) | (Err(_), _, _) => {
                 refuse(env, id, tell_read_only);
                 return self.forget_connection(id);
             }
@@ -282,7 +329,7 @@ impl Service {
         let response = ConnectResponse {
             timeout_ms,
             session,
-            password: session::password(&env.config.session_key, session),
+            password,
             read_only: tell_read_only.then_some(false),
         };
         env.tell_client(id, ClientOutput::Connected(response));
@@ -292,7 +339,7 @@ impl Service {
 }
 
 /// Tells a client that it has no such session.
-fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
+pub(super) fn refuse(env: &mut Env, id: Id, tell_read_only: bool) {
     let response = ConnectResponse {
         timeout_ms: 0,
         session: SessionId::default(),

@@ -6,10 +6,12 @@
 
 use super::connection::{Pending, Stage, Waiting};
 use super::variant::Variant;
+use super::watch::WatchKind;
+use super::write::AnswerForm;
 use super::{ClientOutput, Config, Env, Rank, Service, answer, session};
 use crate::proto::Reply;
 use crate::types::Zxid;
-use crate::znode::{Applied, ErrorCode, Outcome, TreeEvent, Txn, TxnBody};
+use crate::znode::{Applied, ErrorCode, Outcome, Perms, TreeEvent, Txn, TxnBody, acl};
 use stateright::actor::Id;
 
 impl Service {
@@ -37,9 +39,19 @@ impl Service {
     /// Tells those who watch for these changes.
     fn fire(&mut self, env: &mut Env, zxid: Zxid, events: &[TreeEvent]) {
         let kept = (env.config.variant == Variant::WatchKept).then(|| self.watches.clone());
-        for event in events {
-            for (connection, event) in self.watches.on_event(event, zxid) {
-                env.tell_client(connection, ClientOutput::Event(event));
+        for change in events {
+            for (id, event) in self.watches.on_event(change, zxid) {
+                // A watch that waits for a znode does not tell of what its owner may not read.
+                let connection = self.connections.get(&id);
+                let may_know = connection.is_some_and(|connection| {
+                    acl::permits(&change.acl, Perms::READ, &connection.auth)
+                });
+                if env.config.variant == Variant::PersistentFiresOnce {
+                    self.watches.remove(WatchKind::Persistent, &change.path, id);
+                }
+                if may_know {
+                    env.tell_client(id, ClientOutput::Event(event));
+                }
             }
         }
         if let Some(watches) = kept {
@@ -132,12 +144,16 @@ impl Service {
         let closed = connection.is_closing() && connection.pending.len() == 1;
         connection.pending.pop_front();
         let session = connection.session;
-        let reply = Reply {
-            xid: cxid,
-            zxid,
-            result: answer::written(form, outcome),
-        };
-        env.tell_client(id, ClientOutput::Reply { session, reply });
+        if let AnswerForm::Read(read) = form {
+            self.answer_read(env, id, cxid, read);
+        } else {
+            let reply = Reply {
+                xid: cxid,
+                zxid,
+                result: answer::written(form, outcome),
+            };
+            env.tell_client(id, ClientOutput::Reply { session, reply });
+        }
         if closed {
             self.close(env, id);
         } else {

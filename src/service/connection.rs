@@ -17,7 +17,8 @@ pub struct Connection {
     pub stage: Stage,
     /// Where the client is.
     pub address: IpAddr,
-    /// Who the client has proved to be: always `ip` and its address, more with each auth request.
+    /// Who the client has proved to be: always `ip` and its address, more with a certificate and
+    /// with each proof.
     pub auth: Arc<[AuthId]>,
     /// The requests that are not answered yet, in the order in which they came. The first is a write,
     /// unless the session is not open yet.
@@ -59,14 +60,16 @@ pub enum Waiting {
 
 impl Connection {
     /// A connection whose session is asked for.
-    pub fn new(session: SessionId, address: IpAddr, stage: Stage) -> Self {
-        Self {
+    pub fn new(session: SessionId, address: IpAddr, proved: Vec<AuthId>, stage: Stage) -> Self {
+        let mut connection = Self {
             session,
             stage,
             address,
             auth: [AuthId::ip(address)].into(),
             pending: Vector::new(),
-        }
+        };
+        connection.add_auth(proved);
+        connection
     }
 
     /// Whether a read that comes now can be answered at once.
@@ -82,9 +85,11 @@ impl Connection {
     }
 
     /// Adds what the client has proved to be.
-    pub fn add_auth(&mut self, id: AuthId) {
-        if !self.auth.contains(&id) {
-            self.auth = self.auth.iter().cloned().chain([id]).collect();
+    pub fn add_auth(&mut self, ids: Vec<AuthId>) {
+        for id in ids {
+            if !self.auth.contains(&id) {
+                self.auth = self.auth.iter().cloned().chain([id]).collect();
+            }
         }
     }
 }

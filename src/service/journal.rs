@@ -22,7 +22,7 @@ use std::time::Duration;
 /// What every file begins with.
 pub const MAGIC: [u8; 8] = *b"KRJOURNL";
 /// The version of the format, after [`MAGIC`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The bytes before the content of a frame.
 pub const FRAME: usize = 20;
 /// The bytes before the input in the content of a record.
@@ -71,6 +71,8 @@ pub enum Input {
     Client(u64, ClientInput),
     /// A timer has fired.
     Timeout(Timer),
+    /// The clock, in milliseconds since the Unix epoch.
+    Clock(i64),
 }
 
 impl Input {
@@ -89,10 +91,11 @@ impl Input {
                 replica.on_timeout(id, &mut state, &timer, out);
                 state
             }
-            Self::Peer(..) | Self::Saved(_) | Self::Client(..) => {
+            Self::Peer(..) | Self::Saved(_) | Self::Client(..) | Self::Clock(_) => {
                 let (src, msg) = match self {
                     Self::Peer(peer, message) => (peer.into(), Msg::Peer(message)),
                     Self::Saved(count) => (id, Msg::Saved(count)),
+                    Self::Clock(now_ms) => (id, Msg::Clock(now_ms)),
                     Self::Client(connection, input) => {
                         (Id::from(connection as usize), Msg::Client(input))
                     }
@@ -188,7 +191,8 @@ impl<'a> Action<'a> {
                 message => Self::Send(number(*to), message),
             },
             Command::Send(to, Msg::ToClient(output)) => Self::Answer(number(*to), output),
-            Command::Send(_, Msg::Saved(_) | Msg::Client(_)) => return None, // Inputs: the actor says none.
+            Command::Send(_, Msg::Warning(_)) => return None, // It has no effect on anybody.
+            Command::Send(_, Msg::Saved(_) | Msg::Clock(_) | Msg::Client(_)) => return None, // Inputs: the actor says none.
             Command::SetTimer(timer, range) => Self::SetTimer(*timer, range.start, range.end),
             Command::CancelTimer(timer) => Self::CancelTimer(*timer),
             Command::Save(storage) => Self::Save(
@@ -437,7 +441,7 @@ mod tests {
     }
 
     /// If this changes, old journals cannot be read any more: a new [`VERSION`] is due.
-    const PINNED: u64 = 9_435_756_674_684_261_059;
+    const PINNED: u64 = 11_919_638_858_343_137_427;
 
     #[test]
     fn a_file_that_ends_early_is_torn_and_not_damaged() {

@@ -4,21 +4,27 @@
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
 //!
-//! Departs from ZooKeeper: D19 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D19 and D33 in `spec/deviations.toml`.
 
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
+use super::secret::{self, Secret};
 use super::session::Expiry;
+use super::unused;
 use super::variant::Variant;
 use super::write::{Submission, Write};
 use crate::types::{Epoch, ServerId, Zxid};
-use crate::znode::{ErrorCode, SessionId, Tree, Txn, TxnBody};
+use crate::znode::quota::{Excess, Growth};
+use crate::znode::{Data, ErrorCode, SessionId, Tree, Txn, TxnBody};
 use im::{OrdMap, Vector};
 use stateright::actor::Id;
 
 /// The cxid of transactions that no connection waits for.
 pub const NO_TICKET: i32 = i32::MIN;
+
+/// The znode that shows the members of the ensemble.
+const CONFIG: &str = "/zookeeper/config";
 
 /// The state of a leader's service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +33,8 @@ pub struct Leading {
     began: Epoch,
     /// The tree after everything that has been proposed.
     tree: Tree,
+    /// Whether that tree has the secret of the ensemble.
+    has_secret: bool,
     /// The last transaction that has been proposed.
     proposed: Zxid,
     inboxes: OrdMap<ServerId, Inbox>,
@@ -35,6 +43,8 @@ pub struct Leading {
     /// Which connection has each session that was opened or resumed under this leader.
     owners: OrdMap<SessionId, Owner>,
     pub expiry: Expiry,
+    /// When it was last looked for znodes that nobody uses (milliseconds since the Unix epoch).
+    swept_ms: i64,
 }
 
 /// A connection among all of the ensemble's.
@@ -51,6 +61,10 @@ enum Queued {
     Submitted { owner: Owner, write: Submission },
     /// The session's time is over.
     Expired { session: SessionId, time: i64 },
+    /// The leadership has begun: the ensemble's members are to be shown.
+    Members { time: i64 },
+    /// The container or the znode with a TTL was found to be unused.
+    Unused { path: String, time: i64 },
 }
 
 /// What the leader tells the origin of a forwarded message.
@@ -66,16 +80,23 @@ pub enum Verdict {
 
 impl Leading {
     /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
-    pub fn new(began: Epoch, tree: Tree, proposed: Zxid) -> Self {
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, now_ms: i64) -> Self {
         Self {
             began,
+            has_secret: Secret::of(&tree).is_some(),
             tree,
             proposed,
             inboxes: OrdMap::new(),
             waiting: Vector::new(),
             owners: OrdMap::new(),
             expiry: Expiry::default(),
+            swept_ms: now_ms,
         }
+    }
+
+    /// Sees to it that the members of the ensemble are shown to clients.
+    pub fn show_members(&mut self, time: i64) {
+        self.waiting.push_back(Queued::Members { time });
     }
 
     /// The last transaction that was proposed.
@@ -123,29 +144,80 @@ impl Leading {
         Verdict::Accepted { through }
     }
 
-    /// A session tick has passed; sessions whose time is over are closed at `time`.
-    pub fn on_tick(&mut self, time: i64) {
+    /// A session tick has passed; sessions whose time is over are closed at `time`. Now and then it is
+    /// looked for znodes that nobody uses.
+    pub fn on_tick(&mut self, config: &Config, time: i64, committed: &Tree) {
         for session in self.expiry.tick() {
             self.waiting.push_back(Queued::Expired { session, time });
         }
+        if time.saturating_sub(self.swept_ms) >= config.container_check_ms {
+            self.sweep(config, time, committed);
+        }
     }
 
-    /// The next transaction to propose, which gets `zxid`.
-    pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
+    /// Looks for the containers and the znodes with a TTL that are unused at `time`.
+    pub fn sweep(&mut self, config: &Config, time: i64, committed: &Tree) {
+        self.swept_ms = time;
+        for path in unused::unused(config, self.in_use(config, committed), time) {
+            self.waiting.push_back(Queued::Unused { path, time });
+        }
+    }
+
+    /// The tree that tells what is used: the one after all that is proposed, unless the variant takes the one
+    /// without what is not committed.
+    fn in_use<'a>(&'a self, config: &Config, committed: &'a Tree) -> &'a Tree {
+        match config.variant {
+            Variant::UnusedByCommitted => committed,
+            _ => &self.tree,
+        }
+    }
+
+    /// The next transaction to propose, which gets `zxid`; and the quotas that it exceeds. `committed` is
+    /// the tree without what is proposed and not committed, which must not be judged by.
+    pub fn next_proposal(
+        &mut self,
+        config: &Config,
+        zxid: Zxid,
+        committed: &Tree,
+    ) -> Option<(Txn, Vec<Excess>)> {
         loop {
-            let txn = match self.waiting.pop_front()? {
-                Queued::Submitted { owner, write } => {
-                    self.prepare(config.variant, zxid, owner, write)
-                }
-                Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+            let txn = match self.secret(config) {
+                Some(secret) => Some(secret),
+                None => self.next_write(config, zxid, committed)?,
             };
             if let Some(txn) = txn {
                 // Whoever asked is answered when the transaction is committed and applied.
+                let excess = self.excess(config, &txn.body);
                 let _ = self.tree.apply(zxid, &txn);
                 self.proposed = zxid;
-                return Some(txn);
+                return Some((txn, excess));
             }
         }
+    }
+
+    /// The transaction that gives the ensemble its secret, before any other, if it has none.
+    fn secret(&mut self, config: &Config) -> Option<Txn> {
+        if std::mem::replace(&mut self.has_secret, true) {
+            return None;
+        }
+        Some(Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time: 0,
+            body: secret::creation(&self.tree, config)?,
+        })
+    }
+
+    /// The transaction of the first write that waits, `Some(None)` if it has none.
+    fn next_write(&mut self, config: &Config, zxid: Zxid, committed: &Tree) -> Option<Option<Txn>> {
+        Some(match self.waiting.pop_front()? {
+            Queued::Submitted { owner, write } => self.prepare(config, zxid, owner, write),
+            Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
+            Queued::Unused { path, time } => {
+                delete_unused(config, self.in_use(config, committed), path, time)
+            }
+            Queued::Members { time } => self.members(config, time),
+        })
     }
 
     /// What [`Variant::JudgeByCommitted`] judges by.
@@ -162,7 +234,7 @@ impl Leading {
     /// The transaction of a write, or `None` if it must have no effect and nobody waits for it.
     fn prepare(
         &mut self,
-        variant: Variant,
+        config: &Config,
         zxid: Zxid,
         owner: Owner,
         write: Submission,
@@ -178,8 +250,9 @@ impl Leading {
         let asker = Asker {
             session,
             auth: &auth,
-            variant,
+            config,
         };
+        let variant = config.variant;
         let is_open =
             variant == Variant::EndedSessionWrites || self.tree.sessions().contains_key(&session);
         let is_owner =
@@ -211,6 +284,50 @@ impl Leading {
         })
     }
 
+    /// The quotas that a transaction exceeds: the soft ones, as the hard ones have refused it.
+    fn excess(&self, config: &Config, body: &TxnBody) -> Vec<Excess> {
+        match body {
+            _ if !config.enforce_quota => Vec::new(),
+            TxnBody::Create { path, data, .. } => {
+                let bytes = data.len() as i64;
+                self.tree.excess(path, Growth { count: 1, bytes })
+            }
+            TxnBody::SetData { path, data, .. } => {
+                let before = self.tree.node(path).map_or(0, |node| node.data.len());
+                let bytes = data.len() as i64 - before as i64;
+                self.tree.excess(path, Growth { count: 0, bytes })
+            }
+            TxnBody::Multi(bodies) => {
+                let all = bodies.iter().map(|body| self.excess(config, body));
+                all.flatten().collect()
+            }
+            TxnBody::Delete { .. }
+            | TxnBody::SetAcl { .. }
+            | TxnBody::Check { .. }
+            | TxnBody::CreateSession { .. }
+            | TxnBody::CloseSession { .. }
+            | TxnBody::Error(_)
+            | TxnBody::FailedMulti(_) => Vec::new(),
+        }
+    }
+
+    /// The transaction that shows the members of the ensemble, unless they are shown.
+    fn members(&self, config: &Config, time: i64) -> Option<Txn> {
+        let data = Data::from(config.members.clone().into_bytes());
+        let shown = self.tree.node(CONFIG)?;
+        (shown.data != data).then(|| Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time,
+            body: TxnBody::SetData {
+                path: CONFIG.to_owned(),
+                data,
+                // As ZooKeeper has it.
+                version: -1,
+            },
+        })
+    }
+
     fn close(&self, session: SessionId, cxid: i32, time: i64) -> Option<Txn> {
         let is_open = self.tree.sessions().contains_key(&session);
         is_open.then(|| Txn {
@@ -222,4 +339,18 @@ impl Leading {
             },
         })
     }
+}
+
+/// The deletion of a znode that was found to be unused. It may have been used since then, by a write that
+/// waited before this.
+fn delete_unused(config: &Config, tree: &Tree, path: String, time: i64) -> Option<Txn> {
+    let is_unused = tree
+        .node(&path)
+        .is_some_and(|node| unused::is_unused(config, node, time));
+    is_unused.then(|| Txn {
+        session: SessionId::default(),
+        cxid: NO_TICKET,
+        time,
+        body: TxnBody::Delete { path },
+    })
 }

@@ -5,9 +5,9 @@
 
 use super::forward::{Forward, StreamId};
 use super::replica::ZooKeeper;
-use crate::proto::{ConnectRequest, ConnectResponse, Reply, Request, WatchEvent};
+use crate::proto::{ConnectRequest, ConnectResponse, Reply, Request, Response, WatchEvent};
 use crate::zab;
-use crate::znode::SessionId;
+use crate::znode::{AuthId, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -18,8 +18,12 @@ pub enum Msg {
     Peer(PeerMsg),
     /// From the runtime: that many of the oldest saves that were pending are durable now.
     Saved(usize),
+    /// From the runtime, before each session tick: its clock, in milliseconds since the Unix epoch.
+    Clock(i64),
     /// From a client connection. The sender's actor id is the connection's.
     Client(ClientInput),
+    /// To the runtime: words for the log of the process.
+    Warning(String),
     /// To a client connection. The recipient's actor id is the connection's.
     ToClient(ClientOutput),
 }
@@ -46,12 +50,24 @@ pub enum ClientInput {
     Connect {
         request: ConnectRequest,
         from: IpAddr,
+        /// Who the client is by its certificate.
+        proved: Vec<AuthId>,
         now_ms: i64,
     },
     Request {
         xid: i32,
         request: Request,
         now_ms: i64,
+    },
+    /// The client has said who it is, by auth or by SASL, or it asks for something and has not said
+    /// what it must. The runtime has checked it: secrets and their like do not come here. After an error the connection is
+    /// closed.
+    Proof {
+        xid: i32,
+        /// What the client has proved to be with this.
+        proved: Vec<AuthId>,
+        /// What it is answered.
+        result: Result<Response, ErrorCode>,
     },
     /// The connection is gone. Its session lives on until it expires.
     Disconnected,

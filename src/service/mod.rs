@@ -13,20 +13,24 @@ pub mod message;
 pub mod prepare;
 pub mod replica;
 pub mod replication;
+pub mod secret;
 pub mod session;
 pub mod stats;
+pub mod unused;
 pub mod variant;
 pub mod watch;
 pub mod write;
 
 mod clients;
 mod committed;
+mod read_only;
 
 pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
 pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::types::{Epoch, ServerId, Zxid};
+use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
@@ -56,10 +60,33 @@ pub struct Config {
     pub retransmit: Duration,
     pub min_session_timeout_ms: i32,
     pub max_session_timeout_ms: i32,
-    /// What session passwords are derived with; the same on every server of the ensemble.
-    pub session_key: Vec<u8>,
+    /// Random, and new at each start: what the secret of an ensemble that has none is made of.
+    pub entropy: [u8; secret::LENGTH],
+    /// The schemes that access control lists may name beside those that every server knows.
+    pub schemes: Schemes,
+    /// Whether a server without a leader serves reads to those that ask for no more.
+    pub read_only_mode: bool,
     /// After how many transactions a snapshot is handed to Zab.
     pub snap_count: u64,
+    /// Whether znodes may have a TTL (`extendedTypesEnabled`).
+    pub extended_types: bool,
+    /// How often the leader looks for containers and TTL znodes that nobody uses, in milliseconds
+    /// (`znode.container.checkIntervalMs`).
+    pub container_check_ms: i64,
+    /// How many of them it deletes in a minute (`znode.container.maxPerMinute`).
+    pub containers_per_minute: u32,
+    /// After how many milliseconds a container without a first child goes; 0 is never
+    /// (`znode.container.maxNeverUsedIntervalMs`).
+    pub container_never_used_ms: i64,
+    /// Whether hard quotas are enforced, and soft ones warned of (`enforceQuota`).
+    pub enforce_quota: bool,
+    /// Whether each read waits until a quorum has confirmed that nothing newer was acknowledged
+    /// (`readsThroughQuorum`).
+    pub reads_through_quorum: bool,
+    /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
+    pub members: String,
+    /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
+    pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
     /// is faithful.
     #[serde(skip)]
@@ -68,7 +95,7 @@ pub struct Config {
 
 impl Config {
     /// ZooKeeper's defaults for a tickTime: session timeouts of 2 to 20 ticks, a snapshot every
-    /// 100,000 transactions.
+    /// 100,000 transactions or 4 GB.
     pub fn new(sid: ServerId, incarnation: u64, tick_time: Duration) -> Self {
         let ticks = |count: u32| {
             let duration = tick_time.saturating_mul(count).as_millis();
@@ -81,8 +108,18 @@ impl Config {
             retransmit: Duration::from_millis(100),
             min_session_timeout_ms: ticks(2),
             max_session_timeout_ms: ticks(20),
-            session_key: b"keepright".to_vec(),
+            entropy: [0; secret::LENGTH],
+            schemes: Schemes::default(),
+            read_only_mode: false,
             snap_count: 100_000,
+            extended_types: false,
+            container_check_ms: 60_000,
+            containers_per_minute: 10_000,
+            container_never_used_ms: 0,
+            enforce_quota: false,
+            reads_through_quorum: false,
+            members: String::new(),
+            snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
     }
@@ -93,6 +130,8 @@ impl Config {
 pub enum Effect {
     ToClient(Id, ClientOutput),
     ToPeer(ServerId, PeerMsg),
+    /// Words for the log of the process.
+    Warn(String),
     /// Call [`Service::on_retransmit_timeout`] after [`Config::retransmit`].
     SetRetransmitTimer,
 }
@@ -139,12 +178,14 @@ pub struct Service {
     sessions_made: u64,
     /// How many openings there were, round and round: see [`Self::next_ticket`].
     tickets: i32,
-    /// The latest time that a client's request brought (milliseconds since the Unix epoch).
+    /// The latest time that the runtime has told (milliseconds since the Unix epoch).
     clock_ms: i64,
     /// The sessions whose clients were heard of since the last session tick, and in the one before:
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
     touched_before: OrdSet<SessionId>,
+    /// How many session ticks there was no leader, up to the bound of [`read_only`]; 0 without that mode.
+    leaderless: u8,
 }
 
 /// A time in which a server serves clients, under one leader and without a break.
@@ -177,6 +218,7 @@ impl Service {
             clock_ms: 0,
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
+            leaderless: 0,
         }
     }
 
@@ -236,7 +278,10 @@ impl Service {
             let _ = tree.apply(zxid, txn);
             proposed = zxid;
         }
-        let mut leading = Leading::new(epoch, tree, proposed);
+        let mut leading = Leading::new(epoch, tree, proposed, self.clock_ms);
+        if !env.config.members.is_empty() {
+            leading.show_members(self.clock_ms);
+        }
         for (&session, &timeout_ms) in self.tree.sessions() {
             let ticks = session::timeout_ticks(env.config.session_tick, timeout_ms);
             leading.expiry.insert(session, ticks);
@@ -249,6 +294,7 @@ impl Service {
     /// Clients are not served any more: every connection is closed. The sessions live on.
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
+        self.leaderless = 0;
         for &connection in self.connections.keys() {
             env.tell_client(connection, ClientOutput::Close);
         }
@@ -282,16 +328,17 @@ impl Service {
 
     /// The next transaction to propose, if this is the leader's service and a write waits. It gets
     /// `zxid`, and must be proposed.
-    pub fn next_proposal(&mut self, config: &Config, zxid: Zxid) -> Option<Txn> {
-        match &mut self.period.as_mut()?.rank {
-            Rank::Leader(leading) => {
-                if config.variant == Variant::JudgeByCommitted {
-                    leading.judge_by(&self.tree);
-                }
-                leading.next_proposal(config, zxid)
-            }
-            Rank::Learner { .. } => None,
+    pub fn next_proposal(&mut self, env: &mut Env, zxid: Zxid) -> Option<Txn> {
+        let Rank::Leader(leading) = &mut self.period.as_mut()?.rank else {
+            return None;
+        };
+        if env.config.variant == Variant::JudgeByCommitted {
+            leading.judge_by(&self.tree);
         }
+        let (txn, excess) = leading.next_proposal(env.config, zxid, &self.tree)?;
+        let warnings = excess.iter().map(|excess| Effect::Warn(excess.to_string()));
+        env.out.extend(warnings);
+        Some(txn)
     }
 
     /// Hands a write to the leader.
@@ -393,13 +440,25 @@ impl Service {
         }
     }
 
+    /// The time of the runtime's clock. It never goes back here.
+    pub fn on_clock(&mut self, now_ms: i64) {
+        self.clock_ms = self.clock_ms.max(now_ms);
+    }
+
+    /// The leader looks for containers and TTL znodes that nobody uses.
+    pub fn sweep(&mut self, config: &Config) {
+        if let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank) {
+            leading.sweep(config, self.clock_ms, &self.tree);
+        }
+    }
+
     /// A session tick has passed: the leader counts it, the others tell the leader which clients they
     /// have heard of.
     pub fn on_session_timeout(&mut self, env: &mut Env) {
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::replace(&mut self.touched_before, touched.clone());
         match self.period.as_mut().map(|period| &mut period.rank) {
-            Some(Rank::Leader(leading)) => leading.on_tick(self.clock_ms),
+            Some(Rank::Leader(leading)) => leading.on_tick(env.config, self.clock_ms, &self.tree),
             Some(Rank::Learner { leader, .. }) => {
                 let sessions: Vec<SessionId> = touched.union(before).into_iter().collect();
                 for sessions in sessions.chunks(TOUCHES) {
@@ -407,7 +466,7 @@ impl Service {
                     env.tell_peer(*leader, PeerMsg::Touch { sessions });
                 }
             }
-            None => {}
+            None => self.on_leaderless_tick(env.config),
         }
     }
 }

@@ -4,15 +4,26 @@
 //! Spec: `spec/5-service.md`, "Preparation"; the checks and their order are ZooKeeper's. What it must
 //! never do: let a transaction through that [`Tree::apply`] would refuse, or change the tree itself.
 
+use super::Config;
+use super::secret;
 use super::variant::Variant;
 use super::write::Operation;
+use crate::proto::CreateMode;
 use crate::types::Zxid;
+use crate::znode::quota::Growth;
 use crate::znode::{
-    Acl, AuthId, Data, ErrorCode, Node, Perms, SessionId, Tree, Txn, TxnBody, acl, path,
+    Acl, AuthId, Data, ErrorCode, Lifetime, Node, Perms, SessionId, Tree, Ttl, Txn, TxnBody, acl,
+    path,
 };
 
 /// The znodes that nobody may delete.
-const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+const SPECIAL_PATHS: [&str; 5] = [
+    "/",
+    "/zookeeper",
+    "/zookeeper/quota",
+    "/zookeeper/config",
+    secret::PATH,
+];
 
 /// A version that matches every version.
 const ANY_VERSION: i32 = -1;
@@ -22,19 +33,24 @@ const ANY_VERSION: i32 = -1;
 pub struct Asker<'a> {
     pub session: SessionId,
     pub auth: &'a [AuthId],
-    pub variant: Variant,
+    pub config: &'a Config,
 }
 
 /// What one operation changes in `tree`, or why it may not.
 pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnBody, ErrorCode> {
     match operation {
+        // With another secret no session could be resumed: not even the superuser changes it.
+        Operation::SetData { path, .. } | Operation::SetAcl { path, .. }
+            if path == secret::PATH =>
+        {
+            Err(ErrorCode::NoAuth)
+        }
         Operation::Create {
             path,
             data,
             acl,
-            ephemeral,
-            sequential,
-        } => create(tree, asker, path, data, &acl, ephemeral, sequential),
+            mode,
+        } => create(tree, asker, path, data, &acl, mode),
         Operation::Delete { path, version } => delete(tree, asker, path, version),
         Operation::SetData {
             path,
@@ -43,6 +59,11 @@ pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnB
         } => {
             let node = valid_node(tree, &path)?;
             permit(node, Perms::WRITE, asker)?;
+            let growth = Growth {
+                count: 0,
+                bytes: data.len() as i64 - node.data.len() as i64,
+            };
+            stay_within_quota(tree, asker, &path, growth)?;
             Ok(TxnBody::SetData {
                 version: next_version(node.version, version)?,
                 path,
@@ -51,7 +72,7 @@ pub fn operation(tree: &Tree, asker: Asker, operation: Operation) -> Result<TxnB
         }
         Operation::SetAcl { path, acl, version } => {
             validate(&path)?;
-            let acl = acl::fixup(&acl, asker.auth)?;
+            let acl = acl::fixup(&acl, asker.auth, asker.config.schemes)?;
             let node = valid_node(tree, &path)?;
             permit(node, Perms::ADMIN, asker)?;
             Ok(TxnBody::SetAcl {
@@ -88,7 +109,7 @@ pub fn multi(tree: &Tree, zxid: Zxid, asker: Asker, operations: Vec<Operation>) 
                 let _ = scratch.apply(zxid, &txn);
                 bodies.push(txn.body);
             }
-            Err(_) if asker.variant == Variant::HalfAMulti => break,
+            Err(_) if asker.config.variant == Variant::HalfAMulti => break,
             Err(error) => {
                 let mut results = vec![None; bodies.len()];
                 results.push(Some(error));
@@ -106,13 +127,13 @@ fn create(
     mut path: String,
     data: Data,
     acl: &[Acl],
-    ephemeral: bool,
-    sequential: bool,
+    mode: CreateMode,
 ) -> Result<TxnBody, ErrorCode> {
+    let (lifetime, sequential) = lifetime(asker.config, mode)?;
     if !path.contains('/') || path.contains('\0') {
         return Err(ErrorCode::BadArguments);
     }
-    let acl = acl::fixup(acl, asker.auth)?;
+    let acl = acl::fixup(acl, asker.auth, asker.config.schemes)?;
     // The root has no parent. It is there, whatever is to be created in its place.
     let parent_path = path::parent(&path).unwrap_or("/");
     let parent = tree.node(parent_path).ok_or(ErrorCode::NoNode)?;
@@ -122,7 +143,7 @@ fn create(
         .zip(tree.next_parent_cversion(parent_path))
         .ok_or(ErrorCode::NoNode)?;
     if sequential {
-        let sequence = match asker.variant {
+        let sequence = match asker.config.variant {
             Variant::SequenceCountsChildren => parent.num_children as i32,
             _ => sequence,
         };
@@ -135,13 +156,52 @@ fn create(
     if parent.is_ephemeral() {
         return Err(ErrorCode::NoChildrenForEphemerals);
     }
+    let bytes = data.len() as i64;
+    stay_within_quota(tree, asker, &path, Growth { count: 1, bytes })?;
     Ok(TxnBody::Create {
         path,
         data,
         acl,
-        ephemeral,
+        lifetime,
         parent_cversion,
     })
+}
+
+/// How long what a create makes is to live, and whether its name gets a number.
+fn lifetime(config: &Config, mode: CreateMode) -> Result<(Lifetime, bool), ErrorCode> {
+    let ttl = |ms| match (config.extended_types, Ttl::new(ms)) {
+        (false, _) => Err(ErrorCode::Unimplemented),
+        (true, Some(ttl)) => Ok(Lifetime::Ttl(ttl)),
+        (true, None) => Err(ErrorCode::BadArguments),
+    };
+    Ok(match mode {
+        CreateMode::Persistent => (Lifetime::Persistent, false),
+        CreateMode::Ephemeral => (Lifetime::Ephemeral, false),
+        CreateMode::PersistentSequential => (Lifetime::Persistent, true),
+        CreateMode::EphemeralSequential => (Lifetime::Ephemeral, true),
+        CreateMode::Container => (Lifetime::Container, false),
+        CreateMode::Ttl(ms) => (ttl(ms)?, false),
+        CreateMode::SequentialTtl(ms) => (ttl(ms)?, true),
+        CreateMode::Other(_) => return Err(ErrorCode::BadArguments),
+    })
+}
+
+fn stay_within_quota(
+    tree: &Tree,
+    asker: Asker,
+    path: &str,
+    growth: Growth,
+) -> Result<(), ErrorCode> {
+    let enforced = asker.config.enforce_quota;
+    match enforced
+        && tree
+            .excess(path, growth)
+            .iter()
+            .any(|excess| excess.is_hard)
+    {
+        true => Err(ErrorCode::QuotaExceeded),
+        false => Ok(()),
+    }
 }
 
 fn delete(tree: &Tree, asker: Asker, path: String, version: i32) -> Result<TxnBody, ErrorCode> {
@@ -186,15 +246,16 @@ fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Epoch;
+    use crate::types::{Epoch, ServerId};
+    use std::sync::LazyLock;
+    use std::time::Duration;
 
-    fn create_of(path: &str, ephemeral: bool, sequential: bool) -> Operation {
+    fn create_of(path: &str, mode: CreateMode) -> Operation {
         Operation::Create {
             path: path.into(),
             data: Data::default(),
             acl: acl::open_unsafe().to_vec(),
-            ephemeral,
-            sequential,
+            mode,
         }
     }
 
@@ -211,18 +272,22 @@ mod tests {
         }
     }
 
+    const PERSISTENT: CreateMode = CreateMode::Persistent;
+
     fn asker() -> Asker<'static> {
+        static CONFIG: LazyLock<Config> =
+            LazyLock::new(|| Config::new(ServerId(1), 1, Duration::from_secs(2)));
         Asker {
             session: SessionId(1),
             auth: &[],
-            variant: Variant::Faithful,
+            config: &CONFIG,
         }
     }
 
-    fn tree_with(paths: &[(&str, bool)]) -> Tree {
+    fn tree_with(paths: &[(&str, CreateMode)]) -> Tree {
         let mut tree = Tree::default();
-        for (counter, (path, ephemeral)) in (1..).zip(paths) {
-            let body = operation(&tree, asker(), create_of(path, *ephemeral, false)).unwrap();
+        for (counter, (path, mode)) in (1..).zip(paths) {
+            let body = operation(&tree, asker(), create_of(path, *mode)).unwrap();
             let txn = Txn {
                 session: SessionId(1),
                 cxid: 0,
@@ -237,19 +302,23 @@ mod tests {
 
     #[test]
     fn each_request_that_cannot_be_fails_with_zookeepers_code() {
-        let tree = tree_with(&[("/a", false), ("/a/b", false), ("/e", true)]);
+        let tree = tree_with(&[
+            ("/a", PERSISTENT),
+            ("/a/b", PERSISTENT),
+            ("/e", CreateMode::Ephemeral),
+        ]);
         let fails = |asked, code| {
             let context = format!("{asked:?}");
             assert_eq!(operation(&tree, asker(), asked), Err(code), "{context}");
         };
-        fails(create_of("/a", false, false), ErrorCode::NodeExists);
-        fails(create_of("/", false, false), ErrorCode::NodeExists);
-        fails(create_of("/x/y", false, false), ErrorCode::NoNode);
-        fails(create_of("x", false, false), ErrorCode::BadArguments);
-        fails(create_of("/a/../b", false, false), ErrorCode::NoNode);
-        fails(create_of("/a/", false, false), ErrorCode::BadArguments);
+        fails(create_of("/a", PERSISTENT), ErrorCode::NodeExists);
+        fails(create_of("/", PERSISTENT), ErrorCode::NodeExists);
+        fails(create_of("/x/y", PERSISTENT), ErrorCode::NoNode);
+        fails(create_of("x", PERSISTENT), ErrorCode::BadArguments);
+        fails(create_of("/a/../b", PERSISTENT), ErrorCode::NoNode);
+        fails(create_of("/a/", PERSISTENT), ErrorCode::BadArguments);
         fails(
-            create_of("/e/x", false, false),
+            create_of("/e/x", PERSISTENT),
             ErrorCode::NoChildrenForEphemerals,
         );
         fails(delete_of("/", -1), ErrorCode::BadArguments);
@@ -270,9 +339,13 @@ mod tests {
 
     #[test]
     fn a_sequential_name_ends_with_ten_digits_that_count_the_parents_children() {
-        let tree = tree_with(&[("/a", false), ("/a/b", false)]);
+        let tree = tree_with(&[("/a", PERSISTENT), ("/a/b", PERSISTENT)]);
         for (asked, made) in [("/a/n-", "/a/n-0000000001"), ("/a/", "/a/0000000001")] {
-            match operation(&tree, asker(), create_of(asked, false, true)) {
+            match operation(
+                &tree,
+                asker(),
+                create_of(asked, CreateMode::PersistentSequential),
+            ) {
                 Ok(TxnBody::Create { path, .. }) => assert_eq!(path, made),
                 other => panic!("{other:?}"),
             }
@@ -283,8 +356,8 @@ mod tests {
     fn an_operation_of_a_multi_sees_what_those_before_it_did() {
         let tree = Tree::default();
         let operations = vec![
-            create_of("/m", false, false),
-            create_of("/m/n", false, false),
+            create_of("/m", PERSISTENT),
+            create_of("/m/n", PERSISTENT),
             set_of("/m", 0),
             delete_of("/m/n", 0),
             delete_of("/m", 1),
@@ -297,7 +370,7 @@ mod tests {
     fn a_multi_that_fails_says_which_operation_did() {
         let tree = Tree::default();
         let operations = vec![
-            create_of("/m", false, false),
+            create_of("/m", PERSISTENT),
             set_of("/m", 3),
             delete_of("/m", -1),
         ];
@@ -323,7 +396,7 @@ mod tests {
                 who: owner.clone(),
             }]
             .into(),
-            ephemeral: false,
+            lifetime: Lifetime::Persistent,
             parent_cversion: 1,
         };
         let txn = Txn {

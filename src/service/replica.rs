@@ -88,6 +88,7 @@ impl Replica {
         let zab = state.zab();
         let alone = voters.len() == 1 && voters.contains(sid) && observers.is_empty();
         let mode = match zab.role() {
+            _ if state.service.is_read_only() => Mode::ReadOnly,
             _ if !zab.serving() => Mode::Looking,
             Role::Leading(_) if alone => Mode::Standalone,
             Role::Leading(_) => Mode::Leader,
@@ -141,8 +142,9 @@ impl Actor for Replica {
         match msg {
             Msg::Peer(message) => step.on_peer(src, message),
             Msg::Saved(count) => step.below.on_msg(src, zab::Msg::Saved(count)),
+            Msg::Clock(now_ms) => step.service.on_clock(now_ms),
             Msg::Client(input) => step.on_client(src, input),
-            Msg::ToClient(_) => {} // Goes to clients only.
+            Msg::ToClient(_) | Msg::Warning(_) => {} // Go out only.
         }
         step.finish();
     }
@@ -283,6 +285,7 @@ impl<'a> Step<'a> {
             match effect {
                 Effect::ToClient(id, output) => out.send(id, Msg::ToClient(output)),
                 Effect::ToPeer(peer, message) => out.send(peer.into(), Msg::Peer(message)),
+                Effect::Warn(words) => out.send(self.below.id, Msg::Warning(words)),
                 Effect::SetRetransmitTimer => {
                     let period = self.env.config.retransmit;
                     out.set_timer(Timer::Retransmit, period..period);

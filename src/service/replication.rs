@@ -5,7 +5,8 @@
 //! committed, but for the leader's judgement of requests.
 
 use super::replica::ZooKeeper;
-use super::{Env, Service};
+use super::{Config, Env, Service};
+use crate::proto::encode_txn;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{Entry, History, Snapshot};
 use crate::znode::{Tree, Txn};
@@ -29,7 +30,8 @@ pub trait Replication {
 }
 
 /// Lets the service catch up with the replication and the replication with the service, until neither
-/// has anything to say. `since_snapshot` counts the transactions applied since the last snapshot.
+/// has anything to say. `since_snapshot` counts what was applied since the last snapshot: see
+/// [`share_of_snapshot`].
 pub fn settle(
     service: &mut Service,
     env: &mut Env,
@@ -64,7 +66,7 @@ fn catch_up(
             break;
         }
         service.apply(env, *zxid, txn);
-        *since_snapshot += 1;
+        *since_snapshot = since_snapshot.saturating_add(share_of_snapshot(env.config, *zxid, txn));
     }
     if *since_snapshot >= env.config.snap_count {
         *since_snapshot = 0;
@@ -73,6 +75,15 @@ fn catch_up(
             state: service.tree().clone(),
         });
     }
+}
+
+/// What a transaction counts on the way to the next snapshot: one, and its part of the bytes after which one
+/// is due as well. So a snapshot is due when the share of either limit, or of both together, is used up.
+/// (ZooKeeper draws the point at random between a half of a limit and the whole.)
+fn share_of_snapshot(config: &Config, zxid: Zxid, txn: &Txn) -> u64 {
+    let bytes = encode_txn(zxid, txn).len() as u64;
+    let by_size = bytes.saturating_mul(config.snap_count);
+    by_size.checked_div(config.snap_size).unwrap_or(0) + 1
 }
 
 /// Begins and ends the period in which clients are served.
@@ -100,13 +111,45 @@ fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication)
 }
 
 /// Proposes the next write, if there is one and it can be proposed.
-fn propose(service: &mut Service, env: &Env, below: &mut impl Replication) -> bool {
+fn propose(service: &mut Service, env: &mut Env, below: &mut impl Replication) -> bool {
     let Some(zxid) = below.next_zxid() else {
         return false; // The writes wait.
     };
-    let Some(txn) = service.next_proposal(env.config, zxid) else {
+    let Some(txn) = service.next_proposal(env, zxid) else {
         return false;
     };
     below.propose(txn);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::znode::{SessionId, TxnBody};
+    use std::time::Duration;
+
+    #[test]
+    fn a_snapshot_is_due_after_so_many_transactions_or_so_many_bytes() {
+        let txn = |bytes: usize| Txn {
+            session: SessionId(1),
+            cxid: 1,
+            time: 1,
+            body: TxnBody::SetData {
+                path: "/a".to_owned(),
+                data: vec![0; bytes].into(),
+                version: 1,
+            },
+        };
+        let config = Config::new(ServerId(1), 1, Duration::from_secs(1));
+        let share = |config: &Config, bytes| share_of_snapshot(config, Zxid(1), &txn(bytes));
+        assert_eq!(share(&config, 10), 1);
+        // 4 GB are 100,000 times 42 KB.
+        assert_eq!(share(&config, 42_000), 1);
+        assert_eq!(share(&config, 1 << 20), 25);
+        let unlimited = Config {
+            snap_size: 0,
+            ..config
+        };
+        assert_eq!(share(&unlimited, 1 << 20), 1);
+    }
 }

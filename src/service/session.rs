@@ -1,15 +1,15 @@
-//! Sessions: their ids and passwords, their timeouts, and the leader's count of the time they have
+//! Sessions: their ids, their timeouts, and the leader's count of the time they have
 //! left.
 //!
 //! Spec: `spec/5-service.md`, "Sessions". What it must never do: read a clock, give two sessions one
 //! id, or expire a session before its timeout has passed without a word from its client.
+//!
+//! Departs from ZooKeeper: D35 in `spec/deviations.toml`.
 
 use super::Config;
 use crate::types::ServerId;
 use crate::znode::SessionId;
-use bytes::Bytes;
 use im::{OrdMap, OrdSet};
-use sha1::{Digest, Sha1};
 use std::time::Duration;
 
 /// The id of the `counter`th session that a server opens in one incarnation.
@@ -21,28 +21,6 @@ use std::time::Duration;
 pub fn session_id(sid: ServerId, incarnation: u64, counter: u64) -> SessionId {
     let low = (incarnation << 16).wrapping_add(counter) & ((1 << 56) - 1);
     SessionId((u64::from(sid.0) << 56 | low) as i64)
-}
-
-/// The password of a session: every server of the ensemble derives the same from the id.
-pub fn password(key: &[u8], session: SessionId) -> Bytes {
-    let mut hash = Sha1::new();
-    hash.update(key);
-    hash.update(session.0.to_be_bytes());
-    // The key once more behind the id: nobody can extend a hash that ends with it.
-    hash.update(key);
-    Bytes::copy_from_slice(&hash.finalize()[..16])
-}
-
-/// Whether a client may have the session that it names.
-pub fn password_matches(key: &[u8], session: SessionId, given: &[u8]) -> bool {
-    let right = password(key, session);
-    // All bytes are compared, so that the time it takes tells nothing.
-    right.len() == given.len()
-        && right
-            .iter()
-            .zip(given)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
 }
 
 /// The timeout that a client gets: the one that it asks for, within the bounds (milliseconds).
@@ -213,15 +191,5 @@ mod tests {
             }
         }
         assert_eq!(session_id(ServerId(3), 0, 1).0 >> 56, 3);
-    }
-
-    #[test]
-    fn a_password_opens_its_own_session_only() {
-        let right = password(b"key", SessionId(7));
-        assert_eq!(right.len(), 16);
-        assert!(password_matches(b"key", SessionId(7), &right));
-        assert!(!password_matches(b"key", SessionId(8), &right));
-        assert!(!password_matches(b"other", SessionId(7), &right));
-        assert!(!password_matches(b"key", SessionId(7), b""));
     }
 }

@@ -42,6 +42,8 @@ pub enum Mode {
     Leader,
     Observer,
     Standalone,
+    /// Without a leader, and serving reads.
+    ReadOnly,
 }
 
 impl Mode {
@@ -53,6 +55,7 @@ impl Mode {
             Self::Leader => "leader",
             Self::Observer => "observer",
             Self::Standalone => "standalone",
+            Self::ReadOnly => "read-only",
         }
     }
 }

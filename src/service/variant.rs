@@ -29,6 +29,10 @@ pub enum Variant {
     AnswerBeforeEvents,
     /// A watch stays when it has fired.
     WatchKept,
+    /// A persistent watch goes when it has fired.
+    PersistentFiresOnce,
+    /// setWatches leaves out the persistent watches.
+    PersistentNotSetAgain,
     /// setWatches takes the present for the last that the client has seen.
     SetWatchesFromNow,
     /// A snapshot that replaces the tree leaves the connections open.
@@ -37,6 +41,10 @@ pub enum Variant {
     SequenceCountsChildren,
     /// The leader judges a request by what is committed, not by what it has proposed.
     JudgeByCommitted,
+    /// The leader deletes a container or a TTL znode by what is committed, not by what it has proposed.
+    UnusedByCommitted,
+    /// The leader deletes a container that never had a child.
+    NewContainerDeleted,
     /// A multi that fails keeps what was done before the operation that failed.
     HalfAMulti,
     /// A snapshot that replaces the tree is taken for the state at the last transaction applied.

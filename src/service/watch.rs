@@ -1,12 +1,12 @@
-//! Watches: who is to be told of the next change of which znode.
+//! Watches: who is to be told of the next change of which znode, or of every change.
 //!
 //! Spec: `spec/5-service.md`, "Watches". What it must never do: tell a connection of one change
-//! twice, or keep a watch that has fired. The watches live on the server that holds the connection,
-//! and die with it: the client sets them again with setWatches.
+//! twice, keep a one-shot watch that has fired, or lose a persistent one. The watches live on the server
+//! that holds the connection, and die with it: the client sets them again with setWatches.
 
 use crate::proto::{EventType, WatchEvent};
 use crate::types::Zxid;
-use crate::znode::{TreeEvent, TreeEventKind};
+use crate::znode::{TreeEvent, TreeEventKind, path};
 use im::{OrdMap, OrdSet};
 use stateright::actor::Id;
 use std::sync::Arc;
@@ -14,40 +14,137 @@ use std::sync::Arc;
 /// The zxid of an event that setWatches finds: no transaction is known (-1 on the wire).
 pub const NO_ZXID: Zxid = Zxid(u64::MAX);
 
-/// Which changes a watch waits for.
+/// Which changes a watch waits for, and whether it stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WatchKind {
-    /// Set by getData and exists: the znode is created or deleted, or its data changes.
+    /// Set by getData and exists: the znode is created or deleted, or its data changes. Fires once.
     Data,
-    /// Set by getChildren: the znode is deleted, or gets or loses a child.
+    /// Set by getChildren: the znode is deleted, or gets or loses a child. Fires once.
     Children,
+    /// Set by addWatch: all that the other two wait for, every time.
+    Persistent,
+    /// Set by addWatch: the creation, the deletion and the data of the znode and of all below it, every
+    /// time.
+    Recursive,
 }
 
-/// All the watches that a server holds.
+impl WatchKind {
+    /// The kind that addWatch names by a number; `None` if it names none.
+    pub fn of_mode(mode: i32) -> Option<Self> {
+        match mode {
+            0 => Some(Self::Persistent),
+            1 => Some(Self::Recursive),
+            _ => None,
+        }
+    }
+
+    /// The kinds that checkWatches and removeWatches name by a number; `None` if it names none.
+    pub fn of_type(kind: i32) -> Option<&'static [Self]> {
+        match kind {
+            1 => Some(&[Self::Children]),
+            2 => Some(&[Self::Data]),
+            3 => Some(&[
+                Self::Data,
+                Self::Children,
+                Self::Persistent,
+                Self::Recursive,
+            ]),
+            4 => Some(&[Self::Persistent]),
+            5 => Some(&[Self::Recursive]),
+            _ => None,
+        }
+    }
+
+    fn stays(self) -> bool {
+        matches!(self, Self::Persistent | Self::Recursive)
+    }
+
+    /// Whether such a watch on a znode waits for a change of that znode.
+    fn waits_for(self, change: TreeEventKind) -> bool {
+        match change {
+            TreeEventKind::Created | TreeEventKind::DataChanged => self != Self::Children,
+            TreeEventKind::ChildrenChanged => matches!(self, Self::Children | Self::Persistent),
+            TreeEventKind::Deleted => true,
+        }
+    }
+}
+
+/// All the watches that a server holds, from both sides. Neither map holds an empty set, so that equal
+/// tables are equal values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Watches {
-    data: Table,
-    children: Table,
+    watchers: OrdMap<Arc<str>, OrdSet<Watcher>>,
+    paths: OrdMap<Id, OrdSet<(Arc<str>, WatchKind)>>,
+    count: usize,
+    /// How many of them are recursive: without any, what is above a changed znode need not be looked at.
+    recursive: usize,
+}
+
+/// A connection that watches a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Watcher {
+    connection: Id,
+    kind: WatchKind,
 }
 
 impl Watches {
     /// Sets a watch. One that is there already stays as it is.
     pub fn add(&mut self, kind: WatchKind, path: &str, connection: Id) {
-        match kind {
-            WatchKind::Data => self.data.add(path, connection),
-            WatchKind::Children => self.children.add(path, connection),
+        let path: Arc<str> = match self.watchers.get_key_value(path) {
+            Some((path, _)) => path.clone(),
+            None => path.into(),
+        };
+        let watchers = self.watchers.entry(path.clone()).or_default();
+        if watchers.insert(Watcher { connection, kind }).is_none() {
+            self.count += 1;
+            self.recursive += usize::from(kind == WatchKind::Recursive);
+            let paths = self.paths.entry(connection).or_default();
+            paths.insert((path, kind));
         }
+    }
+
+    /// Whether a connection has a watch of the kind on the path.
+    pub fn has(&self, kind: WatchKind, path: &str, connection: Id) -> bool {
+        let watchers = self.watchers.get(path);
+        watchers.is_some_and(|watchers| watchers.contains(&Watcher { connection, kind }))
+    }
+
+    /// Takes a watch away. Says whether there was one.
+    pub fn remove(&mut self, kind: WatchKind, path: &str, connection: Id) -> bool {
+        let there = self.has(kind, path, connection);
+        if there {
+            self.leave(path, Watcher { connection, kind });
+            if let Some(paths) = self.paths.get_mut(&connection) {
+                paths.remove(&(path.into(), kind));
+                if paths.is_empty() {
+                    self.paths.remove(&connection);
+                }
+            }
+        }
+        there
     }
 
     /// Forgets every watch of a connection.
     pub fn remove_connection(&mut self, connection: Id) {
-        self.data.remove_connection(connection);
-        self.children.remove_connection(connection);
+        for (path, kind) in self.paths.remove(&connection).unwrap_or_default() {
+            self.leave(&path, Watcher { connection, kind });
+        }
+    }
+
+    fn leave(&mut self, path: &str, watcher: Watcher) {
+        if let Some(watchers) = self.watchers.get_mut(path) {
+            watchers.remove(&watcher);
+            if watchers.is_empty() {
+                self.watchers.remove(path);
+            }
+        }
+        self.count -= 1;
+        self.recursive -= usize::from(watcher.kind == WatchKind::Recursive);
     }
 
     /// How many watches are set.
     pub fn len(&self) -> usize {
-        self.data.count + self.children.count
+        self.count
     }
 
     /// Whether no watch is set.
@@ -55,84 +152,52 @@ impl Watches {
         self.len() == 0
     }
 
-    /// The tree changed: whoever watches for that is to be told. A connection that watches both the
-    /// data and the children of a deleted znode is told once.
+    /// The tree changed: whoever watches for that is to be told, each once, however many of its watches
+    /// wait for it.
     pub fn on_event(&mut self, event: &TreeEvent, zxid: Zxid) -> Vec<(Id, WatchEvent)> {
-        let path = event.path.as_str();
-        let (watchers, kind) = match event.kind {
-            TreeEventKind::Created => (self.data.take(path), EventType::Created),
-            TreeEventKind::DataChanged => (self.data.take(path), EventType::DataChanged),
-            TreeEventKind::ChildrenChanged => {
-                (self.children.take(path), EventType::ChildrenChanged)
-            }
-            TreeEventKind::Deleted => {
-                let watchers = self.data.take(path).union(self.children.take(path));
-                (watchers, EventType::Deleted)
-            }
+        let mut told = self.watchers_of(event);
+        if self.recursive > 0 && event.kind != TreeEventKind::ChildrenChanged {
+            told.extend(self.recursive_above(&event.path));
+        }
+        let kind = match event.kind {
+            TreeEventKind::Created => EventType::Created,
+            TreeEventKind::Deleted => EventType::Deleted,
+            TreeEventKind::DataChanged => EventType::DataChanged,
+            TreeEventKind::ChildrenChanged => EventType::ChildrenChanged,
         };
-        let tell = |&connection: &Id| {
-            let path = path.to_owned();
+        let tell = |connection: Id| {
+            let path = event.path.clone();
             (connection, WatchEvent { kind, path, zxid })
         };
-        watchers.iter().map(tell).collect()
-    }
-}
-
-/// The watches of one kind, from both sides. Neither map holds an empty set, so that equal tables
-/// are equal values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Table {
-    watchers: OrdMap<Arc<str>, OrdSet<Id>>,
-    paths: OrdMap<Id, OrdSet<Arc<str>>>,
-    count: usize,
-}
-
-impl Table {
-    fn add(&mut self, path: &str, connection: Id) {
-        let path: Arc<str> = match self.watchers.get_key_value(path) {
-            Some((path, _)) => path.clone(),
-            None => path.into(),
-        };
-        let watchers = self.watchers.entry(path.clone()).or_default();
-        if watchers.insert(connection).is_none() {
-            self.count += 1;
-            self.paths.entry(connection).or_default().insert(path);
-        }
+        told.into_iter().map(tell).collect()
     }
 
-    /// Removes the watches on a path; says who had one.
-    fn take(&mut self, path: &str) -> OrdSet<Id> {
-        let Some(watchers) = self.watchers.remove(path) else {
+    /// Who watches the znode itself for such a change. Watches that fire once are gone with this.
+    fn watchers_of(&mut self, event: &TreeEvent) -> OrdSet<Id> {
+        let Some(watchers) = self.watchers.get(event.path.as_str()) else {
             return OrdSet::new();
         };
-        self.count -= watchers.len();
-        for connection in &watchers {
-            if let Some(paths) = self.paths.get_mut(connection) {
-                paths.remove(path);
-                if paths.is_empty() {
-                    self.paths.remove(connection);
-                }
-            }
+        let waits = |watcher: &&Watcher| watcher.kind.waits_for(event.kind);
+        let fired: Vec<Watcher> = watchers.iter().filter(waits).copied().collect();
+        for Watcher { connection, kind } in fired.iter().filter(|watcher| !watcher.kind.stays()) {
+            self.remove(*kind, &event.path, *connection);
         }
-        watchers
+        fired.iter().map(|watcher| watcher.connection).collect()
     }
 
-    fn remove_connection(&mut self, connection: Id) {
-        for path in self.paths.remove(&connection).unwrap_or_default() {
-            if let Some(watchers) = self.watchers.get_mut(&path) {
-                watchers.remove(&connection);
-                self.count -= 1;
-                if watchers.is_empty() {
-                    self.watchers.remove(&path);
-                }
-            }
-        }
+    /// Who watches everything below a znode that is above `path`.
+    fn recursive_above(&self, path: &str) -> OrdSet<Id> {
+        let above = std::iter::successors(path::parent(path), |path| path::parent(path));
+        let watchers = above.filter_map(|path| self.watchers.get(path)).flatten();
+        let recursive = watchers.filter(|watcher| watcher.kind == WatchKind::Recursive);
+        recursive.map(|watcher| watcher.connection).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::znode::acl;
 
     fn client(n: usize) -> Id {
         Id::from((1 << 32) + n)
@@ -146,7 +211,8 @@ mod tests {
 
     fn happen(watches: &mut Watches, kind: TreeEventKind, path: &str) -> Vec<(Id, WatchEvent)> {
         let path = path.to_owned();
-        watches.on_event(&TreeEvent { kind, path }, Zxid(9))
+        let acl = acl::open_unsafe();
+        watches.on_event(&TreeEvent { kind, path, acl }, Zxid(9))
     }
 
     #[test]
@@ -207,6 +273,85 @@ mod tests {
             happen(&mut watches, TreeEventKind::Deleted, "/a"),
             [event(2, EventType::Deleted, "/a")]
         );
+        assert_eq!(watches, Watches::default());
+    }
+
+    #[test]
+    fn a_persistent_watch_fires_every_time_for_the_znode_and_its_children() {
+        let mut watches = Watches::default();
+        watches.add(WatchKind::Persistent, "/a", client(1));
+        for (change, told) in [
+            (TreeEventKind::Created, EventType::Created),
+            (TreeEventKind::DataChanged, EventType::DataChanged),
+            (TreeEventKind::ChildrenChanged, EventType::ChildrenChanged),
+            (TreeEventKind::Deleted, EventType::Deleted),
+            (TreeEventKind::Created, EventType::Created),
+        ] {
+            assert_eq!(happen(&mut watches, change, "/a"), [event(1, told, "/a")]);
+        }
+        assert_eq!(happen(&mut watches, TreeEventKind::Created, "/a/b"), []);
+    }
+
+    #[test]
+    fn a_recursive_watch_fires_for_all_below_and_never_for_children() {
+        for above in ["/", "/a", "/a/b"] {
+            let mut watches = Watches::default();
+            watches.add(WatchKind::Recursive, above, client(1));
+            for _ in 0..2 {
+                assert_eq!(
+                    happen(&mut watches, TreeEventKind::Created, "/a/b"),
+                    [event(1, EventType::Created, "/a/b")]
+                );
+                for path in ["/", "/a", "/a/b"] {
+                    let told = happen(&mut watches, TreeEventKind::ChildrenChanged, path);
+                    assert_eq!(told, [], "{above} {path}");
+                }
+            }
+        }
+        let mut watches = Watches::default();
+        watches.add(WatchKind::Recursive, "/a", client(1));
+        assert_eq!(happen(&mut watches, TreeEventKind::Created, "/ab"), []);
+        assert_eq!(happen(&mut watches, TreeEventKind::DataChanged, "/"), []);
+    }
+
+    #[test]
+    fn a_change_is_told_once_however_many_watches_wait_for_it_and_the_others_stay() {
+        let mut watches = Watches::default();
+        for kind in [
+            WatchKind::Data,
+            WatchKind::Children,
+            WatchKind::Persistent,
+            WatchKind::Recursive,
+        ] {
+            watches.add(kind, "/a", client(1));
+        }
+        watches.add(WatchKind::Recursive, "/", client(1));
+        let told = [event(1, EventType::Deleted, "/a")];
+        assert_eq!(happen(&mut watches, TreeEventKind::Deleted, "/a"), told);
+        assert_eq!(watches.len(), 3);
+        assert!(!watches.has(WatchKind::Data, "/a", client(1)));
+        assert!(watches.has(WatchKind::Persistent, "/a", client(1)));
+        assert_eq!(happen(&mut watches, TreeEventKind::Deleted, "/a"), told);
+    }
+
+    #[test]
+    fn a_watch_that_is_removed_fires_no_more_and_leaves_the_others() {
+        let mut watches = Watches::default();
+        watches.add(WatchKind::Persistent, "/a", client(1));
+        watches.add(WatchKind::Recursive, "/a", client(1));
+        assert!(!watches.remove(WatchKind::Data, "/a", client(1)));
+        assert!(!watches.remove(WatchKind::Persistent, "/a", client(2)));
+        assert!(watches.remove(WatchKind::Persistent, "/a", client(1)));
+        assert!(!watches.remove(WatchKind::Persistent, "/a", client(1)));
+        assert_eq!(
+            happen(&mut watches, TreeEventKind::ChildrenChanged, "/a"),
+            []
+        );
+        assert_eq!(
+            happen(&mut watches, TreeEventKind::Created, "/a/b").len(),
+            1
+        );
+        assert!(watches.remove(WatchKind::Recursive, "/a", client(1)));
         assert_eq!(watches, Watches::default());
     }
 }

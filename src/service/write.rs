@@ -4,12 +4,11 @@
 //! Spec: `spec/5-service.md`, "The way of a write". What it must never do: carry a request that can be
 //! answered without the ensemble.
 //!
-//! Departs from ZooKeeper: D18 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D18 and D34 in `spec/deviations.toml`.
 
-use crate::proto::{CreateMode, Request};
-use crate::types::Zxid;
+use super::watch::WatchKind;
+use crate::proto::{CreateMode, Request, Response, SetWatches};
 use crate::znode::{Acl, AuthId, Data, ErrorCode, SessionId};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::sync::Arc;
@@ -52,8 +51,7 @@ pub enum Operation {
         path: String,
         data: Data,
         acl: Vec<Acl>,
-        ephemeral: bool,
-        sequential: bool,
+        mode: CreateMode,
     },
     Delete {
         path: String,
@@ -94,13 +92,34 @@ pub enum Read {
         watch: bool,
         with_stat: bool,
     },
-    SetWatches {
-        relative_zxid: Zxid,
-        data: Vec<String>,
-        exists: Vec<String>,
-        children: Vec<String>,
+    /// Each has its own answer.
+    Multi(Vec<Self>),
+    /// The ephemerals of the session whose paths begin with this.
+    Ephemerals {
+        prefix: String,
     },
+    /// How many znodes are below this one.
+    Descendants {
+        path: String,
+    },
+    WhoAmI,
+    AddWatch {
+        path: String,
+        kind: WatchKind,
+    },
+    /// Whether there is a watch of one of these kinds.
+    CheckWatches {
+        path: String,
+        kinds: &'static [WatchKind],
+    },
+    RemoveWatches {
+        path: String,
+        kinds: &'static [WatchKind],
+    },
+    SetWatches(SetWatches),
     Ping,
+    /// The answer to a proof that came before the session was open.
+    Proved(Response),
     /// A request that this server refuses without looking at the tree. The refusal waits for its turn.
     Refused(ErrorCode),
 }
@@ -117,6 +136,8 @@ pub enum AnswerForm {
     Stat,
     /// The path that was synced.
     Synced(String),
+    /// The answer to a read behind a sync of its own.
+    Read(Read),
     /// The answer of each operation.
     Multi(Vec<AnswerForm>),
     /// The end of the session.
@@ -128,42 +149,50 @@ pub enum AnswerForm {
 pub enum Course {
     Write(Write, AnswerForm),
     Read(Read),
-    /// Answered at once, out of turn, as in ZooKeeper.
-    Auth {
-        scheme: String,
-        auth: Bytes,
-    },
+}
+
+impl Read {
+    /// Whether the answer shows the tree.
+    fn shows_tree(&self) -> bool {
+        match self {
+            Self::Exists { .. }
+            | Self::GetData { .. }
+            | Self::GetAcl { .. }
+            | Self::GetChildren { .. }
+            | Self::Multi(_)
+            | Self::Ephemerals { .. }
+            | Self::Descendants { .. } => true,
+            Self::WhoAmI
+            | Self::AddWatch { .. }
+            | Self::CheckWatches { .. }
+            | Self::RemoveWatches { .. }
+            | Self::SetWatches(_)
+            | Self::Ping
+            | Self::Proved(_)
+            | Self::Refused(_) => false,
+        }
+    }
 }
 
 impl Course {
+    /// The same, with a sync before each read that shows the tree: the read then shows all that was
+    /// acknowledged before it was asked for, wherever.
+    pub fn through_quorum(self) -> Self {
+        match self {
+            Self::Read(read) if read.shows_tree() => {
+                Self::Write(Write::Sync, AnswerForm::Read(read))
+            }
+            course => course,
+        }
+    }
+
     /// Tells reads from writes.
     pub fn of(request: Request) -> Self {
         match request {
-            Request::Exists { path, watch } => Self::Read(Read::Exists { path, watch }),
-            Request::GetData { path, watch } => Self::Read(Read::GetData { path, watch }),
-            Request::GetAcl { path } => Self::Read(Read::GetAcl { path }),
-            Request::GetChildren {
-                path,
-                watch,
-                with_stat,
-            } => Self::Read(Read::GetChildren {
-                path,
-                watch,
-                with_stat,
-            }),
-            Request::SetWatches {
-                relative_zxid,
-                data,
-                exists,
-                children,
-            } => Self::Read(Read::SetWatches {
-                relative_zxid,
-                data,
-                exists,
-                children,
-            }),
-            Request::Ping => Self::Read(Read::Ping),
-            Request::Auth { scheme, auth } => Self::Auth { scheme, auth },
+            // The runtime checks these and hands on what is proved; so they never come here.
+            Request::Auth { .. } | Request::Sasl { .. } => {
+                Self::Read(Read::Refused(ErrorCode::AuthFailed))
+            }
             Request::CloseSession => Self::Write(Write::CloseSession, AnswerForm::Closed),
             Request::Sync { path } => Self::Write(Write::Sync, AnswerForm::Synced(path)),
             Request::Multi(requests) => {
@@ -185,8 +214,68 @@ impl Course {
                 Ok((operation, form)) => Self::Write(Write::Operation(operation), form),
                 Err(error) => Self::Read(Read::Refused(error)),
             },
-            Request::Unimplemented(_) => Self::Read(Read::Refused(ErrorCode::Unimplemented)),
+            Request::Exists { .. }
+            | Request::GetData { .. }
+            | Request::GetAcl { .. }
+            | Request::GetChildren { .. }
+            | Request::MultiRead(_)
+            | Request::GetEphemerals { .. }
+            | Request::GetAllChildrenNumber { .. }
+            | Request::WhoAmI
+            | Request::AddWatch { .. }
+            | Request::CheckWatches { .. }
+            | Request::RemoveWatches { .. }
+            | Request::SetWatches(_)
+            | Request::Ping
+            | Request::Unimplemented(_) => Self::Read(read(request)),
         }
+    }
+}
+
+/// The read that a request asks for.
+fn read(request: Request) -> Read {
+    match request {
+        Request::Exists { path, watch } => Read::Exists { path, watch },
+        Request::GetData { path, watch } => Read::GetData { path, watch },
+        Request::GetAcl { path } => Read::GetAcl { path },
+        Request::GetChildren {
+            path,
+            watch,
+            with_stat,
+        } => Read::GetChildren {
+            path,
+            watch,
+            with_stat,
+        },
+        Request::MultiRead(requests) => Read::Multi(requests.into_iter().map(read).collect()),
+        Request::GetEphemerals { prefix } => Read::Ephemerals { prefix },
+        Request::GetAllChildrenNumber { path } => Read::Descendants { path },
+        Request::WhoAmI => Read::WhoAmI,
+        Request::AddWatch { path, mode } => match WatchKind::of_mode(mode) {
+            Some(kind) => Read::AddWatch { path, kind },
+            None => Read::Refused(ErrorCode::MarshallingError),
+        },
+        Request::CheckWatches { path, kind } => match WatchKind::of_type(kind) {
+            Some(kinds) => Read::CheckWatches { path, kinds },
+            None => Read::Refused(ErrorCode::MarshallingError),
+        },
+        Request::RemoveWatches { path, kind } => match WatchKind::of_type(kind) {
+            Some(kinds) => Read::RemoveWatches { path, kinds },
+            None => Read::Refused(ErrorCode::MarshallingError),
+        },
+        Request::SetWatches(watches) => Read::SetWatches(watches),
+        Request::Ping => Read::Ping,
+        Request::Create { .. }
+        | Request::Delete { .. }
+        | Request::SetData { .. }
+        | Request::SetAcl { .. }
+        | Request::Sync { .. }
+        | Request::Check { .. }
+        | Request::Multi(_)
+        | Request::Auth { .. }
+        | Request::Sasl { .. }
+        | Request::CloseSession
+        | Request::Unimplemented(_) => Read::Refused(ErrorCode::Unimplemented),
     }
 }
 
@@ -200,15 +289,6 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
             mode,
             with_stat,
         } => {
-            let (ephemeral, sequential) = match mode {
-                CreateMode::Persistent => (false, false),
-                CreateMode::Ephemeral => (true, false),
-                CreateMode::PersistentSequential => (false, true),
-                CreateMode::EphemeralSequential => (true, true),
-                // Container and TTL znodes are not served yet.
-                CreateMode::Other(4..=6) => return Err(ErrorCode::Unimplemented),
-                CreateMode::Other(_) => return Err(ErrorCode::BadArguments),
-            };
             let form = match with_stat {
                 true => AnswerForm::PathAndStat,
                 false => AnswerForm::Path,
@@ -217,8 +297,7 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
                 path,
                 data,
                 acl,
-                ephemeral,
-                sequential,
+                mode,
             };
             (create, form)
         }
@@ -249,7 +328,15 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
         | Request::Ping
         | Request::Multi(_)
         | Request::Auth { .. }
-        | Request::SetWatches { .. }
+        | Request::Sasl { .. }
+        | Request::SetWatches(_)
+        | Request::AddWatch { .. }
+        | Request::CheckWatches { .. }
+        | Request::RemoveWatches { .. }
+        | Request::MultiRead(_)
+        | Request::GetEphemerals { .. }
+        | Request::GetAllChildrenNumber { .. }
+        | Request::WhoAmI
         | Request::CloseSession
         | Request::Unimplemented(_) => return Err(ErrorCode::Unimplemented),
     })

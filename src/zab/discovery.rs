@@ -8,13 +8,13 @@ use super::{
 };
 use super::{State, Variant, Zab, send};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, ServerId};
+use crate::types::{Epoch, Round, ServerId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl<P: Payload> Zab<P> {
     /// Becomes a follower of `leader`, or an observer of it.
-    pub(super) fn follow(&self, s: &mut State<P>, leader: ServerId, round: u32, o: &mut Out<P>) {
+    pub(super) fn follow(&self, s: &mut State<P>, leader: ServerId, round: Round, o: &mut Out<P>) {
         s.role = Role::Following(Follower {
             leader,
             round,
@@ -28,7 +28,7 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Becomes a prospective leader.
-    pub(super) fn lead(&self, me: ServerId, s: &mut State<P>, round: u32, o: &mut Out<P>) {
+    pub(super) fn lead(&self, me: ServerId, s: &mut State<P>, round: Round, o: &mut Out<P>) {
         s.role = Role::Leading(Leader {
             round,
             active: ServerSet::EMPTY,

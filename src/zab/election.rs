@@ -7,7 +7,7 @@
 use super::{Elections, Out, Payload, Recency, Role, State, Storage, Timer, Variant, Zab};
 use super::{at, send};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, ServerId};
+use crate::types::{Epoch, Round, ServerId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -69,8 +69,7 @@ impl std::fmt::Debug for Vote {
 /// Departs from ZooKeeper: D12 in `spec/deviations.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election {
-    /// ZooKeeper's logical clock: how many elections this server has entered or heard of.
-    pub round: u32,
+    pub round: Round,
     /// Whom this server proposes.
     pub vote: Vote,
     /// Who is known to propose the same in the same round, this server included.
@@ -79,7 +78,7 @@ pub struct Election {
 
 impl Election {
     /// The election in which `me` has just entered `round` and proposes itself.
-    pub(super) fn candidate(me: ServerId, round: u32, recency: Recency) -> Self {
+    pub(super) fn candidate(me: ServerId, round: Round, recency: Recency) -> Self {
         Self {
             round,
             vote: Vote::for_self(me, recency),
@@ -91,7 +90,7 @@ impl Election {
 /// A server's word on who leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Notification {
-    pub round: u32,
+    pub round: Round,
     pub stance: Stance,
 }
 
@@ -119,16 +118,18 @@ impl Recency {
 
 impl<P: Payload> Zab<P> {
     /// Enters the round after `round`, proposing itself.
+    ///
+    /// Departs from ZooKeeper: D25 in `spec/deviations.toml`.
     pub(super) fn look_for_leader(
         &self,
         me: ServerId,
         s: &mut State<P>,
-        round: u32,
+        round: Round,
         o: &mut Out<P>,
     ) {
         let round = match self.config.elections {
-            Elections::Held => round.saturating_add(1),
-            Elections::External => 0,
+            Elections::Held => round.next(s.storage.accepted_epoch),
+            Elections::External => Round::default(),
         };
         s.role = Role::Looking(Election::candidate(me, round, s.recency()));
         self.notify_voters(me, s, o);
@@ -224,7 +225,7 @@ impl<P: Payload> Zab<P> {
         s: &mut Cow<State<P>>,
         election: &Election,
         peer: ServerId,
-        round: u32,
+        round: Round,
         vote: Vote,
         o: &mut Out<P>,
     ) {
@@ -258,7 +259,14 @@ impl<P: Payload> Zab<P> {
         }
     }
 
-    fn change_vote(&self, me: ServerId, s: &mut State<P>, round: u32, vote: Vote, o: &mut Out<P>) {
+    fn change_vote(
+        &self,
+        me: ServerId,
+        s: &mut State<P>,
+        round: Round,
+        vote: Vote,
+        o: &mut Out<P>,
+    ) {
         o.cancel_timer(Timer::Finalize);
         s.role = Role::Looking(Election {
             round,
@@ -311,7 +319,7 @@ impl<P: Payload> Zab<P> {
         let votes = self.config.voters.contains(me);
         let (round, stance) = match &s.role {
             Role::Looking(election) if votes => (election.round, Stance::Looking(election.vote)),
-            Role::Looking(_) => (0, Stance::Asking),
+            Role::Looking(_) => (Round::default(), Stance::Asking),
             Role::Following(follower) => (follower.round, Stance::Following(follower.leader)),
             Role::Leading(leader) => {
                 let established = leader.established();

@@ -14,7 +14,7 @@ use super::{
     Election, Entry, Leader, Message, Payload, Recency, Role, Stage, State, Storage, Vote, Zab,
 };
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, ServerId, Zxid};
+use crate::types::{Epoch, Round, ServerId, Zxid};
 use im::Vector;
 
 /// A payload whose snapshot is the list of all transactions up to it, so that the predicates below
@@ -86,7 +86,11 @@ impl<T: Clone + PartialEq> Record<T> {
         after: &State<P>,
         others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
-        if let Some(before) = before.filter(|before| before.next_zxid().is_some()) {
+        // A service may propose in the very step that establishes its leader.
+        let proposes = |before: &&State<P>| {
+            before.next_zxid().is_some() || (before.is_leading() && after.next_zxid().is_some())
+        };
+        if let Some(before) = before.filter(proposes) {
             self.observe_proposals(before, after);
         }
         if let Role::Leading(leader) = after.role() {
@@ -581,7 +585,7 @@ pub fn leader_supported<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
         .any(|(i, state)| leading_round(state).is_some_and(|round| is_supported(e, i, round)))
 }
 
-fn leading_round<P: Payload>(state: &State<P>) -> Option<u32> {
+fn leading_round<P: Payload>(state: &State<P>) -> Option<Round> {
     match state.role() {
         Role::Leading(leader) => Some(leader.round),
         Role::Following(_) | Role::Looking(_) => None,
@@ -589,12 +593,12 @@ fn leading_round<P: Payload>(state: &State<P>) -> Option<u32> {
 }
 
 /// Whether a quorum stands by the leader `id` in `round`.
-fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> bool {
+fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: Round) -> bool {
     e.zab.is_quorum(&supporters(e, id, round))
 }
 
 /// Who stands by the leader `id` in `round`.
-fn supporters<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: u32) -> ServerSet {
+fn supporters<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: Round) -> ServerSet {
     let supports = |(sid, state): &(ServerId, &State<P>)| match state.role() {
         Role::Looking(election) => election.round == round && election.vote.leader == id,
         Role::Following(follower) => follower.round == round && follower.leader == id,

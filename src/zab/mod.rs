@@ -26,7 +26,7 @@ pub use state::{Follower, Leader, Mark, Recency, Report, Role, Stage, State};
 pub use variant::Variant;
 
 use crate::quorum::ServerSet;
-use crate::types::ServerId;
+use crate::types::{Round, ServerId};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id};
 use std::borrow::Cow;
@@ -123,10 +123,10 @@ impl<P: Payload> Actor for Zab<P> {
             storage.accepted_epoch = storage.history.last_zxid().epoch();
             storage.current_epoch = storage.accepted_epoch;
         }
-        let election = Election::candidate(me, 0, Recency::of(&storage));
+        let election = Election::candidate(me, Round::default(), Recency::of(&storage));
         let mut state = State::restored(storage, Role::Looking(election));
         o.set_timer(Timer::Heartbeat, at(self.config.heartbeat));
-        self.look_for_leader(me, &mut state, 0, o);
+        self.look_for_leader(me, &mut state, Round::default(), o);
         state
     }
 
@@ -250,7 +250,7 @@ impl<P: Payload> Zab<P> {
             && self.config.voters.contains(leader)
             && matches!(s.role, Role::Looking(_));
         if expected {
-            self.conclude_election(me, s.to_mut(), leader, 0, o);
+            self.conclude_election(me, s.to_mut(), leader, Round::default(), o);
         }
     }
 
@@ -260,7 +260,7 @@ impl<P: Payload> Zab<P> {
         me: ServerId,
         s: &mut State<P>,
         leader: ServerId,
-        round: u32,
+        round: Round,
         o: &mut Out<P>,
     ) {
         o.cancel_timer(Timer::Finalize);

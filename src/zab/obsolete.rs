@@ -6,7 +6,7 @@
 
 use super::{Difference, Election, Elections, Mark, Message, Notification, Payload, Role, Stage};
 use super::{Stance, State, Variant, Zab};
-use crate::types::{Epoch, ServerId};
+use crate::types::{Epoch, Round, ServerId};
 use std::cmp::Ordering;
 
 /// What is known of a server to judge the messages from it.
@@ -15,6 +15,8 @@ pub struct Sender {
     pub id: ServerId,
     /// What is durable: after a crash, that is what is left.
     pub durable: Mark,
+    /// Whether it follows another server.
+    pub follows: bool,
 }
 
 /// What is known of a server to judge the messages to it.
@@ -32,8 +34,18 @@ pub struct Peer<'a, P: Payload> {
 pub struct Hazards {
     /// A service may take a snapshot and drop transactions before it.
     pub compacts: bool,
-    /// A server may fail, so that its rounds start again.
+    /// A server may fail, and go on with what is durable.
     pub fails: bool,
+    /// A server may hear nothing for so long that it gives up its role.
+    pub gives_up: bool,
+}
+
+impl Hazards {
+    /// Whether who follows will do so for ever: a follower looks for another leader only if it hears
+    /// nothing for long, or fails.
+    fn spare_followers(self) -> bool {
+        !self.fails && !self.gives_up
+    }
 }
 
 impl<'a, P: Payload> Peer<'a, P> {
@@ -54,21 +66,29 @@ impl<'a, P: Payload> Peer<'a, P> {
     }
 
     /// What decides which votes can still count: the least round in which it may be LOOKING, and the
-    /// election of that round if it has begun. A server that is down starts with any.
-    fn election(&self) -> Option<(u32, Option<&'a Election>)> {
-        Some(match self.state?.role() {
-            Role::Looking(election) => (election.round, Some(election)),
-            Role::Following(follower) => (follower.round.saturating_add(1), None),
-            Role::Leading(leader) => (leader.round.saturating_add(1), None),
-        })
+    /// election of that round if it has begun.
+    fn election(&self, hazards: Hazards) -> (Round, Option<&'a Election>) {
+        let accepted = self.durable.accepted_epoch;
+        match self.state.map(State::role).filter(|_| !hazards.fails) {
+            None => (Round::first(accepted), None),
+            Some(Role::Looking(election)) => (election.round, Some(election)),
+            Some(Role::Following(follower)) => (follower.round.next(accepted), None),
+            Some(Role::Leading(leader)) => (leader.round.next(accepted), None),
+        }
+    }
+
+    /// Whom it follows.
+    fn leader(&self) -> Option<ServerId> {
+        self.state.and_then(State::following)
     }
 }
 
 impl<P: Payload> Zab<P> {
     /// Whether `message` can never again have an effect on `to`, however the two go on.
     ///
-    /// Epochs that are durable never go back, within an epoch a durable history only grows, and a server
-    /// that fails no more never goes back to an earlier round. Everything below follows from these three.
+    /// Epochs that are durable never go back, within an epoch a durable history only grows, and rounds never go
+    /// back but by a failure, and then not behind the first one of the epoch that is accepted. A follower gives its role up
+    /// only if it hears nothing for long, or fails. Everything below follows from these four.
     pub fn is_obsolete(
         &self,
         from: Sender,
@@ -79,6 +99,12 @@ impl<P: Payload> Zab<P> {
         if !self.config.variant.keeps_epochs() {
             return false; // Nothing is certain where epochs go back.
         }
+        if hazards.spare_followers()
+            && let Some(leader) = to.leader()
+            && is_lost_on_follower(leader, from, message)
+        {
+            return true;
+        }
         let accepted = to.durable.accepted_epoch;
         let current = match self.config.variant.keeps_histories() {
             true => to.durable.current_epoch,
@@ -87,7 +113,7 @@ impl<P: Payload> Zab<P> {
         match message {
             Message::Notification(n) => match self.config.elections {
                 Elections::External => true,
-                Elections::Held => self.is_over(to, n, hazards),
+                Elections::Held => self.is_over(from, to, n, hazards),
             },
             // It may be counted in any later term of the recipient.
             Message::FollowerInfo { .. } => false,
@@ -135,13 +161,17 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Whether a word on who leads is about a round that the recipient has left behind for ever. (A vote
-    /// never is: who follows or leads answers it, whatever its round.)
-    fn is_over(&self, to: &Peer<'_, P>, n: &Notification, hazards: Hazards) -> bool {
-        let Some((least, _)) = self.rounds(to, hazards) else {
+    /// never is, while the answer that it gets may be of use.)
+    fn is_over(&self, from: Sender, to: &Peer<'_, P>, n: &Notification, hazards: Hazards) -> bool {
+        if !self.config.variant.keeps_rounds() {
             return false;
-        };
+        }
+        let (least, _) = to.election(hazards);
+        let answered = !(hazards.spare_followers() && from.follows);
         match n.stance {
-            Stance::Looking(_) | Stance::Asking | Stance::Leading { established: true } => false,
+            Stance::Looking(_) => !answered && n.round < least,
+            Stance::Asking => !answered,
+            Stance::Leading { established: true } => false,
             Stance::Following(_) | Stance::Leading { established: false } => n.round < least,
         }
     }
@@ -158,9 +188,10 @@ impl<P: Payload> Zab<P> {
         let (Message::Notification(n), Message::Notification(other)) = (message, other) else {
             return false;
         };
-        let Some((least, election)) = self.rounds(to, hazards) else {
+        if !self.config.variant.keeps_rounds() {
             return false;
-        };
+        }
+        let (least, election) = to.election(hazards);
         match (n.stance, other.stance) {
             // One that cannot win the recipient any more brings about an answer, as any other does, once
             // the recipient follows or leads. While it is LOOKING, it has said all that it could answer.
@@ -171,7 +202,10 @@ impl<P: Payload> Zab<P> {
                     Some(election) if n.round == least => {
                         vote.order(&election.vote) == Ordering::Less
                     }
-                    Some(_) | None => n.round < least,
+                    Some(_) | None => {
+                        let only_answers = hazards.spare_followers() && to.leader().is_some();
+                        only_answers || n.round < least
+                    }
                 };
                 is_earlier && is_lost
             }
@@ -187,21 +221,34 @@ impl<P: Payload> Zab<P> {
         }
     }
 
-    /// See [`Peer::election`]; `None` if nothing is certain.
-    fn rounds<'a>(
-        &self,
-        to: &Peer<'a, P>,
-        hazards: Hazards,
-    ) -> Option<(u32, Option<&'a Election>)> {
-        let certain = !hazards.fails && self.config.variant.keeps_rounds();
-        to.election().filter(|_| certain)
-    }
-
     /// Whether two states of one server are the same to [`Self::is_obsolete`] and [`Self::is_superseded`],
     /// whatever the message.
     pub fn is_alike(&self, one: &Peer<'_, P>, other: &Peer<'_, P>) -> bool {
         let external = self.config.elections == Elections::External;
-        one.has_the_same_term(other) && (external || one.election() == other.election())
+        let calm = Hazards::default();
+        one.has_the_same_term(other)
+            && one.leader() == other.leader()
+            && (external || one.election(calm) == other.election(calm))
+    }
+}
+
+/// Whether a message can have no effect on who follows `leader` and will do so for ever.
+fn is_lost_on_follower<P: Payload>(leader: ServerId, from: Sender, message: &Message<P>) -> bool {
+    match message {
+        Message::Notification(n) => match n.stance {
+            // The answer is of no use to who follows for ever, too.
+            Stance::Looking(_) | Stance::Asking => from.follows,
+            Stance::Following(_) | Stance::Leading { .. } => true,
+        },
+        // For leaders.
+        Message::FollowerInfo { .. } | Message::AckEpoch { .. } | Message::Ack { .. } => true,
+        // From its leader.
+        Message::NewEpoch { .. }
+        | Message::Sync { .. }
+        | Message::NewLeader { .. }
+        | Message::Propose { .. }
+        | Message::Commit { .. }
+        | Message::Inform { .. } => from.id != leader,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::election::Election;
 use super::history::{Difference, Payload, Storage};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, ServerId, Zxid};
+use crate::types::{Epoch, Round, ServerId, Zxid};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The state of one server.
@@ -57,7 +57,7 @@ pub enum Role<P: Payload> {
 pub struct Follower {
     pub leader: ServerId,
     /// The election round in which it was found.
-    pub round: u32,
+    pub round: Round,
     /// The epoch of the leader, once it is known and accepted.
     pub epoch: Option<Epoch>,
     /// Whether this server has promised that epoch to this leader.
@@ -72,7 +72,7 @@ pub struct Follower {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader<P: Payload> {
     /// The election round that it has won.
-    pub round: u32,
+    pub round: Round,
     /// The other servers that follow it: heard of in this term, and not silent for too long.
     pub active: ServerSet,
     /// Whether it has been established. Stays while it moves on to a new epoch.

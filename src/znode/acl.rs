@@ -78,6 +78,8 @@ impl AuthId {
         self.scheme == named.scheme
             && match self.scheme.as_str() {
                 "ip" => ip_matches(&self.id, &named.id),
+                // As in ZooKeeper, SASL's user of this name is every SASL user.
+                "sasl" => self.id == "super" || self.id == named.id,
                 _ => self.id == named.id,
             }
     }
@@ -121,12 +123,20 @@ pub fn permits(acl: &[Acl], perms: Perms, ids: &[AuthId]) -> bool {
             })
 }
 
+/// The schemes that lists may name beside `world`, `auth`, `digest` and `ip`: those that somebody can
+/// prove an identity of. An entry for any other would lock everybody out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Schemes {
+    pub sasl: bool,
+    pub x509: bool,
+}
+
 /// The list to store for the list that a client asked for: without duplicates, with `auth` replaced
 /// by the identities that the client has proved.
 ///
 /// `InvalidAcl` if the list is empty, an entry is malformed or of an unknown scheme, or the client
 /// asks for `auth` and has proved nothing. An address is not a proof.
-pub fn fixup(acl: &[Acl], ids: &[AuthId]) -> Result<AclList, ErrorCode> {
+pub fn fixup(acl: &[Acl], ids: &[AuthId], schemes: Schemes) -> Result<AclList, ErrorCode> {
     let mut fixed: Vec<Acl> = Vec::with_capacity(acl.len());
     let mut add = |entry: Acl| {
         if !fixed.contains(&entry) {
@@ -150,6 +160,8 @@ pub fn fixup(acl: &[Acl], ids: &[AuthId]) -> Result<AclList, ErrorCode> {
             }
             ("digest", id) if is_digest_id(id) => add(entry.clone()),
             ("ip", range) if IpRange::parse(range).is_some() => add(entry.clone()),
+            ("sasl", id) if schemes.sasl && is_sasl_id(id) => add(entry.clone()),
+            ("x509", id) if schemes.x509 && is_subject(id) => add(entry.clone()),
             _ => return Err(ErrorCode::InvalidAcl),
         }
     }
@@ -162,7 +174,7 @@ pub fn fixup(acl: &[Acl], ids: &[AuthId]) -> Result<AclList, ErrorCode> {
 impl AuthId {
     /// Whether the identity took a secret to have, so that `auth` means it.
     fn is_proof(&self) -> bool {
-        self.scheme == "digest"
+        matches!(self.scheme.as_str(), "digest" | "sasl" | "x509")
     }
 }
 
@@ -179,6 +191,35 @@ pub fn digest_id(user_and_password: &str) -> String {
 fn is_digest_id(id: &str) -> bool {
     // Java's split, which ZooKeeper uses, drops empty parts at the end.
     id.trim_end_matches(':').split(':').count() == 2
+}
+
+/// Whether an id of the scheme `sasl` has the form that ZooKeeper asks for: a name without `@`, or
+/// Kerberos's `name[/host]@realm`.
+fn is_sasl_id(id: &str) -> bool {
+    match id.split_once('@') {
+        None => true,
+        Some((name, realm)) => name.matches('/').count() <= 1 && !realm.contains(['/', '@']),
+    }
+}
+
+/// Whether an id of the scheme `x509` looks like the subject of a certificate: parts with an equals
+/// sign and commas between (RFC 2253). ZooKeeper also asks whether it knows each part's name.
+fn is_subject(id: &str) -> bool {
+    let mut parts = Vec::from([String::new()]);
+    let (mut quoted, mut escaped) = (false, false);
+    for c in id.chars() {
+        match c {
+            ',' | ';' if !quoted && !escaped => parts.push(String::new()),
+            c => parts.last_mut().expect("there is one").push(c),
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+    }
+    let named = |part: &String| {
+        part.split_once('=')
+            .is_some_and(|(name, _)| !name.trim().is_empty())
+    };
+    !quoted && !escaped && parts.iter().all(named)
 }
 
 /// What an ACL's entry of the scheme `ip` means: `address` or `address/bits`.
@@ -317,17 +358,19 @@ mod tests {
             entry(Perms::ALL, "auth", ""),
             entry(Perms::READ, "world", "anyone"),
         ];
-        let stored = fixup(&asked, &ids).unwrap();
+        let stored = fixup(&asked, &ids, Schemes::default()).unwrap();
         let expected = [
             entry(Perms::READ, "world", "anyone"),
             entry(Perms::ALL, "digest", &ann.id),
         ];
         assert_eq!(*stored, expected);
-        assert_eq!(fixup(&asked, &ids[..1]), Err(ErrorCode::InvalidAcl));
+        let nobody = fixup(&asked, &ids[..1], Schemes::default());
+        assert_eq!(nobody, Err(ErrorCode::InvalidAcl));
     }
 
     #[test]
     fn a_list_that_is_empty_or_malformed_is_refused() {
+        let none = Schemes::default();
         let valid = [
             ("digest", "ann:xyz"),
             ("digest", ":xyz"),
@@ -336,7 +379,7 @@ mod tests {
         ];
         for (scheme, id) in valid {
             let acl = [entry(Perms::ALL, scheme, id)];
-            assert_eq!(fixup(&acl, &[]).as_deref(), Ok(&acl[..]));
+            assert_eq!(fixup(&acl, &[], none).as_deref(), Ok(&acl[..]));
         }
         let refused = [
             ("world", "everyone"),
@@ -353,11 +396,43 @@ mod tests {
         for (scheme, id) in refused {
             let acl = [entry(Perms::ALL, scheme, id)];
             assert_eq!(
-                fixup(&acl, &[]),
+                fixup(&acl, &[], none),
                 Err(ErrorCode::InvalidAcl),
                 "{scheme}:{id}"
             );
         }
-        assert_eq!(fixup(&[], &[]), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fixup(&[], &[], none), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn a_list_names_sasl_users_and_certificates_only_where_somebody_can_prove_them() {
+        let schemes = Schemes {
+            sasl: true,
+            x509: true,
+        };
+        let cases = [
+            ("sasl", "ann", true),
+            ("sasl", "ann/host@REALM", true),
+            ("sasl", "ann@a@b", false),
+            ("sasl", "a/b/c@d", false),
+            ("x509", "CN=ann,O=a\\, b", true),
+            ("x509", "CN=\"a, b\"", true),
+            ("x509", "ann", false),
+            ("x509", "CN=ann,", false),
+            ("super", "", false),
+        ];
+        for (scheme, id, valid) in cases {
+            let acl = [entry(Perms::ALL, scheme, id)];
+            assert_eq!(fixup(&acl, &[], schemes).is_ok(), valid, "{scheme}:{id}");
+            assert!(fixup(&acl, &[], Schemes::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn the_sasl_user_super_is_every_sasl_user_and_nobody_else() {
+        let superuser = [AuthId::new("sasl", "super")];
+        let permitted =
+            |scheme| permits(&[entry(Perms::ALL, scheme, "ann")], Perms::READ, &superuser);
+        assert!(permitted("sasl") && !permitted("x509") && !permitted("digest"));
     }
 }

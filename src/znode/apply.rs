@@ -1,18 +1,23 @@
 //! What transactions do to the tree.
 //!
-//! Spec: `spec/5-service.md`, "Transactions". What it must never do: panic on, or half apply, a
-//! transaction that cannot be (the leader has validated every one, but a log may come from anywhere);
-//! or look at anything but the tree and the transaction.
+//! Spec: `spec/5-service.md`, "Transactions". What it must never do: panic on a transaction that cannot be
+//! (the leader has validated every one, but a log may come from anywhere); or look at anything but the
+//! tree and the transaction.
+//!
+//! One kind of tree is not that of any transaction: ZooKeeper writes a snapshot while transactions go on,
+//! so it holds some of the effects of those after it. They are applied to it once more, and what they
+//! find done must come to the same: "blurred snapshot" below.
 
 use super::node::Node;
+use super::quota::Growth;
 use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
 use crate::types::Zxid;
 
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Applied {
-    /// What the client is answered. `Err` for a request that failed when it was prepared, and for a
-    /// transaction that cannot be; in both cases nothing has changed but the last zxid.
+    /// What the client is answered. `Err` for a request that failed when it was prepared: nothing has
+    /// changed but the last zxid. And for a transaction that cannot be.
     pub outcome: Result<Outcome, ErrorCode>,
     /// What changed, in the order in which watches fire.
     pub events: Vec<TreeEvent>,
@@ -43,6 +48,8 @@ pub enum Outcome {
 pub struct TreeEvent {
     pub kind: TreeEventKind,
     pub path: String,
+    /// Who may know of it: those who may read the znode.
+    pub acl: AclList,
 }
 
 /// Which watches a [`TreeEvent`] fires.
@@ -91,11 +98,10 @@ impl Tree {
                 path,
                 data,
                 acl,
-                ephemeral,
+                lifetime,
                 parent_cversion,
             } => {
-                let nobody = SessionId::default();
-                let owner = if *ephemeral { header.session } else { nobody };
+                let owner = lifetime.owner(header.session);
                 let node = Node::new(header.zxid, header.time, data.clone(), acl.clone(), owner);
                 self.create(path, node, *parent_cversion, events)
             }
@@ -140,6 +146,8 @@ impl Tree {
             return Err(ErrorCode::BadArguments);
         }
         if self.contains(path) {
+            // A blurred snapshot has the parent from before its child.
+            self.count_child(above, parent_cversion, node.czxid);
             return Err(ErrorCode::NodeExists);
         }
         let parent = self.node(above).ok_or(ErrorCode::NoNode)?;
@@ -147,9 +155,21 @@ impl Tree {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         let (zxid, stat) = (node.czxid, node.stat());
+        let (acl, acl_above) = (node.acl.clone(), parent.acl.clone());
+        let bytes = node.data.len() as i64;
         self.insert(path, node);
-        if let Some(parent) = self.node_mut(above) {
-            // -1 is what logs of old servers hold, which did not write the number.
+        self.begin_count(path);
+        self.count_growth(path, Growth { count: 1, bytes });
+        self.count_child(above, parent_cversion, zxid);
+        events.push(event(TreeEventKind::Created, path, acl));
+        events.push(event(TreeEventKind::ChildrenChanged, above, acl_above));
+        Ok(Outcome::Created(path.to_owned(), stat))
+    }
+
+    /// Counts a child that was created at `zxid`. -1 is what logs of old servers hold, which did not write
+    /// the number.
+    fn count_child(&mut self, parent: &str, parent_cversion: i32, zxid: Zxid) {
+        if let Some(parent) = self.node_mut(parent) {
             let cversion = match parent_cversion {
                 -1 => parent.cversion.wrapping_add(1),
                 given => given,
@@ -159,9 +179,6 @@ impl Tree {
                 parent.pzxid = zxid;
             }
         }
-        events.push(event(TreeEventKind::Created, path));
-        events.push(event(TreeEventKind::ChildrenChanged, above));
-        Ok(Outcome::Created(path.to_owned(), stat))
     }
 
     fn delete(
@@ -171,16 +188,25 @@ impl Tree {
         events: &mut Vec<TreeEvent>,
     ) -> Result<(), ErrorCode> {
         let above = path::parent(path).ok_or(ErrorCode::BadArguments)?;
-        let node = self.node(path).ok_or(ErrorCode::NoNode)?;
+        let Some(node) = self.node(path) else {
+            // A blurred snapshot may lack the child, and have the parent from before that.
+            if let Some(parent) = self.node_mut(above) {
+                parent.pzxid = parent.pzxid.max(zxid);
+            }
+            return Err(ErrorCode::NoNode);
+        };
         if node.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
+        events.push(event(TreeEventKind::Deleted, path, node.acl.clone()));
+        let bytes = -(node.data.len() as i64);
         self.remove(path);
+        self.count_growth(path, Growth { count: -1, bytes });
         if let Some(parent) = self.node_mut(above) {
             parent.pzxid = parent.pzxid.max(zxid);
+            let acl = parent.acl.clone();
+            events.push(event(TreeEventKind::ChildrenChanged, above, acl));
         }
-        events.push(event(TreeEventKind::Deleted, path));
-        events.push(event(TreeEventKind::ChildrenChanged, above));
         Ok(())
     }
 
@@ -192,14 +218,14 @@ impl Tree {
         version: i32,
         events: &mut Vec<TreeEvent>,
     ) -> Result<Outcome, ErrorCode> {
+        let bytes = self.replace_data(path, data.clone());
         let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
-        let before = std::mem::replace(&mut node.data, data.clone()).len() as u64;
         node.mzxid = header.zxid;
         node.mtime = header.time;
         node.version = version;
         let stat = node.stat();
-        self.data_size = self.data_size - before + data.len() as u64;
-        events.push(event(TreeEventKind::DataChanged, path));
+        events.push(event(TreeEventKind::DataChanged, path, node.acl.clone()));
+        self.count_growth(path, Growth { count: 0, bytes });
         Ok(Outcome::DataSet(stat))
     }
 
@@ -229,32 +255,30 @@ impl Tree {
         }
     }
 
-    /// Applies all of the operations or, if one cannot be, none.
+    /// Applies the operations. The leader has found that all of them can be; where one cannot, the tree comes
+    /// from a blurred snapshot, which has that effect already. The others it may lack.
     fn multi(
         &mut self,
         header: Header,
         bodies: &[TxnBody],
         events: &mut Vec<TreeEvent>,
     ) -> Result<Outcome, ErrorCode> {
-        let before = self.clone();
         let mut outcomes = Vec::with_capacity(bodies.len());
+        let mut first_error = None;
         for body in bodies {
             match self.apply_body(header, body, events) {
                 Ok(outcome) => outcomes.push(outcome),
-                Err(error) => {
-                    *self = before;
-                    events.clear();
-                    return Err(error);
-                }
+                Err(error) => drop(first_error.get_or_insert(error)),
             }
         }
-        Ok(Outcome::Multi(outcomes))
+        first_error.map_or(Ok(Outcome::Multi(outcomes)), Err)
     }
 }
 
-fn event(kind: TreeEventKind, path: &str) -> TreeEvent {
+fn event(kind: TreeEventKind, path: &str, acl: AclList) -> TreeEvent {
     TreeEvent {
         kind,
         path: path.to_owned(),
+        acl,
     }
 }

@@ -9,8 +9,10 @@ mod build;
 mod data;
 pub mod error;
 mod key;
+mod lifetime;
 mod node;
 pub mod path;
+pub mod quota;
 pub mod stat;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,7 @@ pub use apply::{Applied, Outcome, TreeEvent, TreeEventKind};
 pub use build::{BuildError, TreeBuilder};
 pub use data::Data;
 pub use error::ErrorCode;
+pub use lifetime::{Lifetime, Ttl};
 pub use node::Node;
 pub use path::PathError;
 pub use stat::Stat;

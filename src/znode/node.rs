@@ -3,7 +3,7 @@
 //! Spec: `spec/5-service.md`, "The tree". What it must never do: show a client the count of creates
 //! that it keeps; [`Node::stat`] translates.
 
-use super::{AclList, Data, SessionId, Stat, acl};
+use super::{AclList, Data, Lifetime, SessionId, Stat, acl};
 use crate::types::Zxid;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Node {
     pub cversion: i32,
     /// How often its ACL was set.
     pub aversion: i32,
-    /// The session whose end deletes it; 0 if it is persistent.
+    /// The session whose end deletes it, or what else ends its life: see [`Lifetime::of`].
     pub ephemeral_owner: SessionId,
     /// How many children it has.
     pub num_children: u32,
@@ -59,9 +59,14 @@ impl Node {
         Self::new(Zxid::ZERO, 0, Data::default(), acl::open_unsafe(), nobody)
     }
 
+    /// What ends its life.
+    pub fn lifetime(&self) -> Lifetime {
+        Lifetime::of(self.ephemeral_owner)
+    }
+
     /// Whether the znode goes with a session.
     pub fn is_ephemeral(&self) -> bool {
-        self.ephemeral_owner != SessionId::default()
+        self.lifetime() == Lifetime::Ephemeral
     }
 
     /// What a client is told. Its `cversion` counts creates and deletes of children: each child was
@@ -76,7 +81,11 @@ impl Node {
             version: self.version,
             cversion: self.cversion.wrapping_mul(2).wrapping_sub(num_children),
             aversion: self.aversion,
-            ephemeral_owner: self.ephemeral_owner,
+            // Of what is no session clients are not told.
+            ephemeral_owner: match self.lifetime() {
+                Lifetime::Ephemeral => self.ephemeral_owner,
+                Lifetime::Persistent | Lifetime::Container | Lifetime::Ttl(_) => SessionId(0),
+            },
             data_length: self.data.len() as i32,
             num_children,
             pzxid: self.pzxid,

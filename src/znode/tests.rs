@@ -23,14 +23,14 @@ fn txn(session: i64, time: i64, body: TxnBody) -> Txn {
 fn create_body(
     path: &str,
     data: impl Into<Data>,
-    ephemeral: bool,
+    lifetime: Lifetime,
     parent_cversion: i32,
 ) -> TxnBody {
     TxnBody::Create {
         path: path.to_owned(),
         data: data.into(),
         acl: acl::open_unsafe(),
-        ephemeral,
+        lifetime,
         parent_cversion,
     }
 }
@@ -45,7 +45,7 @@ fn delete_body(path: &str) -> TxnBody {
 fn create(tree: &mut Tree, counter: u32, path: &str) -> Stat {
     let parent = path::parent(path).unwrap();
     let cversion = tree.next_parent_cversion(parent).unwrap();
-    let body = create_body(path, b"data".as_slice(), false, cversion);
+    let body = create_body(path, b"data".as_slice(), Lifetime::Persistent, cversion);
     let applied = tree.apply(zxid(counter), &txn(7, 1000 + i64::from(counter), body));
     match applied.outcome {
         Ok(Outcome::Created(created, stat)) if created == path => stat,
@@ -139,7 +139,12 @@ fn a_parents_version_never_goes_back() {
         txn(
             7,
             0,
-            create_body(&format!("/a/{cversion}"), Data::default(), false, cversion),
+            create_body(
+                &format!("/a/{cversion}"),
+                Data::default(),
+                Lifetime::Persistent,
+                cversion,
+            ),
         )
     };
     let _ = tree.apply(zxid(2), &with(9));
@@ -159,10 +164,10 @@ fn the_end_of_a_session_takes_its_ephemerals_in_the_leaders_order() {
     let _ = tree.apply(zxid(1), &txn(7, 0, open));
     assert_eq!(tree.sessions().get(&SessionId(7)), Some(&4000));
     for (counter, path) in [(2, "/a"), (3, "/b"), (4, "/c")] {
-        let body = create_body(path, Data::default(), true, -1);
+        let body = create_body(path, Data::default(), Lifetime::Ephemeral, -1);
         let _ = tree.apply(zxid(counter), &txn(7, 0, body));
     }
-    let other = create_body("/other", Data::default(), true, -1);
+    let other = create_body("/other", Data::default(), Lifetime::Ephemeral, -1);
     let _ = tree.apply(zxid(5), &txn(8, 0, other));
     assert_eq!(tree.stat("/a").unwrap().ephemeral_owner, SessionId(7));
     assert_eq!(tree.ephemerals(SessionId(7)), ["/a", "/b", "/c"]);
@@ -190,7 +195,11 @@ fn watches_fire_for_the_znode_before_its_parent() {
     let mut tree = Tree::default();
     let applied = tree.apply(
         zxid(1),
-        &txn(7, 0, create_body("/a", Data::default(), false, 1)),
+        &txn(
+            7,
+            0,
+            create_body("/a", Data::default(), Lifetime::Persistent, 1),
+        ),
     );
     let fired = |applied: &Applied| -> Vec<(TreeEventKind, String)> {
         let events = applied.events.iter();
@@ -211,21 +220,68 @@ fn watches_fire_for_the_znode_before_its_parent() {
     assert_eq!(fired(&applied), expected);
 }
 
+/// ZooKeeper writes a snapshot znode by znode, while transactions go on.
 #[test]
-fn a_multi_that_cannot_be_changes_nothing_but_the_zxid() {
-    let mut tree = Tree::default();
-    create(&mut tree, 1, "/a");
-    let before = tree.clone();
-    let bodies = vec![
-        create_body("/a/b", Data::default(), false, 1),
-        delete_body("/none"),
+fn a_blurred_snapshot_and_the_transactions_after_it_make_the_tree_that_they_made() {
+    let history = [
+        create_body("/a", Data::default(), Lifetime::Persistent, 1),
+        create_body("/a/x", Data::default(), Lifetime::Persistent, 1),
+        create_body("/b", Data::default(), Lifetime::Persistent, 2),
+        TxnBody::Multi(vec![
+            create_body("/a/y", Data::default(), Lifetime::Persistent, 2),
+            delete_body("/a/x"),
+            TxnBody::SetData {
+                path: "/b".to_owned(),
+                data: b"new".to_vec().into(),
+                version: 1,
+            },
+        ]),
+        delete_body("/a/y"),
+        create_body("/a/z", Data::default(), Lifetime::Persistent, 3),
     ];
-    let applied = tree.apply(zxid(2), &txn(7, 0, TxnBody::Multi(bodies)));
-    assert_eq!(applied.outcome, Err(ErrorCode::NoNode));
-    assert_eq!(applied.events, []);
-    assert_eq!(tree.last_zxid(), zxid(2));
-    tree.last_zxid = before.last_zxid;
-    assert_eq!(tree, before);
+    let mut trees = vec![Tree::default()];
+    for (at, body) in (1..).zip(&history) {
+        let mut tree = trees.last().unwrap().clone();
+        tree.apply(zxid(at), &txn(7, i64::from(at), body.clone()));
+        trees.push(tree);
+    }
+    let last = trees.last().unwrap();
+    for (at, tree) in (0..).zip(&trees) {
+        for (_, later) in (0..).zip(&trees).filter(|(later, _)| *later > at) {
+            // Each znode on its own is that of the point or of the later one.
+            for which in 0..8u32 {
+                let mut builder = TreeBuilder::new(zxid(at));
+                let mut names: Vec<&str> = tree
+                    .walk()
+                    .chain(later.walk())
+                    .map(|(path, _)| path)
+                    .collect();
+                names.sort_unstable();
+                names.dedup();
+                // Parents are written before their children, with the names of these.
+                let mut sources: BTreeMap<&str, &Tree> = BTreeMap::new();
+                for (number, path) in (0..).zip(names) {
+                    let above = path::parent(path).map(|parent| sources.get(parent).copied());
+                    let source = match above {
+                        Some(None) => continue,
+                        Some(Some(above)) if !above.contains(path) => continue,
+                        Some(Some(above)) if std::ptr::eq(above, later) => later,
+                        None | Some(Some(_)) if which >> (number % 3) & 1 == 1 => later,
+                        None | Some(Some(_)) => tree,
+                    };
+                    if let Some(node) = source.node(path) {
+                        builder.node(path, node.clone()).unwrap();
+                        sources.insert(path, source);
+                    }
+                }
+                let mut blurred = builder.finish().unwrap();
+                for (zxid_of, body) in (1..).zip(&history).skip(at as usize) {
+                    blurred.apply(zxid(zxid_of), &txn(7, i64::from(zxid_of), body.clone()));
+                }
+                assert_eq!(&blurred, last, "at {at}, {which:b}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -342,8 +398,8 @@ impl Naive {
                 path,
                 data,
                 acl,
-                ephemeral,
-                ..
+                lifetime,
+                parent_cversion,
             } => {
                 let valid = path != "/" && path.starts_with('/') && !path.ends_with('/');
                 let (above, _) = path.rsplit_once('/').unwrap_or_default();
@@ -352,6 +408,12 @@ impl Naive {
                     return Err(ErrorCode::BadArguments);
                 }
                 if self.znodes.contains_key(path) {
+                    let parent = self.znodes.get_mut(above).unwrap();
+                    if *parent_cversion > parent.creates || *parent_cversion == -1 {
+                        parent.creates += 1;
+                        parent.stat.cversion += 2;
+                        parent.stat.pzxid = zxid;
+                    }
                     return Err(ErrorCode::NodeExists);
                 }
                 let parent = self.znodes.get(above).ok_or(ErrorCode::NoNode)?;
@@ -365,7 +427,10 @@ impl Naive {
                     ctime: txn.time,
                     mtime: txn.time,
                     data_length: data.len() as i32,
-                    ephemeral_owner: SessionId(if *ephemeral { txn.session.0 } else { 0 }),
+                    ephemeral_owner: SessionId(match lifetime {
+                        Lifetime::Ephemeral => txn.session.0,
+                        _ => 0,
+                    }),
                     ..Stat::default()
                 };
                 let node = NaiveNode {
@@ -383,7 +448,14 @@ impl Naive {
                 if path == "/" || !path.starts_with('/') {
                     return Err(ErrorCode::BadArguments);
                 }
-                let node = self.znodes.get(path).ok_or(ErrorCode::NoNode)?;
+                let (above, _) = path.rsplit_once('/').unwrap();
+                let above = if above.is_empty() { "/" } else { above };
+                let Some(node) = self.znodes.get(path) else {
+                    if let Some(parent) = self.znodes.get_mut(above) {
+                        parent.stat.pzxid = parent.stat.pzxid.max(zxid);
+                    }
+                    return Err(ErrorCode::NoNode);
+                };
                 if node.stat.num_children > 0 {
                     return Err(ErrorCode::NotEmpty);
                 }
@@ -426,14 +498,11 @@ impl Naive {
             }
             TxnBody::Error(error) => error.map_or(Ok(()), Err)?,
             TxnBody::Multi(bodies) => {
-                let before = self.clone();
-                for body in bodies {
-                    if let Err(error) = self.apply(zxid, txn, body, events) {
-                        *self = before;
-                        events.clear();
-                        return Err(error);
-                    }
-                }
+                let results = bodies
+                    .iter()
+                    .map(|body| self.apply(zxid, txn, body, events));
+                let results: Vec<_> = results.collect();
+                results.into_iter().collect::<Result<(), _>>()?;
             }
             TxnBody::FailedMulti(_) => {}
         }
@@ -465,7 +534,7 @@ impl Naive {
 /// What a random run does; which paths and versions follow from the state.
 #[derive(Clone, Debug)]
 enum Op {
-    Create(usize, Data, bool),
+    Create(usize, Data, Lifetime),
     Delete(usize),
     SetData(usize, Data),
     SetAcl(usize, bool),
@@ -503,8 +572,14 @@ fn op() -> impl Strategy<Value = Op> {
     let path = || prop_oneof![8 => 0..13usize, 1 => 0..PATHS.len()];
     let bytes = || prop::collection::vec(any::<u8>(), 0..5).prop_map(Data::from);
     let data = || prop_oneof![1 => Just(Data::NULL), 4 => bytes()];
+    let lifetime = prop_oneof![
+        2 => Just(Lifetime::Persistent),
+        3 => Just(Lifetime::Ephemeral),
+        1 => Just(Lifetime::Container),
+        1 => (1..3i64).prop_filter_map("a ttl", Ttl::new).prop_map(Lifetime::Ttl),
+    ];
     let in_multi = prop_oneof![
-        4 => (path(), data(), any::<bool>()).prop_map(|(p, d, e)| Op::Create(p, d, e)),
+        4 => (path(), data(), lifetime).prop_map(|(p, d, l)| Op::Create(p, d, l)),
         2 => path().prop_map(Op::Delete),
         1 => (path(), data()).prop_map(|(p, d)| Op::SetData(p, d)),
         1 => path().prop_map(Op::Check),
@@ -524,10 +599,10 @@ fn op() -> impl Strategy<Value = Op> {
 fn body_of(op: &Op, tree: &Tree, session: i64) -> TxnBody {
     let version = |path: &str, which: fn(&Node) -> i32| tree.node(path).map_or(0, which);
     match op {
-        Op::Create(path, data, ephemeral) => {
+        Op::Create(path, data, lifetime) => {
             let parent = path::parent(PATHS[*path]).unwrap_or_default();
             let cversion = tree.next_parent_cversion(parent).unwrap_or(-1);
-            create_body(PATHS[*path], data.clone(), *ephemeral, cversion)
+            create_body(PATHS[*path], data.clone(), *lifetime, cversion)
         }
         Op::Delete(path) => delete_body(PATHS[*path]),
         Op::SetData(path, data) => TxnBody::SetData {

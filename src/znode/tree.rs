@@ -14,7 +14,7 @@ use super::acl::{self, AclList};
 use super::build::Parts;
 use super::key::{Key, Probe, hash};
 use super::node::Node;
-use super::{SessionId, Stat, path};
+use super::{Data, Lifetime, SessionId, Stat, path, quota};
 use crate::types::Zxid;
 use im::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,11 @@ pub struct Tree {
     pub(super) last_zxid: Zxid,
     pub(super) sessions: OrdMap<SessionId, i32>,
     pub(super) nodes: OrdMap<Key, Arc<Node>>,
-    /// The paths of each session's ephemerals: found in `nodes` too, but not quickly.
-    pub(super) ephemerals: OrdMap<SessionId, OrdSet<Arc<str>>>,
+    /// The paths of the znodes that end by themselves, by their owners (see [`Lifetime::owner`]): found in
+    /// `nodes` too, but not quickly.
+    pub(super) owned: OrdMap<SessionId, OrdSet<Arc<str>>>,
+    /// The paths that have a quota: the znodes with the limits are in `nodes` too.
+    pub(super) quotas: OrdSet<Arc<str>>,
     /// Every ACL and how many znodes have it, so that equal lists are kept once.
     pub(super) acls: OrdMap<AclList, u64>,
     /// The lengths of all paths and data.
@@ -94,10 +97,32 @@ impl Tree {
 
     /// The paths of the ephemerals of a session, sorted.
     pub fn ephemerals(&self, session: SessionId) -> Vec<String> {
-        let paths = self.ephemerals.get(&session);
+        let is_session = Lifetime::of(session) == Lifetime::Ephemeral;
+        let paths = self.owned.get(&session).filter(|_| is_session);
         paths.map_or_else(Vec::new, |paths| {
             paths.iter().map(|p| (**p).into()).collect()
         })
+    }
+
+    /// The paths of the containers and of the znodes with a TTL, in an order.
+    pub fn mortals(&self) -> impl Iterator<Item = &str> {
+        let ttls = SessionId(Lifetime::NO_TTL.0 + (1 << 40));
+        let containers = self.owned.get(&Lifetime::CONTAINER).into_iter();
+        let ttls = self.owned.range(Lifetime::NO_TTL..ttls);
+        let all = containers.chain(ttls.map(|(_, paths)| paths));
+        all.flatten().map(|path| &**path)
+    }
+
+    /// How many znodes are below the one at `path`, at any depth.
+    pub fn descendants(&self, path: &str) -> Option<usize> {
+        let mut ahead = vec![(path, self.node(path)?)];
+        let mut count = 0;
+        while let Some((path, node)) = ahead.pop() {
+            let children = self.child_entries(path, node);
+            count += children.len();
+            ahead.extend(children);
+        }
+        Some(count)
     }
 
     /// The zxid of the last transaction that was applied.
@@ -123,7 +148,9 @@ impl Tree {
 
     /// How many ephemerals there are.
     pub fn ephemeral_count(&self) -> usize {
-        self.ephemerals.values().map(OrdSet::len).sum()
+        let of_session = |owner: &SessionId| Lifetime::of(*owner) == Lifetime::Ephemeral;
+        let of_sessions = self.owned.iter().filter(|(owner, _)| of_session(owner));
+        of_sessions.map(|(_, paths)| paths.len()).sum()
     }
 
     /// The bytes of all paths and data: what ZooKeeper calls the approximate data size.
@@ -170,7 +197,8 @@ impl Tree {
             last_zxid: Zxid::ZERO,
             sessions: OrdMap::new(),
             nodes: OrdMap::new(),
-            ephemerals: OrdMap::new(),
+            owned: OrdMap::new(),
+            quotas: OrdSet::new(),
             acls: OrdMap::new(),
             data_size: 0,
         }
@@ -190,11 +218,25 @@ impl Tree {
         }
         node.acl = self.intern(node.acl);
         self.data_size += (path.len() + node.data.len()) as u64;
-        if node.is_ephemeral() {
-            let paths = self.ephemerals.entry(node.ephemeral_owner).or_default();
+        if node.lifetime() != Lifetime::Persistent {
+            let paths = self.owned.entry(node.ephemeral_owner).or_default();
             paths.insert(key.path.clone());
         }
+        if let Some(limited) = quota::limited_by(path) {
+            self.quotas.insert(limited.into());
+        }
         self.nodes.insert(key, Arc::new(node));
+    }
+
+    /// Changes the data of a znode and nothing else. Returns by how many bytes it has grown.
+    pub(super) fn replace_data(&mut self, path: &str, data: Data) -> i64 {
+        let Some(node) = self.node_mut(path) else {
+            return 0;
+        };
+        let after = data.len() as u64;
+        let before = std::mem::replace(&mut node.data, data).len() as u64;
+        self.data_size = self.data_size - before + after;
+        after as i64 - before as i64
     }
 
     /// Takes away a znode that is there, and uncounts it at its parent.
@@ -205,12 +247,15 @@ impl Tree {
         if let Some(parent) = path::parent(path).and_then(|parent| self.node_mut(parent)) {
             parent.num_children -= 1;
         }
+        if let Some(limited) = quota::limited_by(path) {
+            self.quotas.remove(limited);
+        }
         self.release(&node.acl);
         self.data_size -= (path.len() + node.data.len()) as u64;
-        if let Some(paths) = self.ephemerals.get_mut(&node.ephemeral_owner) {
+        if let Some(paths) = self.owned.get_mut(&node.ephemeral_owner) {
             paths.remove(path);
             if paths.is_empty() {
-                self.ephemerals.remove(&node.ephemeral_owner);
+                self.owned.remove(&node.ephemeral_owner);
             }
         }
     }

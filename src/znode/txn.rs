@@ -5,7 +5,7 @@
 //! Spec: `spec/5-service.md`, "Transactions". What it must never do: leave anything to be decided
 //! when it is applied.
 
-use super::{Data, ErrorCode, acl::AclList};
+use super::{Data, ErrorCode, Lifetime, acl::AclList};
 use serde::{Deserialize, Serialize};
 
 /// The id of a client's session; 0 is no session.
@@ -44,7 +44,7 @@ pub enum TxnBody {
         path: String,
         data: Data,
         acl: AclList,
-        ephemeral: bool,
+        lifetime: Lifetime,
         parent_cversion: i32,
     },
     Delete {

@@ -15,8 +15,10 @@ import time
 class Ensemble:
     """Servers 1..count, each a process with a directory of its own."""
 
-    def __init__(self, binary, count=3):
+    def __init__(self, binary, count=3, lines=lambda sid: []):
+        """`lines` gives what a server's zoo.cfg holds beside the usual."""
         self.binary = os.path.abspath(binary)
+        self.lines = lines
         self.dir = tempfile.mkdtemp(prefix="keepright-kazoo-")
         self.ids = range(1, count + 1)
         ports = free_ports(2 * count)
@@ -55,6 +57,7 @@ class Ensemble:
         for peer in self.ids:
             port = self.peer_ports[peer]
             lines.append(f"server.{peer}=127.0.0.1:{port}:{port}")
+        lines += self.lines(sid)
         config = os.path.join(home, "zoo.cfg")
         with open(config, "w") as file:
             file.write("\n".join(lines) + "\n")

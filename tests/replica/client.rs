@@ -128,6 +128,7 @@ impl Client {
             read_only: None,
         };
         let input = ClientInput::Connect {
+            proved: Vec::new(),
             request,
             from: IpAddr::V4(Ipv4Addr::LOCALHOST),
             now_ms: world.now_ms as i64,

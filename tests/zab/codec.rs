@@ -5,7 +5,7 @@
 use crate::cluster::Numbers;
 use crate::sim::{Random, with_seeds};
 use crate::walk::Walk;
-use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::types::{Epoch, Round, ServerId, Zxid};
 use keepright::zab::{
     Difference, Elections, Entry, Message, Msg, Notification, Out, Snapshot, Stance, State, Timer,
     Vote,
@@ -105,9 +105,12 @@ impl Forger<'_> {
                 established: self.random.chance(50),
             },
         };
-        let round = match self.random.below(10) {
-            0 => [0, u32::MAX, u32::MAX - 1][self.random.below(3)],
-            n => n as u32,
+        let round = Round {
+            epoch: self.epoch(),
+            count: match self.random.below(10) {
+                0 => [0, u32::MAX, u32::MAX - 1][self.random.below(3)],
+                n => n as u32,
+            },
         };
         Notification { round, stance }
     }

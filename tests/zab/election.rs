@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::Sim;
-use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::types::{Epoch, Round, ServerId, Zxid};
 use keepright::zab::{Config, Elections, Entry, Message, Msg, Notification, Role, Stance, Timer};
 use keepright::zab::{Vote, Zab};
 use stateright::actor::{Actor, Id, Out};
@@ -184,7 +184,7 @@ fn a_vote_for_a_server_outside_of_the_ensemble_is_ignored() {
             src: s(2),
             dst: s(1),
             message: Message::Notification(Notification {
-                round: 7,
+                round: round(7),
                 stance: Stance::Looking(vote),
             }),
         });
@@ -219,8 +219,17 @@ fn a_server_ignores_its_own_messages() {
     }
 }
 
+/// A round of servers that have accepted no epoch.
+fn round(count: u32) -> Round {
+    Round {
+        epoch: Epoch(0),
+        count,
+    }
+}
+
 /// What server `src` says of itself reaches server `dst`.
-fn notify(cluster: &mut Cluster, src: u8, dst: u8, round: u32, stance: Stance) -> Effects {
+fn notify(cluster: &mut Cluster, src: u8, dst: u8, count: u32, stance: Stance) -> Effects {
+    let round = round(count);
     cluster.deliver(&Envelope {
         src: s(src),
         dst: s(dst),
@@ -349,8 +358,19 @@ fn a_supporter_that_has_started_again_since_did_not_choose() {
         current_epoch: Epoch(1),
         last_zxid: z(1, 1),
     });
-    assert!(notify(&mut cluster, 2, 3, 1, vote).changed);
-    assert!(notify(&mut cluster, 3, 2, 1, vote).changed);
+    for (src, dst) in [(2, 3), (3, 2)] {
+        let round = Round::first(Epoch(1));
+        let vote = Notification {
+            round,
+            stance: vote,
+        };
+        let effects = cluster.deliver(&Envelope {
+            src: s(src),
+            dst: s(dst),
+            message: Message::Notification(vote),
+        });
+        assert!(effects.changed);
+    }
     cluster.crash(s(3), 0);
     give(&mut cluster, 3, 1, &[z(1, 1), z(1, 2)]);
     cluster.start(s(3));

@@ -2,7 +2,7 @@
 //!
 //! The checker drops them from its network, which is sound only if this holds.
 
-use crate::cluster::{Envelope, Numbers, config, z};
+use crate::cluster::{Cluster, Envelope, Numbers, config, z};
 use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
 use keepright::types::{Epoch, ServerId};
@@ -20,11 +20,18 @@ fn peer(walk: &Walk, id: ServerId) -> Peer<'_, Numbers> {
     }
 }
 
+/// Whether a server follows another one.
+fn follows(cluster: &Cluster, id: ServerId) -> bool {
+    let state = cluster.nodes[&id].state.as_ref();
+    state.is_some_and(|state| state.following().is_some())
+}
+
 fn is_obsolete(walk: &Walk, envelope: &Envelope) -> bool {
     let Envelope { src, dst, message } = envelope;
     let sender = Sender {
         id: *src,
         durable: walk.cluster.mark(*src),
+        follows: follows(&walk.cluster, *src),
     };
     walk.cluster
         .zab
@@ -120,9 +127,11 @@ fn hold(elections: Elections, seeds: u64) -> (usize, usize) {
         let mut walk = Walk::new(seed, elections);
         let mut obsolete: HashSet<Envelope> = HashSet::new();
         let last_failure = [0, 100, 400, 800][walk.random.below(4)];
+        let last_timeout = [0, 100, 400, 800][walk.random.below(4)];
         for number in 0..800 {
             walk.hazards.compacts &= number < 400;
             walk.hazards.fails &= number < last_failure;
+            walk.hazards.gives_up &= number < last_timeout;
             let step = walk.choose();
             walk.take(&step);
             // Only what concerns a message's ends can change what it is.
@@ -161,9 +170,11 @@ fn a_superseded_message_stays_so_and_has_no_other_effect_than_the_one_that_super
     with_seeds("superseded", 150, |seed| {
         let mut walk = Walk::new(seed, Elections::Held);
         let last_failure = [0, 100, 400][walk.random.below(3)];
+        let last_timeout = [0, 100, 400][walk.random.below(3)];
         let mut known: HashSet<(Envelope, Envelope)> = HashSet::new();
         for number in 0..600 {
             walk.hazards.fails &= number < last_failure;
+            walk.hazards.gives_up &= number < last_timeout;
             let step = walk.choose();
             walk.take(&step);
             let server = step.server();
@@ -225,6 +236,7 @@ fn what_every_follower_has_made_durable_is_obsolete() {
             let sender = Sender {
                 id: *src,
                 durable: cluster.mark(*src),
+                follows: follows(cluster, *src),
             };
             let obsolete =
                 cluster
@@ -265,6 +277,7 @@ fn an_old_acknowledgement_is_not_obsolete_while_it_is_answered_with_a_snapshot_t
         let mut learner = Sender {
             id: ServerId(1),
             durable: sim.cluster.mark(ServerId(1)),
+            follows: true,
         };
         learner.durable.last_zxid = durable;
         let ack = Message::Ack {

@@ -123,10 +123,14 @@ fn renaming_there_and_back_changes_nothing() {
 
 #[test]
 fn a_message_that_names_a_server_is_renamed_inside() {
-    use keepright::types::Epoch;
+    use keepright::types::{Epoch, Round};
     use keepright::zab::{Notification, Stance, Vote};
-    let notification =
-        |stance| -> Message<Numbers> { Message::Notification(Notification { round: 1, stance }) };
+    let notification = |stance| -> Message<Numbers> {
+        Message::Notification(Notification {
+            round: Round::first(Epoch(0)),
+            stance,
+        })
+    };
     let vote = |leader| Vote {
         leader,
         current_epoch: Epoch(1),

@@ -22,7 +22,7 @@ pub struct Walk {
     written: u32,
     /// Whether a save is durable at once.
     coarse: bool,
-    /// Whether services may still take snapshots, and servers crash.
+    /// Whether services may still take snapshots, servers crash, and roles be given up.
     pub hazards: Hazards,
 }
 
@@ -80,6 +80,7 @@ impl Walk {
             hazards: Hazards {
                 compacts: random.chance(50),
                 fails: true,
+                gives_up: true,
             },
             random,
         };
@@ -112,7 +113,7 @@ impl Walk {
                         return step;
                     }
                 }
-                30..32 => {
+                30..32 if self.hazards.gives_up => {
                     if let Some(step) = self.timeout(id, &state) {
                         return step;
                     }

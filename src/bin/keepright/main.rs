@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // A program that handles processes and files.
 
 mod cluster;
+mod files;
 
 use clap::{Parser, Subcommand};
 use keepright::server::{self, Config};
@@ -32,11 +33,21 @@ enum Command {
         /// `check replay`. One directory a server.
         #[arg(long, value_name = "DIR")]
         journal: Option<PathBuf>,
+        /// A key that counts more than the file, as ZooKeeper's users give it to the Java virtual
+        /// machine: -Dzookeeper.DigestAuthenticationProvider.superDigest=super:...
+        #[arg(short = 'D', value_name = "KEY=VALUE")]
+        define: Vec<String>,
     },
     /// Run an ensemble on this machine, to try things out: each server is a process of its own.
     ///
     /// Control-C stops them all. A server that ends by itself or is killed is not restarted.
     Cluster(cluster::Options),
+    /// Examine a data directory: what is damaged, where, and how to mend it. Changes nothing.
+    #[command(after_help = files::FSCK_HELP)]
+    Fsck(files::Directory),
+    /// Print what a data directory holds: the newest snapshot, and the transaction log.
+    #[command(after_help = files::DUMP_HELP)]
+    Dump(files::DumpOptions),
 }
 
 fn main() -> ExitCode {
@@ -49,8 +60,14 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match arguments.command {
-        Command::Server { config, journal } => run_server(&config, journal.as_deref()),
+        Command::Server {
+            config,
+            journal,
+            define,
+        } => run_server(&config, &define, journal.as_deref()),
         Command::Cluster(options) => cluster::run(&options),
+        Command::Fsck(directory) => return files::fsck(&directory),
+        Command::Dump(options) => return files::dump(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,7 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(config: &Path, journal: Option<&Path>) -> Result<(), String> {
-    let config = Config::load(config).map_err(|error| error.to_string())?;
+fn run_server(config: &Path, define: &[String], journal: Option<&Path>) -> Result<(), String> {
+    let config = Config::load_with(config, define).map_err(|error| error.to_string())?;
     server::run(config, journal).map_err(|error| error.to_string())
 }

@@ -103,7 +103,10 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
         .filter(|status| status.stats.mode != Mode::Looking);
     match (word, status) {
         (Word::Isro, None) => "null".to_owned(),
-        (Word::Isro, Some(_)) => "rw".to_owned(),
+        (Word::Isro, Some(status)) => match status.stats.mode {
+            Mode::ReadOnly => "ro".to_owned(),
+            _ => "rw".to_owned(),
+        },
         (_, None) => NOT_SERVING.to_owned(),
         (Word::Stat, Some(status)) => stat(port, &status, true),
         (Word::Mntr, Some(status)) => mntr(port, &status),
@@ -160,7 +163,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
             Mode::Leader => "leading - broadcast",
             Mode::Follower => "following - broadcast",
             Mode::Observer => "observing - broadcast",
-            Mode::Standalone | Mode::Looking => "unknown",
+            Mode::Standalone | Mode::Looking | Mode::ReadOnly => "unknown",
         },
     );
     line("avg_latency", &format!("{:.4}", stats.latency.average()));
@@ -196,10 +199,12 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
 
 fn conf(port: &ClientPort) -> String {
     let config = &port.config;
+    let shown = |port: Option<u16>| port.map_or(-1, i32::from);
     let mut text = format!(
-        "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataLogDir={}\ntickTime={}\n\
+        "clientPort={}\nsecureClientPort={}\ndataDir={}\ndataLogDir={}\ntickTime={}\n\
          maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nserverId={}\n",
-        config.client_port,
+        shown(config.client_port),
+        shown(config.security.tls.as_ref().map(|tls| tls.port)),
         config.data_dir.join("version-2").display(),
         config.data_log_dir.join("version-2").display(),
         config.tick_time.as_millis(),

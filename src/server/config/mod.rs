@@ -3,11 +3,18 @@
 //! Spec: `spec/6-server.md`, "Configuration". What it must never do: panic on what a file says, or
 //! refuse a file for a key that it does not know.
 
+pub mod jaas;
 pub mod properties;
+mod security;
 mod server_line;
+mod service;
 
+use security::READ_ONLY_MODE;
+pub use security::{ClientAuth, Security, Tls};
 pub use server_line::{Endpoint, PeerAddress};
+pub use service::ServiceOptions;
 
+use super::storage::{Compression, Purge};
 use crate::types::ServerId;
 use properties::Property;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,17 +35,32 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the transaction log is.
     pub data_log_dir: PathBuf,
-    /// The port for clients, and the address to which it is bound (all addresses if `None`).
-    pub client_port: u16,
+    /// The port for clients without TLS, if there is one, and the address to which it is bound (all
+    /// addresses if `None`).
+    pub client_port: Option<u16>,
     pub client_address: Option<String>,
-    /// Connections that one client address may have; 0 is no limit.
+    /// Connections that one client address may have at one port; 0 is no limit.
     pub max_client_cnxns: u32,
+    /// Connections that all clients together may have; 0 is no limit.
+    pub max_cnxns: u32,
+    /// Whether reads are served without a leader, to those that ask for it.
+    pub read_only_mode: bool,
+    /// Who clients are, and how it is known.
+    pub security: Security,
     pub min_session_timeout: Duration,
     pub max_session_timeout: Duration,
     /// Transactions between two snapshots.
     pub snap_count: u32,
+    /// Bytes of transactions between two snapshots (`snapSizeLimitInKb`); 0 is no limit.
+    pub snap_size_limit: u64,
+    /// How snapshots are written (`snapshot.compression.method`).
+    pub snapshot_compression: Compression,
     /// Snapshots that are kept, and the logs that they need (`autopurge.snapRetainCount`).
     pub snap_retain_count: u32,
+    /// What clients may ask for, and how much.
+    pub service: ServiceOptions,
+    /// When the others are removed (`autopurge.purgeInterval`).
+    pub purge: Purge,
     /// The four-letter words that are answered.
     pub four_letter_words: BTreeSet<String>,
     /// This server.
@@ -69,8 +91,7 @@ const DEFAULT_WORDS: [&str; 8] = [
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
-const KEYS_WITHOUT_EFFECT: [&str; 18] = [
-    "autopurge.purgeInterval",
+const KEYS_WITHOUT_EFFECT: [&str; 20] = [
     "preAllocSize",
     "electionAlg",
     "electionPortBindRetry",
@@ -88,6 +109,11 @@ const KEYS_WITHOUT_EFFECT: [&str; 18] = [
     "cnxTimeout",
     "clientPortListenBacklog",
     "admin.enableServer",
+    // Not in ZooKeeper either, though many files have them: sessionRequireClientSASLAuth is meant.
+    "requireClientAuthScheme",
+    "jaasLoginRenew",
+    // The leader checks every write; a check before that would save it work, and change no answer.
+    "enableEagerACLCheck",
 ];
 
 impl Config {
@@ -96,6 +122,15 @@ impl Config {
     /// # Errors
     /// If a file cannot be read, a value makes no sense, or a needed one is missing.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(file, &[])
+    }
+
+    /// Like [`Self::load`], with keys from the command line, `key=value` each. They count more than
+    /// the file. ZooKeeper's users give them to the Java virtual machine.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(file: &Path, options: &[String]) -> Result<Self, ConfigError> {
         let mut parser = Parser::new(file);
         let text = read(file, "give the path of a zoo.cfg")?;
         let mut dynamic = None;
@@ -112,9 +147,26 @@ impl Config {
             for property in properties::parse(&text) {
                 parser.on_property(property)?;
             }
-            parser.file = file.to_owned();
         }
+        parser.file = "the command line".into();
+        for option in options {
+            let (key, value) = option.split_once('=').unwrap_or((option, "true"));
+            parser.on_key(None, key, value)?;
+        }
+        parser.file = file.to_owned();
         parser.finish()
+    }
+
+    /// The ensemble as clients are shown it: a line for each server, and the version of the list.
+    pub fn members(&self) -> String {
+        if self.is_standalone() {
+            return String::new();
+        }
+        let lines = self
+            .servers
+            .iter()
+            .map(|(id, server)| format!("server.{id}={server}\n"));
+        lines.chain(["version=0".to_owned()]).collect()
     }
 
     /// Whether this server forms an ensemble of one.
@@ -142,21 +194,26 @@ struct Parser {
     client_port: Option<u16>,
     client_address: Option<String>,
     words: Option<BTreeSet<String>>,
+    compression: Compression,
     observer: Option<bool>,
     servers: BTreeMap<ServerId, PeerAddress>,
+    security: security::Values,
     warnings: Vec<String>,
 }
 
 /// The keys that hold a number, and the range that makes sense.
-const NUMBERS: [(&str, u64, u64); 8] = [
+const NUMBERS: [(&str, u64, u64); 11] = [
     ("tickTime", 1, 3_600_000),
     ("initLimit", 1, 1_000_000),
     ("syncLimit", 1, 1_000_000),
     ("maxClientCnxns", 0, u32::MAX as u64),
+    ("maxCnxns", 0, u32::MAX as u64),
     ("minSessionTimeout", 1, i32::MAX as u64),
     ("maxSessionTimeout", 1, i32::MAX as u64),
     ("snapCount", 2, u32::MAX as u64),
+    ("snapSizeLimitInKb", 0, u64::MAX / 1024),
     ("autopurge.snapRetainCount", 0, 1_000_000),
+    ("autopurge.purgeInterval", 0, 1_000_000),
 ];
 
 impl Parser {
@@ -169,22 +226,33 @@ impl Parser {
             client_port: None,
             client_address: None,
             words: None,
+            compression: Compression::None,
             observer: None,
             servers: BTreeMap::new(),
+            security: security::Values::new(),
             warnings: Vec::new(),
         }
     }
 
     fn on_property(&mut self, property: Property) -> Result<(), ConfigError> {
-        let Property { line, key, value } = property;
+        self.on_key(Some(property.line), &property.key, &property.value)
+    }
+
+    fn on_key(&mut self, line: Option<usize>, key: &str, value: &str) -> Result<(), ConfigError> {
         // ZooKeeper takes system properties from the file too, with or without their prefix.
-        let key = key.strip_prefix("zookeeper.").unwrap_or(&key);
+        let key = key.strip_prefix("zookeeper.").unwrap_or(key);
         // ZooKeeper's own files may say -1 for "the default".
         if value == "-1" && matches!(key, "minSessionTimeout" | "maxSessionTimeout") {
             return Ok(());
         }
-        if let Some(&(key, least, most)) = NUMBERS.iter().find(|(name, ..)| *name == key) {
-            let number = self.number(line, key, &value, least, most)?;
+        if let Some(switch) = service::SWITCHES.iter().find(|name| **name == key) {
+            let is_on = value.eq_ignore_ascii_case("true");
+            self.values.insert(switch, is_on.into());
+            return Ok(());
+        }
+        let mut numbers = NUMBERS.iter().chain(&service::NUMBERS);
+        if let Some(&(key, least, most)) = numbers.find(|(name, ..)| *name == key) {
+            let number = self.number(line, key, value, least, most)?;
             self.values.insert(key, number);
             return Ok(());
         }
@@ -195,7 +263,7 @@ impl Parser {
             "dataDir" => self.data_dir = Some(value.into()),
             "dataLogDir" => self.data_log_dir = Some(value.into()),
             "clientPort" => {
-                self.client_port = Some(self.number(line, key, &value, 0, 65_535)? as u16);
+                self.client_port = Some(self.number(line, key, value, 0, 65_535)? as u16);
             }
             "clientPortAddress" => {
                 self.client_address = Some(value.trim_matches(['[', ']']).to_owned());
@@ -203,6 +271,12 @@ impl Parser {
             "4lw.commands.whitelist" => {
                 let words = value.split(',').map(|word| word.trim().to_owned());
                 self.words = Some(words.filter(|word| !word.is_empty()).collect());
+            }
+            "snapshot.compression.method" => {
+                self.compression = Compression::from_name(value).ok_or_else(|| {
+                    let problem = format!("{key} is `{value}`");
+                    self.error(line, problem, "write gz, snappy or nothing")
+                })?;
             }
             "peerType" => {
                 self.observer = Some(match value.to_ascii_lowercase().as_str() {
@@ -214,7 +288,8 @@ impl Parser {
                     }
                 });
             }
-            _ if key.starts_with("server.") => self.on_server(line, key, &value)?,
+            _ if key.starts_with("server.") => self.on_server(line, key, value)?,
+            _ if self.on_security(line, key, value) => {}
             _ if KEYS_WITHOUT_EFFECT.contains(&key) => self.warn(line, key, "has no effect here"),
             _ => self.warn(
                 line,
@@ -225,7 +300,12 @@ impl Parser {
         Ok(())
     }
 
-    fn on_server(&mut self, line: usize, key: &str, value: &str) -> Result<(), ConfigError> {
+    fn on_server(
+        &mut self,
+        line: Option<usize>,
+        key: &str,
+        value: &str,
+    ) -> Result<(), ConfigError> {
         let id = self.number(line, key, &key["server.".len()..], 1, 255)?;
         let id = ServerId(id as u8);
         let address = value.parse::<PeerAddress>().map_err(|problem| {
@@ -255,11 +335,15 @@ impl Parser {
         }
         let my_id = self.my_id(&data_dir)?;
         self.settle_ensemble(my_id)?;
-        let client_port = self.client_port.ok_or_else(|| {
+        let security = self.finish_security()?;
+        let read_only_mode = self.flag(READ_ONLY_MODE)?;
+        // As in ZooKeeper, 0 is no port.
+        let client_port = self.client_port.filter(|port| *port != 0);
+        if client_port.is_none() && security.tls.is_none() {
             let remedy =
                 "add a line clientPort=2181, or ;2181 at the end of this server's own line";
-            self.error(None, "there is no port for clients".into(), remedy)
-        })?;
+            return Err(self.error(None, "there is no port for clients".into(), remedy));
+        }
         let value = |key: &str, default: u64| self.values.get(key).copied().unwrap_or(default);
         Ok(Config {
             tick_time,
@@ -270,11 +354,22 @@ impl Parser {
             client_port,
             client_address: self.client_address,
             max_client_cnxns: value("maxClientCnxns", 60) as u32,
+            max_cnxns: value("maxCnxns", 0) as u32,
+            read_only_mode,
+            security,
             min_session_timeout: Duration::from_millis(least),
             max_session_timeout: Duration::from_millis(most),
             snap_count: value("snapCount", 100_000) as u32,
+            snap_size_limit: value("snapSizeLimitInKb", 4 << 20) << 10,
+            snapshot_compression: self.compression,
+            purge: match self.values.get("autopurge.purgeInterval") {
+                None => Purge::WithSnapshots,
+                Some(0) => Purge::Never,
+                Some(hours) => Purge::Every(Duration::from_secs(hours * 3600)),
+            },
             // As in ZooKeeper, fewer than three are never kept.
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
+            service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
             my_id,
             servers: self.servers,
@@ -355,13 +450,18 @@ impl Parser {
 
     fn number(
         &self,
-        line: usize,
+        line: Option<usize>,
         key: &str,
         value: &str,
         least: u64,
         most: u64,
     ) -> Result<u64, ConfigError> {
-        match value.parse::<u64>() {
+        // Java reads hexadecimal numbers too.
+        let parsed = match value.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => value.parse::<u64>(),
+        };
+        match parsed {
             Ok(number) if (least..=most).contains(&number) => Ok(number),
             _ => {
                 let remedy = format!("write a number from {least} to {most}");
@@ -370,10 +470,12 @@ impl Parser {
         }
     }
 
-    fn warn(&mut self, line: usize, key: &str, what: &str) {
+    fn warn(&mut self, line: Option<usize>, key: &str, what: &str) {
         let file = self.file.display();
-        self.warnings
-            .push(format!("{file}, line {line}: {key} {what}"));
+        let line = line
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        self.warnings.push(format!("{file}{line}: {key} {what}"));
     }
 
     fn error(&self, line: impl Into<Option<usize>>, problem: String, remedy: &str) -> ConfigError {

@@ -33,7 +33,7 @@ fn one_server_line_is_a_standalone_server_with_its_own_id_and_port() {
     let config = load("dataDir=DIR\nserver.7=h:1:2;127.0.0.1:2185\n", Some("7\n")).unwrap();
     assert!(config.is_standalone());
     assert_eq!(config.my_id, ServerId(7));
-    assert_eq!(config.client_port, 2185);
+    assert_eq!(config.client_port, Some(2185));
     assert_eq!(config.client_address.as_deref(), Some("127.0.0.1"));
 }
 
@@ -43,13 +43,40 @@ fn server_lines_give_addresses_roles_and_client_ports() {
                 server.2=[::1]:2888:3888:observer;[::1]:2182\nserver.3=c.example:2888:3888:participant\n";
     let config = load(text, Some("1")).unwrap();
     assert_eq!(config.data_log_dir, Path::new("/logs"));
-    assert_eq!(config.client_port, 2181);
+    assert_eq!(config.client_port, Some(2181));
     assert_eq!(config.servers.len(), 3);
     let second = &config.servers[&ServerId(2)];
     assert_eq!(second.peer.host, "::1");
     assert!(second.observer);
     assert_eq!(second.to_string(), "[::1]:2888:3888:observer;[::1]:2182");
     assert!(!config.servers[&ServerId(3)].observer);
+    assert_eq!(
+        config.members(),
+        "server.1=10.0.0.1:2888:3888:participant;2181\n\
+         server.2=[::1]:2888:3888:observer;[::1]:2182\n\
+         server.3=c.example:2888:3888:participant\nversion=0"
+    );
+}
+
+#[test]
+fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
+    let defaults = load(THREE, Some("1")).unwrap().service;
+    assert!(!defaults.extended_types && !defaults.enforce_quota && !defaults.reads_through_quorum);
+    assert_eq!(defaults.max_request, 1_048_575);
+    let text = format!(
+        "{THREE}zookeeper.extendedTypesEnabled=true\nenforceQuota=TRUE\nreadsThroughQuorum=false\n\
+         znode.container.checkIntervalMs=500\njute.maxbuffer=0x200000\n"
+    );
+    let config = load(&text, Some("1")).unwrap();
+    let told = config.service.tell(crate::service::Config::new(
+        ServerId(1),
+        1,
+        Duration::from_secs(2),
+    ));
+    assert!(told.extended_types && told.enforce_quota && !told.reads_through_quorum);
+    assert_eq!(told.container_check_ms, 500);
+    assert_eq!(config.service.max_request, 2 << 20);
+    assert_eq!(config.warnings, [""; 0]);
 }
 
 #[test]
@@ -114,7 +141,7 @@ fn server_lines_may_stand_in_a_dynamic_file() {
     fs::write(path("zoo.cfg"), text).unwrap();
     let config = Config::load(&path("zoo.cfg")).unwrap();
     assert_eq!(config.servers.len(), 2);
-    assert_eq!(config.client_port, 4);
+    assert_eq!(config.client_port, Some(4));
 }
 
 proptest! {
@@ -143,4 +170,152 @@ proptest! {
         };
         prop_assert_eq!(address.to_string().parse::<PeerAddress>(), Ok(address));
     }
+}
+
+#[test]
+fn snapshots_and_their_removal_are_as_zookeeper_has_them() {
+    let with = |lines: &str| load(&format!("dataDir=DIR\nclientPort=1\n{lines}"), None);
+    let defaults = with("").unwrap();
+    assert_eq!(defaults.snap_count, 100_000);
+    assert_eq!(defaults.snap_size_limit, 4 << 30);
+    assert_eq!(defaults.snapshot_compression, Compression::None);
+    assert_eq!(defaults.purge, Purge::WithSnapshots);
+    let config = with(
+        "snapSizeLimitInKb=100\nzookeeper.snapshot.compression.method=snappy\n\
+         autopurge.purgeInterval=24\nautopurge.snapRetainCount=9\n",
+    );
+    let config = config.unwrap();
+    assert_eq!(config.snap_size_limit, 102_400);
+    assert_eq!(config.snapshot_compression, Compression::Snappy);
+    let day = Duration::from_secs(86_400);
+    assert_eq!(
+        (config.purge, config.snap_retain_count),
+        (Purge::Every(day), 9)
+    );
+    assert_eq!(config.warnings, [""; 0]);
+    assert_eq!(
+        with("autopurge.purgeInterval=0\n").unwrap().purge,
+        Purge::Never
+    );
+    let refused = with("snapshot.compression.method=lz4\n")
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("write gz, snappy or nothing"), "{refused}");
+}
+
+/// What stands in the way of a configuration with these lines behind a standalone server's.
+fn problem(lines: &str) -> String {
+    let result = load(&format!("dataDir=DIR\nclientPort=2181\n{lines}"), None);
+    result.map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn keys_of_the_command_line_count_more_than_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("zoo.cfg");
+    let jaas = dir.path().join("jaas.conf");
+    fs::write(
+        &jaas,
+        "Server { x required user_ann=\"a\" user_super=\"b\"; };",
+    )
+    .unwrap();
+    let text = format!(
+        "dataDir={}\nclientPort=2181\nmaxCnxns=7\n",
+        dir.path().display()
+    );
+    fs::write(&file, text).unwrap();
+    let options = [
+        "zookeeper.DigestAuthenticationProvider.superDigest=super:abc=".to_owned(),
+        format!("java.security.auth.login.config={}", jaas.display()),
+        "zookeeper.SASLAuthenticationProvider.superPassword=c".to_owned(),
+        "readonlymode.enabled=true".to_owned(),
+        "maxCnxns=8".to_owned(),
+        "file.encoding=UTF-8".to_owned(),
+    ];
+    let config = Config::load_with(&file, &options).unwrap();
+    let security = &config.security;
+    assert_eq!(security.super_digest.as_deref(), Some("super:abc="));
+    let users = security.sasl_users.iter();
+    let users: Vec<_> = users
+        .map(|(user, password)| (&user[..], &password.0[..]))
+        .collect();
+    assert_eq!(users, [("ann", "a"), ("super", "c")]);
+    assert!(security.sasl && config.read_only_mode);
+    assert_eq!(config.max_cnxns, 8);
+    assert!(config.warnings[0].starts_with("the command line: file.encoding is not a key"));
+    let wrong = Config::load_with(&file, &["maxCnxns=x".to_owned()]).unwrap_err();
+    assert!(wrong.to_string().starts_with("the command line: maxCnxns"));
+}
+
+#[test]
+fn the_secure_port_has_a_key_and_what_to_check_clients_by() {
+    let text = "dataDir=DIR\nsecureClientPort=2281\nsecureClientPortAddress=[::1]\n\
+                ssl.keyStore.location=/k.pem\nssl.trustStore.location=/t.pem\n\
+                serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory\n\
+                ssl.keyStore.password=x\nX509AuthenticationProvider.superUser=CN=a\n";
+    let config = load(text, None).unwrap();
+    assert_eq!((config.client_port, &config.warnings[..]), (None, &[][..]));
+    let tls = config.security.tls.unwrap();
+    assert_eq!((tls.port, tls.address.as_deref()), (2281, Some("::1")));
+    assert_eq!(tls.client_auth, ClientAuth::Need);
+    assert_eq!(config.security.super_subject.as_deref(), Some("CN=a"));
+    let secure = "secureClientPort=2281\n";
+    let key = "secureClientPort=2281\nssl.keyStore.location=/k.pem\n";
+    assert!(problem(secure).contains("ssl.keyStore.location"));
+    assert!(problem(key).contains("ssl.trustStore.location"));
+    assert_eq!(problem(&format!("{key}ssl.clientAuth=none\n")), "");
+    assert!(problem(&format!("{key}ssl.clientAuth=no\n")).contains("none, want or need"));
+    let revoked = format!("{key}ssl.clientAuth=none\nssl.crl=true\n");
+    assert!(problem(&revoked).contains("revocation"));
+    assert!(problem("secureClientPort=x\n").contains("is not a port"));
+    assert_eq!(problem("secureClientPort=0\n"), "");
+    assert!(problem("clientPort=0\n").contains("no port for clients"));
+}
+
+#[test]
+fn what_must_be_proved_can_be_proved() {
+    for (lines, said) in [
+        ("enforce.auth.enabled=true\n", "no scheme is named"),
+        ("enforce.auth.enabled=yes\n", "true or false"),
+        (
+            "enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl\n",
+            "`sasl`",
+        ),
+        (
+            "enforce.auth.enabled=true\nenforce.auth.schemes=x509\n",
+            "secureClientPort",
+        ),
+        (
+            "enforce.auth.enabled=true\nenforce.auth.schemes=world\n",
+            "`world`",
+        ),
+        (
+            "sessionRequireClientSASLAuth=true\n",
+            "java.security.auth.login.config",
+        ),
+        ("authProvider.2=com.example.Other\n", "com.example.Other"),
+        ("DigestAuthenticationProvider.digestAlg=SHA-256\n", "SHA1"),
+        (
+            "DigestAuthenticationProvider.enabled=false\n",
+            "switched off",
+        ),
+        (
+            "java.security.auth.login.config=/no/such\n",
+            "cannot be read",
+        ),
+    ] {
+        let problem = problem(lines);
+        assert!(problem.contains(said), "{lines}: {problem}");
+    }
+    let text = "dataDir=DIR\nclientPort=1\nenforce.auth.enabled=true\nenforce.auth.schemes=digest, ip\n\
+                authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n";
+    let config = load(text, None).unwrap();
+    assert!(config.security.sasl);
+    let enforced: Vec<&str> = config
+        .security
+        .enforced
+        .iter()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(enforced, ["digest", "ip"]);
 }

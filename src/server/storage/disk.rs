@@ -1,11 +1,14 @@
 //! The changes of the file system that must survive a power cut.
 //!
-//! Spec: `spec/6-server.md`, "Storage". What it must never do: return before the change is durable.
+//! Spec: `spec/6-server.md`, "Storage". What it must never do: return before the change is durable,
+//! but for what is appended to an open file and not yet flushed.
 //!
-//! Every change goes through here, so that a test can stop the server (cut the fuse) before any of
-//! them and look at what recovery makes of the rest.
+//! Every change is one [`Call`] to the operating system, so that tests can make any of them fail, or
+//! happen in part, and know what a power cut may leave of all of them (`faults.rs`).
 
 use super::StorageError;
+#[cfg(test)]
+use super::faults::Faults;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,29 +16,56 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     #[cfg(test)]
-    pub(super) fuse: Option<std::sync::Arc<fuse::Fuse>>,
+    pub(super) faults: Option<std::sync::Arc<Faults>>,
+}
+
+/// A call to the operating system that changes what is on the disk.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), allow(dead_code))] // Only tests look into it.
+pub(super) enum Call<'a> {
+    /// There is an empty file of that name then.
+    Create(&'a Path),
+    Write(&'a Path, &'a [u8]),
+    Sync(&'a Path),
+    SetLength(&'a Path, u64),
+    Rename(&'a Path, &'a Path),
+    Remove(&'a Path),
+    SyncDir(&'a Path),
 }
 
 impl Disk {
-    fn step(&self) -> io::Result<()> {
+    /// Carries out a call. `run` gets how many bytes are to be written, if it writes.
+    #[cfg_attr(not(test), allow(clippy::unused_self))]
+    fn call<T>(&self, call: Call<'_>, run: impl FnOnce(usize) -> io::Result<T>) -> io::Result<T> {
         #[cfg(test)]
-        if let Some(fuse) = &self.fuse {
-            return fuse.step(None);
+        if let Some(faults) = &self.faults {
+            return faults.call(call, run);
         }
-        Ok(())
+        run(match call {
+            Call::Write(_, bytes) => bytes.len(),
+            _ => 0,
+        })
     }
 
+    /// Makes a directory, and those above it, if they are not there.
     pub(super) fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
-        if dir.is_dir() {
+        if dir.is_dir() || dir.as_os_str().is_empty() {
             return Ok(());
         }
-        fs::create_dir_all(dir).map_err(StorageError::io("create", dir))?;
-        dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
+        if let Some(above) = dir.parent() {
+            self.create_dir(above)?;
+        }
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(StorageError::io("create", dir)(error))
+            }
+            Ok(()) | Err(_) => self.sync_parent(dir),
+        }
     }
 
+    /// Makes the names in a directory durable.
     pub(super) fn sync_dir(&self, dir: &Path) -> Result<(), StorageError> {
-        self.step()
-            .and_then(|()| File::open(dir)?.sync_all())
+        self.call(Call::SyncDir(dir), |_| File::open(dir)?.sync_all())
             .map_err(StorageError::io("flush", dir))
     }
 
@@ -50,27 +80,37 @@ impl Disk {
         temporary.push(".tmp");
         let temporary = PathBuf::from(temporary);
         let write = || {
-            self.step()?;
-            let mut file = BufWriter::with_capacity(1 << 18, File::create(&temporary)?);
-            content(&mut file)?;
-            file.into_inner()
-                .map_err(io::IntoInnerError::into_error)?
-                .sync_all()
+            let file = self.call(Call::Create(&temporary), |_| File::create(&temporary))?;
+            let appender = Appender {
+                disk: self,
+                file: &file,
+                path: &temporary,
+            };
+            let mut buffer = BufWriter::with_capacity(1 << 18, appender);
+            content(&mut buffer)?;
+            buffer.flush()?;
+            self.call(Call::Sync(&temporary), |_| file.sync_all())
         };
-        write().map_err(StorageError::io("write", &temporary))?;
-        self.rename(&temporary, path)
+        let written = write().map_err(StorageError::io("write", &temporary));
+        if let Err(error) = written.and_then(|()| self.rename(&temporary, path)) {
+            // A disk that is full must not stay full of what nobody needs. If this fails too, the next
+            // start removes it.
+            let _ = self.remove(&temporary);
+            return Err(error);
+        }
+        Ok(())
     }
 
+    /// Gives a file another name in the same directory.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), StorageError> {
-        self.step()
-            .and_then(|()| fs::rename(from, to))
+        self.call(Call::Rename(from, to), |_| fs::rename(from, to))
             .map_err(StorageError::io("rename", from))?;
         self.sync_parent(to)
     }
 
     /// Removes a file, if it is there.
     pub(super) fn remove(&self, path: &Path) -> Result<(), StorageError> {
-        match self.step().and_then(|()| fs::remove_file(path)) {
+        match self.call(Call::Remove(path), |_| fs::remove_file(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(StorageError::io("remove", path)(error)),
             Ok(()) => self.sync_parent(path),
@@ -80,19 +120,18 @@ impl Disk {
     /// Cuts a file to a length.
     pub(super) fn cut(&self, path: &Path, length: u64) -> Result<(), StorageError> {
         let cut = || {
-            self.step()?;
             let file = File::options().write(true).open(path)?;
-            file.set_len(length)?;
-            file.sync_all()
+            self.call(Call::SetLength(path, length), |_| file.set_len(length))?;
+            self.call(Call::Sync(path), |_| file.sync_all())
         };
         cut().map_err(StorageError::io("cut", path))
     }
 
     /// Creates a file that must not be there yet; its name is durable when this returns.
     pub(super) fn create(&self, path: &Path) -> Result<File, StorageError> {
+        let new = || File::options().write(true).create_new(true).open(path);
         let file = self
-            .step()
-            .and_then(|()| File::options().write(true).create_new(true).open(path))
+            .call(Call::Create(path), |_| new())
             .map_err(StorageError::io("create", path))?;
         self.sync_parent(path)?;
         Ok(file)
@@ -101,91 +140,49 @@ impl Disk {
     /// Appends to an open file, not yet durably.
     pub(super) fn append(
         &self,
-        mut file: &File,
+        file: &File,
         path: &Path,
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        #[cfg(test)]
-        if let Some(fuse) = &self.fuse {
-            fuse.on_append(file, path);
-        }
-        self.step()
-            .and_then(|()| file.write_all(bytes))
+        let disk = self;
+        let mut appender = Appender { disk, file, path };
+        appender
+            .write_all(bytes)
             .map_err(StorageError::io("write", path))
     }
 
     /// Makes the content of an open file durable.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StorageError> {
-        #[cfg(test)]
-        if let Some(fuse) = &self.fuse {
-            let flushed = fuse.step(Some(path)).and_then(|()| file.sync_data());
-            return flushed.map_err(StorageError::io("flush", path));
-        }
-        file.sync_data().map_err(StorageError::io("flush", path))
+        self.call(Call::Sync(path), |_| file.sync_data())
+            .map_err(StorageError::io("flush", path))
     }
 
     fn sync_parent(&self, path: &Path) -> Result<(), StorageError> {
-        path.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
+        match path.parent() {
+            None => Ok(()),
+            Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new(".")),
+            Some(parent) => self.sync_dir(parent),
+        }
     }
 }
 
-/// Power cuts for tests.
-#[cfg(test)]
-pub(super) mod fuse {
-    use std::collections::BTreeMap;
-    use std::fs::File;
-    use std::io;
-    use std::path::{Path, PathBuf};
-    use std::sync::Mutex;
+/// A file that is written by calls to a [`Disk`].
+struct Appender<'a> {
+    disk: &'a Disk,
+    file: &'a File,
+    path: &'a Path,
+}
 
-    /// Lets a number of changes pass; then the power is cut: every later change fails, and of what was
-    /// appended and not flushed a half is there.
-    #[derive(Debug, Default)]
-    pub(in super::super) struct Fuse(Mutex<State>);
-
-    #[derive(Debug, Default)]
-    struct State {
-        left: usize,
-        blown: bool,
-        /// The lengths of files, as far as they are flushed, in which there is more.
-        flushed: BTreeMap<PathBuf, u64>,
+impl Write for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut file = self.file;
+        self.disk.call(Call::Write(self.path, bytes), |length| {
+            file.write_all(&bytes[..length]).map(|()| bytes.len())
+        })
     }
 
-    impl Fuse {
-        pub(in super::super) fn new(left: usize) -> Self {
-            Self(Mutex::new(State {
-                left,
-                ..State::default()
-            }))
-        }
-
-        pub(in super::super) fn is_blown(&self) -> bool {
-            self.0.lock().unwrap().blown
-        }
-
-        /// A change, or the flush of a file: then what it holds is there from this moment on.
-        pub(super) fn step(&self, flush: Option<&Path>) -> io::Result<()> {
-            let mut state = self.0.lock().unwrap();
-            if let Some(left) = state.left.checked_sub(1) {
-                state.left = left;
-                if let Some(path) = flush {
-                    state.flushed.remove(path);
-                }
-                return Ok(());
-            }
-            state.blown = true;
-            for (path, flushed) in std::mem::take(&mut state.flushed) {
-                let file = File::options().write(true).open(path)?;
-                let length = file.metadata()?.len();
-                file.set_len(flushed + (length - flushed) / 2)?;
-            }
-            Err(io::Error::other("the fuse is blown"))
-        }
-
-        pub(super) fn on_append(&self, file: &File, path: &Path) {
-            let length = file.metadata().unwrap().len();
-            let mut state = self.0.lock().unwrap();
-            state.flushed.entry(path.to_owned()).or_insert(length);
-        }
+    /// Nothing is held back here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

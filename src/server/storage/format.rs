@@ -4,7 +4,7 @@
 //! or for the end of the file.
 //!
 //! Integers are big-endian. The header is the magic `ZKLG`, version 2 (`int`) and a database id
-//! (`long`). A record is its Adler-32 (`long`), its length (`int`), its bytes, and `0x42`. A length
+//! (`long`), which is 0 in every log. A record is its Adler-32 (`long`), its length (`int`), its bytes, and `0x42`. A length
 //! of 0 marks the end: ZooKeeper fills its files with zeros in advance. This server does not: where
 //! a growing file is torn, it is short, and that can be told from damage.
 
@@ -45,10 +45,9 @@ pub trait Codec<P: Payload>: Clone + Send + 'static {
 }
 
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
-const MAGIC: &[u8] = b"ZKLG\0\0\0\x02";
 const END_OF_RECORD: u8 = 0x42;
 /// Checksum and length before a record, the end byte after it.
-const BEFORE: usize = 12;
+pub(super) const BEFORE: usize = 12;
 
 /// Appends a record whose bytes `payload` writes.
 pub(super) fn append_record(log: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
@@ -74,13 +73,14 @@ pub(super) struct Scan {
 }
 
 /// What comes after the sound records.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tail {
     /// Nothing, or zeros.
     Clean,
-    /// Something that is no record, and no record after it: the trace of an interrupted write.
+    /// The beginning of a record, and nothing or zeros after it: the trace of an interrupted write. Nobody
+    /// was told of it, because a flush comes after the whole write.
     Torn(&'static str),
-    /// Something that is no record, with records after it.
+    /// Something else: bytes have changed, or are missing in between.
     Damaged(&'static str),
 }
 
@@ -91,83 +91,84 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
         end: 0,
         tail: Tail::Clean,
     };
-    if !bytes.starts_with(MAGIC) || bytes.len() < HEADER.len() {
-        scan.tail = tail(bytes, 0, "there is no log header");
-        // A file that was never a log must not be cut away as a torn one.
-        if let Tail::Torn(problem) = scan.tail
-            && bytes.len() >= HEADER.len()
-        {
-            scan.tail = Tail::Damaged(problem);
-        }
+    if !bytes.starts_with(&HEADER) {
+        scan.tail = match HEADER.starts_with(bytes) {
+            true => Tail::Torn("the header is incomplete"),
+            false => Tail::Damaged("there is no log header"),
+        };
         return scan;
     }
     scan.end = HEADER.len();
-    loop {
-        match record_at(bytes, scan.end) {
-            Ok(Some(body)) => {
-                scan.end = body.end + 1;
-                scan.records.push(body);
-            }
-            Ok(None) => {
-                scan.tail = tail(bytes, scan.end, "there is something after the end mark");
-                return scan;
-            }
-            Err(problem) => {
-                scan.tail = tail(bytes, scan.end, problem);
-                return scan;
-            }
-        }
-    }
-}
-
-/// The record at an offset; `None` is the end mark or the end of the file.
-fn record_at(bytes: &[u8], offset: usize) -> Result<Option<Range<usize>>, &'static str> {
-    let rest = &bytes[offset..];
-    if rest.is_empty() {
-        return Ok(None);
-    }
-    let Some((checksum, after)) = rest.split_first_chunk::<8>() else {
-        return Err("the record is incomplete");
-    };
-    let Some((length, after)) = after.split_first_chunk::<4>() else {
-        return Err("the record is incomplete");
-    };
-    let (checksum, length) = (u64::from_be_bytes(*checksum), u32::from_be_bytes(*length));
-    if length == 0 {
-        return if checksum == 0 {
-            Ok(None)
-        } else {
-            Err("the record has no length")
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let content = (bytes.len() - zeros).max(HEADER.len());
+    while scan.end < content {
+        let Some(body) = record_at(bytes, scan.end) else {
+            scan.tail = tail(bytes, scan.end, content);
+            return scan;
         };
+        scan.end = body.end + 1;
+        scan.records.push(body);
     }
-    let length = length as usize;
-    match after.get(length) {
-        None => Err("the record is incomplete"),
-        Some(&END_OF_RECORD) => {
-            let body = &after[..length];
-            if u64::from(simd_adler32::adler32(&body)) != checksum {
-                return Err("the checksum does not fit the record");
-            }
-            let start = offset + BEFORE;
-            Ok(Some(start..start + length))
-        }
-        Some(_) => Err("the record does not end where it should"),
-    }
+    scan
 }
 
-/// Judges what follows the last sound record.
-fn tail(bytes: &[u8], from: usize, problem: &'static str) -> Tail {
-    let rest = &bytes[from..];
-    if rest.iter().all(|&byte| byte == 0) && from > 0 {
-        return Tail::Clean;
-    }
+/// Checksum and length of the record at an offset.
+fn head(bytes: &[u8], offset: usize) -> Option<(u64, usize)> {
+    let (checksum, after) = bytes.get(offset..)?.split_first_chunk::<8>()?;
+    let length = after.first_chunk::<4>()?;
+    Some((
+        u64::from_be_bytes(*checksum),
+        u32::from_be_bytes(*length) as usize,
+    ))
+}
+
+fn fits(checksum: u64, body: &[u8]) -> bool {
+    u64::from(simd_adler32::adler32(&body)) == checksum
+}
+
+/// The body of the record at an offset, if there is a sound one.
+fn record_at(bytes: &[u8], offset: usize) -> Option<Range<usize>> {
+    let (checksum, length) = head(bytes, offset)?;
+    let start = offset + BEFORE;
+    let end = start.checked_add(length)?;
+    // The end mark first: it is quick to look at.
+    let ends = length > 0 && bytes.get(end) == Some(&END_OF_RECORD);
+    (ends && fits(checksum, &bytes[start..end])).then_some(start..end)
+}
+
+/// Judges what is at `from`, where there is no sound record, up to the last byte that is not zero.
+///
+/// A write that is interrupted leaves a part of its beginning. So what is whole by its own word and yet
+/// not sound, or whole but for one field, was changed later, and others may have been told of it.
+fn tail(bytes: &[u8], from: usize, content: usize) -> Tail {
     // The high half of a checksum is zero: that makes nearly every offset quick to dismiss.
-    let sound = (from..bytes.len()).any(|offset| {
-        bytes[offset..].starts_with(&[0; 4]) && matches!(record_at(bytes, offset), Ok(Some(_)))
-    });
-    if sound {
-        Tail::Damaged(problem)
-    } else {
-        Tail::Torn(problem)
+    let goes_on = (from + 1..content)
+        .any(|offset| bytes[offset..].starts_with(&[0; 4]) && record_at(bytes, offset).is_some());
+    if goes_on {
+        return Tail::Damaged("there is no sound record here, but one after it");
     }
+    let (Some((checksum, length)), true) = (head(bytes, from), content - from >= BEFORE) else {
+        return Tail::Torn("the record is incomplete");
+    };
+    if length == 0 {
+        return Tail::Damaged(match checksum {
+            0 => "there is something after the end of the records",
+            _ => "the record has no length",
+        });
+    }
+    let start = from + BEFORE;
+    let end = start.saturating_add(length);
+    if end < content {
+        return Tail::Damaged(match bytes[end] {
+            END_OF_RECORD => "the checksum does not fit the record",
+            _ => "the record does not end where it should",
+        });
+    }
+    if bytes[content - 1] == END_OF_RECORD && fits(checksum, &bytes[start..content - 1]) {
+        return Tail::Damaged("the record is whole, but its length is wrong");
+    }
+    if end < bytes.len() && fits(checksum, &bytes[start..end]) {
+        return Tail::Damaged("the record is whole, but its end mark is wrong");
+    }
+    Tail::Torn("the record is incomplete")
 }

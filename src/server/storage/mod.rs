@@ -5,18 +5,28 @@
 //!
 //! ```text
 //! dataDir/keepright.lock              held while a server runs
-//! dataDir/version-2/acceptedEpoch     decimal
-//! dataDir/version-2/currentEpoch      decimal
-//! dataDir/version-2/snapshot.<zxid>   everything up to that zxid
+//! dataDir/version-2/acceptedEpoch     decimal, and a line with a checksum
+//! dataDir/version-2/currentEpoch      likewise
+//! dataDir/version-2/snapshot.<zxid>   everything up to that zxid; with .gz or .snappy if compressed
 //! dataLogDir/version-2/log.<zxid>     transactions from that zxid on
 //! ```
 //!
 //! A history is replaced as a whole (SNAP) by way of one more file: the head of `store.rs` says how.
 
+mod compress;
 mod diff;
 mod disk;
+pub mod dump;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod faults;
 pub mod format;
+pub mod inspect;
+mod purge;
 mod recovery;
+mod sealed;
+mod snapshots;
 mod store;
 mod writer;
 mod zookeeper;
@@ -24,7 +34,9 @@ mod zookeeper;
 #[cfg(test)]
 mod tests;
 
+pub use compress::Compression;
 pub use format::Codec;
+pub use purge::Purge;
 pub use writer::{LogEvent, LogWriter};
 pub use zookeeper::ZooKeeperCodec;
 
@@ -38,7 +50,7 @@ use std::path::{Path, PathBuf};
 /// Why the data directory cannot be used (any more).
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("cannot {what} {}: {source}; mend the disk or the permissions, then start again", path.display())]
+    #[error("cannot {what} {}: {source}; {}, then start again", path.display(), remedy(source))]
     Io {
         what: &'static str,
         path: PathBuf,
@@ -68,6 +80,8 @@ pub enum StorageError {
         file.display()
     )]
     NoSnapshot { file: PathBuf, problem: String },
+    #[error("{} is damaged: {problem}", file.display())]
+    Unreadable { file: PathBuf, problem: String },
     #[error(
         "{} holds `{text}`, which {problem}; restore it from a copy, or move this server's data \
          directory away and let it learn anew",
@@ -88,6 +102,16 @@ pub enum StorageError {
     BelowSnapshot { file: PathBuf, to: u64 },
 }
 
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the disk",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let the server write there"
+        }
+        _ => "mend the disk",
+    }
+}
+
 impl StorageError {
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -95,7 +119,7 @@ impl StorageError {
     }
 }
 
-/// Where the files are, and how many are kept.
+/// Where the files are, how they are written, and how many are kept.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// `dataDir`
@@ -104,6 +128,10 @@ pub struct Layout {
     pub log_dir: PathBuf,
     /// Snapshots to keep; older ones, and logs that only they need, are removed.
     pub retain: usize,
+    /// When they are removed.
+    pub purge: Purge,
+    /// How snapshots are written. They are read whatever they are.
+    pub compression: Compression,
 }
 
 impl Layout {
@@ -124,7 +152,9 @@ impl Layout {
     }
 
     fn snapshot(&self, zxid: Zxid) -> PathBuf {
-        self.snapshots().join(format!("snapshot.{:x}", zxid.0))
+        let suffix = self.compression.suffix();
+        self.snapshots()
+            .join(format!("snapshot.{:x}{suffix}", zxid.0))
     }
 
     fn log(&self, first: Zxid) -> PathBuf {
@@ -156,13 +186,20 @@ fn list(dir: &Path, prefix: &str) -> Result<Vec<(Zxid, PathBuf)>, StorageError> 
     for entry in dir.read_dir().map_err(StorageError::io("list", dir))? {
         let entry = entry.map_err(StorageError::io("list", dir))?;
         let name = entry.file_name();
-        let zxid = name.to_str().and_then(|name| name.strip_prefix(prefix));
-        if let Some(zxid) = zxid.and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
-            files.push((Zxid(zxid), entry.path()));
+        if let Some(zxid) = name.to_str().and_then(|name| zxid_of(name, prefix)) {
+            files.push((zxid, entry.path()));
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// The zxid in the name of a file.
+fn zxid_of(name: &str, prefix: &str) -> Option<Zxid> {
+    let rest = name.strip_prefix(prefix)?;
+    let suffixes = [Compression::Gzip, Compression::Snappy].map(Compression::suffix);
+    let hex = suffixes.iter().find_map(|suffix| rest.strip_suffix(suffix));
+    u64::from_str_radix(hex.unwrap_or(rest), 16).ok().map(Zxid)
 }
 
 /// A data directory that this process holds.

@@ -6,13 +6,15 @@
 //! Departs from ZooKeeper: D21 in `spec/deviations.toml`.
 
 use super::disk::Disk;
-use super::format::{Codec, Scan, Tail, scan};
-use super::{Layout, StorageError};
+use super::format::{BEFORE, Codec, Scan, Tail, scan};
+use super::sealed::{Text, seal, unseal};
+use super::snapshots;
+use super::{Layout, StorageError, zxid_of};
 use crate::types::{Epoch, Zxid};
 use crate::zab::{Entry, History, Payload, Snapshot, Storage};
 use im::Vector;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How many transactions before the snapshot are kept in memory, to bring learners up to date
@@ -26,44 +28,113 @@ pub(super) struct Recovered<P: Payload> {
 }
 
 /// Recovers the durable state, and leaves the directory so that a log can be written on.
+///
+/// What is found is durable when this returns, and not before: the process that wrote it may have ended
+/// before its flush, and a power cut would still take it.
 pub(super) fn recover<P: Payload, C: Codec<P>>(
     layout: &Layout,
     codec: &C,
     disk: &Disk,
 ) -> Result<Recovered<P>, StorageError> {
-    let mut notes = Vec::new();
+    disk.sync_dir(&layout.snapshots())?;
+    if layout.logs() != layout.snapshots() {
+        disk.sync_dir(&layout.logs())?;
+    }
     finish_replacement(layout, disk)?;
-    remove_temporary_files(layout, disk)?;
-    let snapshot = newest_snapshot(layout, codec, &mut notes)?;
-    let history = read_logs(layout, codec, disk, snapshot, &mut notes)?;
-    let (accepted_epoch, current_epoch) = read_epochs(layout, disk, history.last_zxid().epoch())?;
+    for path in temporary_files(layout)? {
+        disk.remove(&path)?;
+    }
+    let found = examine(layout, codec)?;
+    for mend in found.mends {
+        match mend {
+            Mend::Remove(path) => disk.remove(&path)?,
+            Mend::Rewrite(path, content) => {
+                disk.write_file(&path, |file| file.write_all(&content))?
+            }
+            Mend::WriteEpoch(path, epoch) => write_epoch(disk, &path, epoch)?,
+            Mend::FirstSnapshot => {
+                let (first, path) = (Snapshot::default(), layout.snapshot(Zxid::ZERO));
+                snapshots::write(layout, codec, disk, &first, &path)?;
+            }
+        }
+    }
     Ok(Recovered {
+        storage: found.storage,
+        notes: found.notes,
+    })
+}
+
+/// What a data directory holds, and what is to be done before a log can be written on.
+pub(super) struct Found<P: Payload> {
+    pub(super) storage: Storage<P>,
+    pub(super) mends: Vec<Mend>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A change that a start makes to the directory.
+pub(super) enum Mend {
+    /// A log without a transaction: its name may be needed.
+    Remove(PathBuf),
+    /// The last log, without what an interrupted write left. It is written anew even if nothing is cut: a
+    /// flush that failed may have left it in memory alone, where a second flush does not find it.
+    Rewrite(PathBuf, Vec<u8>),
+    /// An epoch that has no file yet, or one without a checksum.
+    WriteEpoch(PathBuf, Epoch),
+    /// The empty state: ZooKeeper refuses a log without any snapshot.
+    FirstSnapshot,
+}
+
+/// Reads a directory in which no replacement is pending. Changes nothing.
+pub(super) fn examine<P: Payload, C: Codec<P>>(
+    layout: &Layout,
+    codec: &C,
+) -> Result<Found<P>, StorageError> {
+    let mut mends = Vec::new();
+    let mut notes = Vec::new();
+    let snapshot = newest_snapshot(layout, codec, &mut notes)?;
+    if !snapshot.stored && snapshot.unreadable.is_none() {
+        mends.push(Mend::FirstSnapshot);
+    }
+    let history = read_logs(layout, codec, snapshot, &mut mends, &mut notes)?;
+    let (accepted_epoch, current_epoch) =
+        read_epochs(layout, history.last_zxid().epoch(), &mut mends)?;
+    Ok(Found {
         storage: Storage {
             accepted_epoch,
             current_epoch,
             history,
         },
+        mends,
         notes,
     })
+}
+
+/// The snapshot file that is to replace the history, if there is an order to do so.
+pub(super) fn pending_replacement(layout: &Layout) -> Result<Option<PathBuf>, StorageError> {
+    let order = layout.replace_order();
+    let bytes = match fs::read(&order) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("read", &order)(error)),
+    };
+    match unseal(&bytes) {
+        Text::Sealed(name) if zxid_of(&name, "snapshot.").is_some() => {
+            Ok(Some(layout.snapshots().join(name)))
+        }
+        Text::Sealed(_) | Text::Plain(_) | Text::Damaged => Err(StorageError::Damaged {
+            file: order,
+            offset: 0,
+            problem: "it does not name a snapshot and its own checksum".to_owned(),
+        }),
+    }
 }
 
 /// Carries out an order to replace the history, if there is one. Each step may be repeated, and the
 /// order goes last, so it does not matter where a crash falls.
 pub(super) fn finish_replacement(layout: &Layout, disk: &Disk) -> Result<(), StorageError> {
-    let order = layout.replace_order();
-    let text = match fs::read_to_string(&order) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(StorageError::io("read", &order)(error)),
+    let Some(target) = pending_replacement(layout)? else {
+        return Ok(());
     };
-    let Ok(zxid) = u64::from_str_radix(text.trim(), 16) else {
-        return Err(StorageError::Damaged {
-            file: order,
-            offset: 0,
-            problem: format!("`{}` is not a zxid", text.trim()),
-        });
-    };
-    let target = layout.snapshot(Zxid(zxid));
     if layout.incoming().exists() {
         disk.rename(&layout.incoming(), &target)?;
     }
@@ -81,31 +152,33 @@ pub(super) fn finish_replacement(layout: &Layout, disk: &Disk) -> Result<(), Sto
             disk.remove(&path)?;
         }
     }
-    disk.remove(&order)
+    disk.remove(&layout.replace_order())
 }
 
-/// Removes what an interrupted write left: files that never got their names.
-fn remove_temporary_files(layout: &Layout, disk: &Disk) -> Result<(), StorageError> {
-    // Without an order, an incoming snapshot is none: the history is still the old one.
+/// What an interrupted write left: files that never got their names. An incoming snapshot is one if there
+/// is no order: the history is still the old one.
+pub(super) fn temporary_files(layout: &Layout) -> Result<Vec<PathBuf>, StorageError> {
+    let mut files = Vec::new();
     if layout.incoming().exists() {
-        disk.remove(&layout.incoming())?;
+        files.push(layout.incoming());
     }
-    let dir = layout.snapshots();
-    for entry in dir.read_dir().map_err(StorageError::io("list", &dir))? {
-        let path = entry.map_err(StorageError::io("list", &dir))?.path();
-        let ours = path
-            .file_stem()
-            .and_then(|stem| stem.to_str())
-            .is_some_and(|stem| {
-                stem.starts_with("snapshot.")
-                    || stem.ends_with("Epoch")
-                    || stem.starts_with("keepright")
+    let mut dirs = vec![layout.snapshots(), layout.logs()];
+    dirs.dedup();
+    for dir in dirs {
+        for entry in dir.read_dir().map_err(StorageError::io("list", &dir))? {
+            let path = entry.map_err(StorageError::io("list", &dir))?.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
+            let ours = stem.is_some_and(|stem| {
+                let starts = ["snapshot.", "log.", "keepright."];
+                starts.iter().any(|start| stem.starts_with(start)) || stem.ends_with("Epoch")
             });
-        if ours && path.extension().is_some_and(|extension| extension == "tmp") {
-            disk.remove(&path)?;
+            if ours && path.extension().is_some_and(|extension| extension == "tmp") {
+                files.push(path);
+            }
         }
     }
-    Ok(())
+    files.sort();
+    Ok(files)
 }
 
 /// The newest snapshot that can be read, or the empty state if there has never been one.
@@ -116,8 +189,7 @@ fn newest_snapshot<P: Payload, C: Codec<P>>(
 ) -> Result<NewestSnapshot<P>, StorageError> {
     let mut unreadable = None;
     for (zxid, path) in layout.list_snapshots()?.into_iter().rev() {
-        let file = File::open(&path).map_err(StorageError::io("open", &path))?;
-        match codec.read_snapshot(zxid, &mut BufReader::with_capacity(1 << 18, file)) {
+        match snapshots::read(codec, zxid, &path) {
             Ok(state) => {
                 return Ok(NewestSnapshot {
                     snapshot: Snapshot { zxid, state },
@@ -153,8 +225,8 @@ struct NewestSnapshot<P: Payload> {
 fn read_logs<P: Payload, C: Codec<P>>(
     layout: &Layout,
     codec: &C,
-    disk: &Disk,
     newest: NewestSnapshot<P>,
+    mends: &mut Vec<Mend>,
     notes: &mut Vec<String>,
 ) -> Result<History<P>, StorageError> {
     let base = newest.snapshot.zxid;
@@ -172,15 +244,15 @@ fn read_logs<P: Payload, C: Codec<P>>(
             push(&mut entries, entry, base, path, offset)?;
         }
         match read.scan.tail {
-            // Its name may be needed for the log that is written next.
-            Tail::Clean if read.scan.records.is_empty() && index + 1 == count => {
-                disk.remove(path)?
-            }
             Tail::Clean => {}
-            Tail::Torn(problem) if index + 1 == count => {
-                cut_torn_tail(disk, path, &read.scan, problem, notes)?;
-            }
-            Tail::Torn(problem) | Tail::Damaged(problem) => {
+            // In a file before the last one, a server that cut nothing has gone on after it, as
+            // ZooKeeper does: what follows must continue what came before.
+            Tail::Torn(problem) => notes.push(format!(
+                "{}: what follows offset {} is left of an interrupted write ({problem}), and is dropped",
+                path.display(),
+                read.scan.end
+            )),
+            Tail::Damaged(problem) => {
                 return Err(StorageError::Damaged {
                     file: path.clone(),
                     offset: read.scan.end as u64,
@@ -188,6 +260,17 @@ fn read_logs<P: Payload, C: Codec<P>>(
                 });
             }
         }
+        if index + 1 < count {
+            continue;
+        }
+        mends.push(match read.scan.records.is_empty() {
+            true => Mend::Remove(path.clone()),
+            false => {
+                let mut content = read.bytes;
+                content.truncate(read.scan.end);
+                Mend::Rewrite(path.clone(), content)
+            }
+        });
     }
     let last = entries
         .last()
@@ -268,12 +351,15 @@ fn assemble<P: Payload>(
         .expect("the entries are in order, and the snapshot is at the start or at one of them")
 }
 
-struct LogFile<T> {
-    scan: Scan,
-    entries: Vec<(usize, Entry<T>)>,
+/// A log file, read as far as it is sound.
+pub(super) struct LogFile<T> {
+    pub(super) scan: Scan,
+    /// The transactions, and the offset of each.
+    pub(super) entries: Vec<(usize, Entry<T>)>,
+    bytes: Vec<u8>,
 }
 
-fn read_log<P: Payload, C: Codec<P>>(
+pub(super) fn read_log<P: Payload, C: Codec<P>>(
     path: &Path,
     codec: &C,
 ) -> Result<LogFile<P::Txn>, StorageError> {
@@ -281,15 +367,20 @@ fn read_log<P: Payload, C: Codec<P>>(
     let scan = scan(&bytes);
     let mut entries = Vec::with_capacity(scan.records.len());
     for body in &scan.records {
+        let offset = body.start - BEFORE;
         let entry = codec.decode_entry(&bytes[body.clone()]);
         let entry = entry.map_err(|problem| StorageError::Damaged {
             file: path.to_owned(),
-            offset: body.start as u64,
+            offset: offset as u64,
             problem,
         })?;
-        entries.push((body.start, entry));
+        entries.push((offset, entry));
     }
-    Ok(LogFile { scan, entries })
+    Ok(LogFile {
+        scan,
+        entries,
+        bytes,
+    })
 }
 
 /// Where in a log file the transactions above `zxid` begin; `None` if it holds no other ones.
@@ -309,36 +400,15 @@ pub(super) fn end_of<P: Payload, C: Codec<P>>(
         .map(|last| read.scan.records[last].end as u64 + 1))
 }
 
-fn cut_torn_tail(
-    disk: &Disk,
-    path: &Path,
-    scan: &Scan,
-    problem: &str,
-    notes: &mut Vec<String>,
-) -> Result<(), StorageError> {
-    notes.push(format!(
-        "{}: cut at offset {}, where a write was interrupted ({problem})",
-        path.display(),
-        scan.end
-    ));
-    if scan.records.is_empty() {
-        disk.remove(path)
-    } else {
-        disk.cut(path, scan.end as u64)
-    }
-}
-
 /// Reads the epochs. Where a file is missing, the epoch is that of the history's last transaction,
-/// as in ZooKeeper, and the file is written: later it must not be guessed again.
-fn read_epochs(layout: &Layout, disk: &Disk, last: Epoch) -> Result<(Epoch, Epoch), StorageError> {
-    let current = match read_epoch(&layout.current_epoch())? {
-        Some(epoch) => epoch,
-        None => write_epoch(disk, &layout.current_epoch(), last)?,
-    };
-    let accepted = match read_epoch(&layout.accepted_epoch())? {
-        Some(epoch) => epoch,
-        None => write_epoch(disk, &layout.accepted_epoch(), last.max(current))?,
-    };
+/// as in ZooKeeper, and the file is to be written: later it must not be guessed again.
+fn read_epochs(
+    layout: &Layout,
+    last: Epoch,
+    mends: &mut Vec<Mend>,
+) -> Result<(Epoch, Epoch), StorageError> {
+    let current = read_epoch(layout.current_epoch(), last, mends)?;
+    let accepted = read_epoch(layout.accepted_epoch(), last.max(current), mends)?;
     if accepted < current {
         return Err(StorageError::Epoch {
             file: layout.accepted_epoch(),
@@ -350,25 +420,41 @@ fn read_epochs(layout: &Layout, disk: &Disk, last: Epoch) -> Result<(Epoch, Epoc
     Ok((accepted.max(last), current))
 }
 
-fn read_epoch(path: &Path) -> Result<Option<Epoch>, StorageError> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StorageError::io("read", path)(error)),
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            match text.parse() {
-                Ok(epoch) => Ok(Some(Epoch(epoch))),
-                Err(_) => Err(StorageError::Epoch {
-                    file: path.to_owned(),
-                    text,
-                    problem: "is not an epoch".to_owned(),
-                }),
-            }
-        }
+fn read_epoch(path: PathBuf, missing: Epoch, mends: &mut Vec<Mend>) -> Result<Epoch, StorageError> {
+    let (epoch, sealed) = match stored_epoch(&path)? {
+        Some(stored) => stored,
+        None => (missing, false),
+    };
+    if !sealed {
+        mends.push(Mend::WriteEpoch(path, epoch));
+    }
+    Ok(epoch)
+}
+
+/// The epoch in a file, if there is one, and whether it has a checksum.
+pub(super) fn stored_epoch(path: &Path) -> Result<Option<(Epoch, bool)>, StorageError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StorageError::io("read", path)(error)),
+    };
+    let refuse = |problem: &str| StorageError::Epoch {
+        file: path.to_owned(),
+        text: String::from_utf8_lossy(&bytes).trim().to_owned(),
+        problem: problem.to_owned(),
+    };
+    let (line, sealed) = match unseal(&bytes) {
+        Text::Sealed(line) => (line, true),
+        Text::Plain(line) => (line, false),
+        Text::Damaged => return Err(refuse("is damaged: its checksum does not fit")),
+    };
+    match line.parse() {
+        Ok(epoch) => Ok(Some((Epoch(epoch), sealed))),
+        Err(_) => Err(refuse("is not an epoch")),
     }
 }
 
-pub(super) fn write_epoch(disk: &Disk, path: &Path, epoch: Epoch) -> Result<Epoch, StorageError> {
-    disk.write_file(path, |file: &mut dyn Write| write!(file, "{epoch}"))?;
-    Ok(epoch)
+pub(super) fn write_epoch(disk: &Disk, path: &Path, epoch: Epoch) -> Result<(), StorageError> {
+    let text = seal(&epoch.to_string());
+    disk.write_file(path, |file| file.write_all(text.as_bytes()))
 }

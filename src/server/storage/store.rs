@@ -28,6 +28,8 @@ use super::diff::{Change, diff};
 use super::disk::Disk;
 use super::format::{Codec, HEADER, append_record};
 use super::recovery::{end_of, finish_replacement, write_epoch};
+use super::sealed::seal;
+use super::snapshots;
 use super::{Layout, StorageError};
 use crate::types::Zxid;
 use crate::zab::{Payload, Snapshot, Storage};
@@ -91,7 +93,8 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
             let path = self.layout.accepted_epoch();
             write_epoch(&self.disk, &path, next.accepted_epoch)?;
         }
-        let after = match diff(&self.saved.history, &next.history) {
+        let change = diff(&self.saved.history, &next.history);
+        let after = match change {
             Change::Append(after) => after,
             Change::Truncate(to) => {
                 self.flush()?;
@@ -121,7 +124,7 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
         }
         let snapshot = next.history.snapshot();
         if snapshot.zxid != self.saved.history.snapshot().zxid
-            && !self.layout.snapshot(snapshot.zxid).exists()
+            && change != Change::Replace(snapshot.zxid)
         {
             self.snapshot_due = Some(snapshot.clone());
         }
@@ -204,12 +207,12 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
     fn replace(&mut self, snapshot: &Snapshot<P::Snapshot>) -> Result<(), StorageError> {
         self.log = None;
         self.snapshot_due = None;
-        let codec = &self.codec;
-        self.disk.write_file(&self.layout.incoming(), |file| {
-            codec.write_snapshot(snapshot, file)
-        })?;
+        let incoming = self.layout.incoming();
+        snapshots::write(&self.layout, &self.codec, &self.disk, snapshot, &incoming)?;
+        let target = self.layout.snapshot(snapshot.zxid);
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
         self.disk.write_file(&self.layout.replace_order(), |file| {
-            write!(file, "{:x}", snapshot.zxid.0)
+            file.write_all(seal(&name).as_bytes())
         })?;
         finish_replacement(&self.layout, &self.disk)?;
         tracing::info!("the history is replaced by a snapshot at {}", snapshot.zxid);

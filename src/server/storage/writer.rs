@@ -1,12 +1,12 @@
-//! The threads that write: one for the log, one for snapshots.
+//! The thread that writes the log.
 //!
 //! Spec: `spec/6-server.md`, "Storage". What it must never do: report a save before it is flushed, or
 //! report anything after the disk has failed once.
 
-use super::disk::Disk;
 use super::format::Codec;
+use super::snapshots::SnapshotWriter;
 use super::store::Store;
-use super::{DataDir, Layout, StorageError};
+use super::{DataDir, StorageError};
 use crate::zab::{Payload, Snapshot, Storage};
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -109,112 +109,4 @@ fn write_log<P: Payload, C: Codec<P>>(
             snapshots.write(snapshot);
         }
     }
-}
-
-/// The thread that writes the snapshots of a history that goes on.
-struct SnapshotWriter<S> {
-    queue: Option<Sender<Job<S>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-enum Job<S> {
-    Write(Snapshot<S>),
-    /// Says when everything before is done.
-    Wait(Sender<()>),
-}
-
-impl<S: 'static> SnapshotWriter<S> {
-    fn spawn<P: Payload<Snapshot = S>, C: Codec<P>>(
-        layout: Layout,
-        codec: C,
-        disk: Disk,
-    ) -> std::io::Result<Self>
-    where
-        Snapshot<S>: Send,
-    {
-        let (queue, jobs) = channel::<Job<S>>();
-        let thread = thread::Builder::new()
-            .name("snapshot".to_owned())
-            .spawn(move || {
-                for job in jobs {
-                    match job {
-                        Job::Write(snapshot) => write_snapshot(&layout, &codec, &disk, &snapshot),
-                        // Who asked may be gone.
-                        Job::Wait(done) => drop(done.send(())),
-                    }
-                }
-            })?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-        })
-    }
-
-    fn write(&self, snapshot: Snapshot<S>) {
-        if let Some(queue) = &self.queue {
-            let _ = queue.send(Job::Write(snapshot));
-        }
-    }
-
-    fn wait(&self) {
-        let (done, wait) = channel();
-        if let Some(queue) = &self.queue
-            && queue.send(Job::Wait(done)).is_ok()
-        {
-            // An error says that the thread is gone: then nothing is on its way either.
-            let _ = wait.recv();
-        }
-    }
-}
-
-impl<S> Drop for SnapshotWriter<S> {
-    fn drop(&mut self) {
-        self.queue = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Writes a snapshot and removes what it makes superfluous. A failure is no reason to stop: the log
-/// still holds everything.
-pub(super) fn write_snapshot<P: Payload, C: Codec<P>>(
-    layout: &Layout,
-    codec: &C,
-    disk: &Disk,
-    snapshot: &Snapshot<P::Snapshot>,
-) {
-    let path = layout.snapshot(snapshot.zxid);
-    let written = disk
-        .write_file(&path, |file| codec.write_snapshot(snapshot, file))
-        .and_then(|()| purge(layout, disk));
-    match written {
-        Ok(()) => tracing::info!("snapshot {} written", path.display()),
-        Err(error) => tracing::error!("no snapshot was written: {error}"),
-    }
-}
-
-/// Removes all but the newest snapshots, and the log files that none of those needs.
-pub(super) fn purge(layout: &Layout, disk: &Disk) -> Result<(), StorageError> {
-    let mut snapshots = layout.list_snapshots()?;
-    let Some(oldest) = snapshots.len().checked_sub(layout.retain) else {
-        return Ok(());
-    };
-    let kept = snapshots.split_off(oldest);
-    for (_, path) in snapshots {
-        disk.remove(&path)?;
-    }
-    let Some((oldest, _)) = kept.first() else {
-        return Ok(());
-    };
-    let logs = layout.list_logs()?;
-    // The last file that begins at or before the oldest snapshot may reach beyond it.
-    let needed = logs
-        .iter()
-        .rposition(|(first, _)| first <= oldest)
-        .unwrap_or(0);
-    for (_, path) in &logs[..needed] {
-        disk.remove(path)?;
-    }
-    Ok(())
 }

@@ -10,6 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Tests of one target that judge together.
 pub struct Suite {
@@ -17,7 +18,7 @@ pub struct Suite {
     pub about: &'static str,
     target: &'static str,
     arguments: &'static [&'static str],
-    /// Seconds after which it hangs, which is a failure.
+    /// Seconds after which it hangs, which is a failure; more if it takes long without any mutant.
     patience: u32,
 }
 
@@ -115,18 +116,21 @@ pub fn judge(
         .open(file)
         .map_err(write_error)?;
     for suite in suites {
-        if let Some(by) = suite.fails(tree, 0)? {
+        let started = Instant::now();
+        if let Some(by) = suite.fails(tree, 0, suite.patience)? {
             return Err(format!(
                 "the suite {} fails without any mutant: {by}",
                 suite.name
             ));
         }
+        // On a machine that does other work as well, a slow run is not a hanging one.
+        let patience = suite.patience.max(10 * started.elapsed().as_secs() as u32);
         let left = mutants.iter().filter(|mutant| {
             !tree.unviable.contains(&mutant.id) && !ledger.contains_key(&mutant.key())
         });
         let left: Vec<_> = left.collect();
         for (index, mutant) in left.iter().enumerate() {
-            let caught = suite.fails(tree, mutant.id)?;
+            let caught = suite.fails(tree, mutant.id, patience)?;
             let verdict = caught.as_deref().unwrap_or("-");
             println!(
                 "{} {}/{} {} [{verdict}]",
@@ -155,14 +159,11 @@ fn read(file: &Path) -> Ledger {
 
 impl Suite {
     /// What fails with that mutant, if anything does.
-    fn fails(&self, tree: &Tree, mutant: usize) -> Result<Option<String>, String> {
+    fn fails(&self, tree: &Tree, mutant: usize, patience: u32) -> Result<Option<String>, String> {
         let program = tree.programs.get(self.target);
         let program = program.ok_or_else(|| format!("there is no test program {}", self.target))?;
         // A mutant may allocate for ever, so memory has an end as well.
-        let command = format!(
-            "ulimit -v 8000000; exec timeout --kill-after 1 {} \"$@\"",
-            self.patience
-        );
+        let command = format!("ulimit -v 8000000; exec timeout --kill-after 1 {patience} \"$@\"");
         let output = Command::new("sh")
             .args(["-c", &command, "sh"])
             .arg(program)
@@ -183,7 +184,7 @@ impl Suite {
             .find_map(|line| line.strip_prefix("caught by "));
         Ok(Some(match (by, output.status.code()) {
             (Some(test), _) => test.to_owned(),
-            (None, Some(124 | 137)) => format!("no end within {} s", self.patience),
+            (None, Some(124 | 137)) => format!("no end within {patience} s"),
             (None, _) => output.status.to_string(),
         }))
     }

@@ -267,11 +267,11 @@ fn copy_package(root: &Path, to: &Path) -> io::Result<()> {
     )
 }
 
-/// The manifest without the program that is not copied.
+/// The manifest without what is not copied: the server's program, and benchmarks.
 fn without_server(manifest: &str) -> String {
     let tables = manifest
         .split("\n\n")
-        .filter(|table| !table.contains("src/bin/keepright"));
+        .filter(|table| !table.contains("src/bin/keepright") && !table.starts_with("[[bench]]"));
     let lines: Vec<_> = tables.flat_map(|table| table.lines().chain([""])).collect();
     let kept: Vec<_> = lines
         .into_iter()

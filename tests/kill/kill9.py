@@ -1,17 +1,28 @@
-"""Rounds of kill -9 under load: every acknowledged write must be there, on every server."""
+"""Rounds of kill -9 under load: every acknowledged write must be there, on every server, and all the same.
+
+A round also looks at some older rounds; the end looks at all of them, and at the files.
+"""
 
 import logging
 import random
+import shutil
+import signal
+import subprocess
 import sys
 import threading
 import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException, NodeExistsError
+from kazoo.handlers.threading import KazooTimeoutError
 
 from ensemble import Ensemble
 
 WRITERS = 4
+# Writers of older rounds that each round looks at.
+OLDER = 12
+# How often a server is read again after the connection was lost.
+ATTEMPTS = 10
 
 
 class Writer(threading.Thread):
@@ -69,13 +80,78 @@ def connect(hosts):
     return client
 
 
+def tree(reader, root):
+    """Every znode at and below a path: its data and its stat."""
+    nodes, waiting = {}, [root]
+    while waiting:
+        asked = [(path, reader.get_async(path), reader.get_children_async(path)) for path in waiting]
+        waiting = []
+        for path, node, children in asked:
+            nodes[path] = node.get(60)
+            above = "" if path == "/" else path
+            waiting += [f"{above}/{name}" for name in children.get(60)]
+    return nodes
+
+
+def read_server(ensemble, sid, writers, whole):
+    """Asks a server for the acknowledged writes. Returns what is wrong, and the trees of the writers in `whole`."""
+    reader = connect(ensemble.host(sid))
+    try:
+        reader.sync("/")
+        for writer in writers:
+            if problem := writer.verify(reader):
+                return f"server {sid}: {problem}", {}
+        nodes = {}
+        for writer in whole:
+            nodes.update(tree(reader, writer.root))
+        return None, nodes
+    finally:
+        reader.stop()
+        reader.close()
+
+
+def compare(ensemble, writers, whole):
+    """Asks every server for the acknowledged writes, and compares the trees of the writers in `whole`."""
+    trees = {}
+    for sid in ensemble.ids:
+        for attempt in range(ATTEMPTS):
+            try:
+                problem, trees[sid] = read_server(ensemble, sid, writers, whole)
+                break
+            except (KazooException, KazooTimeoutError):
+                # On a busy machine a server may lose its leader, and with it its clients: reads may be repeated.
+                ensemble.wait_serving()
+        else:
+            problem = f"server {sid} cannot be read in {ATTEMPTS} attempts"
+        if problem:
+            return problem
+    first = trees[ensemble.ids[0]]
+    for sid, other in trees.items():
+        if other != first:
+            paths = first.keys() | other.keys()
+            path = min(path for path in paths if first.get(path) != other.get(path))
+            return f"{path} is {other.get(path)} on server {sid}, and elsewhere {first.get(path)}"
+    return None
+
+
+def fsck(ensemble):
+    """Looks at the files of every server, which has ended."""
+    for sid in ensemble.ids:
+        command = [ensemble.binary, "fsck", ensemble.home(sid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        if done.returncode != 0:
+            return f"server {sid}: fsck says {done.stdout}{done.stderr}"
+    return None
+
+
 def play(ensemble, clients, number, choice, history):
     """One round. Returns what was wrong, or None."""
     clients[0].retry(clients[0].ensure_path, f"/round-{number}")
     writers = []
     for index, client in enumerate(clients):
         root = f"/round-{number}/writer-{index}"
-        client.retry(client.create, root, b"0")
+        client.retry(client.ensure_path, root)
+        client.retry(client.set, root, b"0")
         writers.append(Writer(client, root))
     for writer in writers:
         writer.start()
@@ -102,17 +178,10 @@ def play(ensemble, clients, number, choice, history):
             return f"a write below {writer.root} hangs"
         if writer.problem:
             return writer.problem
+    older = choice.sample(history, min(OLDER, len(history)))
     history += writers
-    for sid in ensemble.ids:
-        reader = connect(ensemble.host(sid))
-        try:
-            reader.sync("/")
-            for writer in history:
-                if problem := writer.verify(reader):
-                    return f"server {sid}: {problem}"
-        finally:
-            reader.stop()
-            reader.close()
+    if problem := compare(ensemble, writers + older, writers):
+        return problem
     count = sum(len(writer.acknowledged) for writer in writers)
     print(f"round {number}: killed {', '.join(events)}; server {leader} leads; {count} creates kept", flush=True)
     return None
@@ -120,9 +189,11 @@ def play(ensemble, clients, number, choice, history):
 
 def main():
     logging.basicConfig(level=logging.CRITICAL)
+    # So that the servers are ended if this is told to stop.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     binary, rounds = sys.argv[1], int(sys.argv[2])
     seed = int(sys.argv[3]) if sys.argv[3:] and sys.argv[3] else random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}; again with: SEED={seed} tests/kazoo/kill9.sh {rounds}", flush=True)
+    print(f"seed {seed}; again with: SEED={seed} tests/kill/kill9.sh {rounds}", flush=True)
     choice = random.Random(seed)
     ensemble = Ensemble(binary)
     passed, failed, history = 0, 0, []
@@ -143,13 +214,20 @@ def main():
         for client in clients:
             client.stop()
             client.close()
+        if not failed and (problem := compare(ensemble, history, history[-WRITERS:])):
+            failed += 1
+            print(f"in the end: FAILED: {problem}", flush=True)
     finally:
         ensemble.stop_all()
+    if not failed and (problem := fsck(ensemble)):
+        failed += 1
+        print(f"the files: FAILED: {problem}", flush=True)
     total = sum(len(writer.acknowledged) for writer in history)
     print(f"{total} acknowledged creates were looked for on every server")
     print(f"{passed} passed, {failed} failed")
     if failed:
         sys.exit(f"the servers' directories are in {ensemble.dir}")
+    shutil.rmtree(ensemble.dir)
 
 
 main()

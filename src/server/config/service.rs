@@ -1,0 +1,62 @@
+//! The keys that concern the service: what clients may ask for, and how much.
+//!
+//! Spec: `spec/6-server.md`, "Configuration". Most of them are Java system properties in ZooKeeper; here they
+//! stand in the file as well. What this must never do: take a value for another one than ZooKeeper does.
+
+use crate::service;
+use std::collections::BTreeMap;
+
+/// The keys that are `true` or `false`, and false if nothing is said.
+pub(super) const SWITCHES: [&str; 3] =
+    ["extendedTypesEnabled", "enforceQuota", "readsThroughQuorum"];
+
+/// The keys that hold a number, and the range that makes sense.
+pub(super) const NUMBERS: [(&str, u64, u64); 4] = [
+    ("znode.container.checkIntervalMs", 1, i32::MAX as u64),
+    ("znode.container.maxPerMinute", 1, u32::MAX as u64),
+    ("znode.container.maxNeverUsedIntervalMs", 0, i64::MAX as u64),
+    ("jute.maxbuffer", 1 << 10, i32::MAX as u64),
+];
+
+/// What the service is told; the names are those of [`service::Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceOptions {
+    pub extended_types: bool,
+    pub container_check_ms: i64,
+    pub containers_per_minute: u32,
+    pub container_never_used_ms: i64,
+    pub enforce_quota: bool,
+    pub reads_through_quorum: bool,
+    /// The largest request that is taken, in bytes (`jute.maxbuffer`).
+    pub max_request: usize,
+}
+
+impl ServiceOptions {
+    /// What the file says, by key.
+    pub(super) fn of(values: &BTreeMap<&'static str, u64>) -> Self {
+        let value = |key: &str, default: u64| values.get(key).copied().unwrap_or(default);
+        let switch = |key| value(key, 0) == 1;
+        Self {
+            extended_types: switch("extendedTypesEnabled"),
+            container_check_ms: value("znode.container.checkIntervalMs", 60_000) as i64,
+            containers_per_minute: value("znode.container.maxPerMinute", 10_000) as u32,
+            container_never_used_ms: value("znode.container.maxNeverUsedIntervalMs", 0) as i64,
+            enforce_quota: switch("enforceQuota"),
+            reads_through_quorum: switch("readsThroughQuorum"),
+            max_request: value("jute.maxbuffer", 0xf_ffff) as usize,
+        }
+    }
+
+    /// Tells the service.
+    pub fn tell(&self, config: service::Config) -> service::Config {
+        service::Config {
+            extended_types: self.extended_types,
+            container_check_ms: self.container_check_ms,
+            containers_per_minute: self.containers_per_minute,
+            container_never_used_ms: self.container_never_used_ms,
+            enforce_quota: self.enforce_quota,
+            reads_through_quorum: self.reads_through_quorum,
+            ..config
+        }
+    }
+}
