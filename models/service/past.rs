@@ -29,7 +29,10 @@ impl Past {
         let mut tree = Tree::default();
         let moments = log.committed.iter().map(|entry| {
             let deleted = deletes_unused(entry);
-            let deletion = deleted.map(|path| was_unused(&tree, path, entry.txn.time));
+            let deletion = deleted.map(|path| {
+                let unused = was_unused(&tree, path, entry.txn.time);
+                unused.map_err(|why| format!("{path} in transaction {}: {why}", entry.zxid))
+            });
             let events = tree.apply(entry.zxid, &entry.txn).events;
             Moment {
                 deletion,
