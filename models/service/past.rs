@@ -31,7 +31,10 @@ impl Past {
             let deleted = deletes_unused(entry);
             let deletion = deleted.map(|path| {
                 let unused = was_unused(&tree, path, entry.txn.time);
-                unused.map_err(|why| format!("{path} in transaction {}: {why}", entry.zxid))
+                unused.map_err(|why| {
+                    let (epoch, zxid) = (entry.zxid.epoch(), entry.zxid);
+                    format!("the leader of epoch {epoch} has deleted {path} in transaction {zxid}, though {why}")
+                })
             });
             let events = tree.apply(entry.zxid, &entry.txn).events;
             Moment {
