@@ -80,9 +80,9 @@ expect "  s2 FOLLOWING 3 in epoch 2; epochs 1/2; [-]" "the state after it"
 
 look ensemble bugs zk975
 expect "server 3</text>" "the diagram's line of each server"
-expect "Notification(round 1, votes for 3 with 0/0)" "votes in words"
-expect "LOOKING in round 1 for 3 with 3" "how the election stands"
-expect "+ s1 FOLLOWING 2 in epoch 1, serving" "what the last step has changed"
+expect "Notification(round 0.1, votes for 3 with 0/0)" "votes in words"
+expect "LOOKING in round 0.1 for 2 with 2" "how the election stands"
+expect "+ s1 FOLLOWING 3 in epoch 1, serving" "what the last step has changed"
 expect "BROKEN: leader_undisturbed" "the invariant that the state breaks"
 
 look service mutants old_stream_taken
