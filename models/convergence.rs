@@ -343,6 +343,7 @@ mod tests {
     use crate::engine::{self, End, Limits, Progress};
     use crate::{catalogue, converge};
     use keepright::zab::Variant;
+    use std::collections::BTreeSet;
 
     const LIMITS: Limits = Limits {
         threads: 2,
@@ -408,5 +409,36 @@ mod tests {
             calm = environment.round(schedule, &calm).0;
         }
         assert!(environment.is_at_work(&calm));
+    }
+
+    #[test]
+    fn votes_cycle_only_where_the_epochs_differ() {
+        let environment = environment("election", Bounds::new(3, 0, 0, 0), Variant::VotesCycle);
+        let stuck = Mutex::new(Vec::new());
+        let look = |world: &World, _| {
+            if !environment.converges(world) {
+                stuck
+                    .lock()
+                    .expect("nobody panics with it")
+                    .push(world.clone());
+            }
+        };
+        let limits = Limits {
+            threads: 1,
+            stop_at_first: false,
+            max_states: None,
+            max_time: None,
+            max_memory: None,
+        };
+        engine::search_and_look(&environment, limits, &Progress::default(), &look);
+        let stuck = stuck.into_inner().expect("nobody panics with it");
+        assert!(!stuck.is_empty());
+        for world in &stuck {
+            let epochs: BTreeSet<_> = world
+                .ids()
+                .map(|id| world.server(id).mark.current_epoch)
+                .collect();
+            assert!(epochs.len() > 1, "{epochs:?}");
+        }
     }
 }

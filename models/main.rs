@@ -30,6 +30,7 @@ mod mutants;
 mod node;
 mod output;
 mod paint;
+mod plan;
 mod progress;
 mod protocol;
 mod record;
@@ -53,7 +54,6 @@ mod tale_tests;
 mod tests;
 mod trace;
 mod trial;
-
 mod visited;
 mod world;
 

@@ -5,12 +5,12 @@
 use crate::bounds::Bounds;
 use crate::catalogue;
 use crate::checked::{Checked, Exploration};
-use crate::cli;
 use crate::consensus;
 use crate::convergence;
 use crate::engine::{Trace, TraceStep};
 use crate::environment::Environment;
 use crate::output::Output;
+use crate::plan;
 use crate::service;
 use crate::tale::{self, Line, Step, Tale, Told};
 use crate::trace;
@@ -84,19 +84,19 @@ fn model_of(tale: &Tale) -> Result<Box<dyn Exploration>, String> {
         let mutant = Some(tale.variant.as_str()).filter(|name| *name != tale::FAITHFUL);
         return kind.reopen(asked.ok_or(NO_BOUNDS)?, mutant, tale.invariant.as_deref());
     }
-    cli::not_of_others(others.as_ref())?;
+    plan::not_of_others(others.as_ref())?;
     if tale.model == service::NAME {
-        let bounds = cli::service_bounds(bounds, options)?;
+        let bounds = plan::service_bounds(bounds, options)?;
         return Ok(Box::new(service_of(tale, bounds)?));
     }
-    let bounds = cli::not_of_service(bounds, options)?;
+    let bounds = plan::not_of_service(bounds, options)?;
     Ok(Box::new(environment_of(tale, bounds)?))
 }
 
 const NO_BOUNDS: &str = "there are no bounds";
 
 fn environment_of(tale: &Tale, bounds: Option<Bounds>) -> Result<Environment, String> {
-    let spec = cli::find(&tale.model)?;
+    let spec = plan::find(&tale.model)?;
     let bounds = bounds.ok_or(NO_BOUNDS)?;
     let mut variants = Variant::ALL.iter();
     let variant = variants.find(|variant| format!("{variant:?}") == tale.variant);

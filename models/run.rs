@@ -1,11 +1,11 @@
 //! Runs models and shows how they get on.
 
 use crate::checked::{Checked, Named, Tried};
-use crate::cli::Plan;
 use crate::consensus::claims;
 use crate::coverage::Tally;
 use crate::engine::{self, Discovery, End, Limits, Outcome, Progress};
 use crate::output::Output;
+use crate::plan::Plan;
 use crate::progress::Gauge;
 use crate::tale::Told;
 use crate::trial::Trial;
