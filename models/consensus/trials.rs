@@ -192,8 +192,14 @@ impl<P: Protocol> Tried for Trial<P> {
         Box::new(Ensemble::<P>::new(bounds, broken, vec![id], false))
     }
 
-    /// None: each is shown in bounds that are easy to follow, not in the smallest ones.
     fn in_smaller_bounds(&self) -> Vec<Box<dyn Tried>> {
-        Vec::new()
+        let smaller = |bounds| {
+            Box::new(Self {
+                bounds,
+                broken: self.broken,
+                id: self.id,
+            }) as Box<dyn Tried>
+        };
+        self.bounds.smaller().into_iter().map(smaller).collect()
     }
 }

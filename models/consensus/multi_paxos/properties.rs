@@ -273,7 +273,7 @@ impl Protocol for MultiPaxos {
         mutant(
             "multi_no_op_behind",
             Rule::FillsGapsAlone,
-            THREE.timeouts(1),
+            THREE.writes(0).timeouts(1),
             "multi_validity",
         ),
         mutant(
@@ -297,7 +297,7 @@ impl Protocol for MultiPaxos {
         mutant(
             "multi_waits_for_all",
             Rule::Majority,
-            THREE.timeouts(1).crashes(1),
+            THREE.crashes(1),
             "multi_majority_goes_on",
         ),
     ];

@@ -243,7 +243,7 @@ impl Protocol for Raft {
         mutant(
             "raft_commits_unseen",
             Rule::CommitsInCommon,
-            THREE.writes(2).timeouts(2),
+            THREE.timeouts(2),
             "raft_state_machine_safety",
         ),
         mutant("raft_twice", Rule::Once, THREE.timeouts(1), "raft_validity"),

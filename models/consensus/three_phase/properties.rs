@@ -127,7 +127,7 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_one_vote",
             Rule::AllVotes,
-            THREE.writes(2).timeouts(2).timely(),
+            THREE.writes(2).timeouts(1).timely(),
             "timely_atomic",
         ),
         mutant(
@@ -145,7 +145,7 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_forgets",
             Rule::SavesOutcome,
-            THREE.timeouts(1).crashes(1),
+            THREE.crashes(1),
             "three_phase_stays",
         ),
     ];
