@@ -3,6 +3,8 @@
 use super::bounds::Bounds;
 use super::environment::{Ensemble, Envelope, World};
 use crate::svg::Stand;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stateright::actor::{Actor, Id};
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -10,10 +12,10 @@ use std::hash::Hash;
 /// An actor with all that it takes to explore it and to tell of it. One value is the configuration of all servers.
 pub trait Protocol:
     Actor<
-        Msg: Ord + Send + Sync,
+        Msg: Ord + Send + Sync + Serialize + DeserializeOwned,
         Timer: Ord + Send + Sync,
         State: Send + Sync,
-        Storage: Send + Sync,
+        Storage: Send + Sync + Serialize + DeserializeOwned,
         Random: Send + Sync,
     > + Clone
     + Debug
