@@ -4,6 +4,7 @@
 //! values for a slot, or answer a client with a gap in the log before its command.
 
 mod properties;
+mod words;
 
 use super::acceptor::{Ballot, Value, Vote};
 use super::environment::client;

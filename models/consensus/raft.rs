@@ -5,6 +5,8 @@
 //! follower to have, so nobody needs to refuse. What it must never do: commit what a later leader may lack.
 
 mod properties;
+mod split_votes;
+mod words;
 
 use super::environment::client;
 use super::protocol::is_majority;
