@@ -49,18 +49,18 @@ pub const SUITES: &[Suite] = &[
         patience: 120,
     },
     Suite {
-        name: "schedules",
-        about: "random schedules in virtual time, obsolete messages, tests/zab",
-        target: "zab",
-        arguments: &["random::", "obsolete::"],
-        patience: 180,
-    },
-    Suite {
         name: "counts",
         about: "numbers of states of small models",
         target: "check",
         arguments: COUNTS,
         patience: 120,
+    },
+    Suite {
+        name: "schedules",
+        about: "random schedules in virtual time, obsolete messages, tests/zab",
+        target: "zab",
+        arguments: &["random::", "obsolete::"],
+        patience: 180,
     },
     Suite {
         name: "mutants",
