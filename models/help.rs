@@ -16,9 +16,9 @@ Examples:
   check explore zab                           walk through the states in a browser
 More: check COMMAND --help
 
-Exit code: 0 if everything was explored and holds; 1 if something falls, if the default bounds do
-not put every invariant to the test, or if the
-run ended early (--max-states, --max-time, Control-C); 2 if the command line asks for what cannot be.";
+Exit code: 0 if everything was explored and holds; 1 if something falls, if default bounds do not put
+every invariant to the test, or if the run ended early (--max-states, --max-time, Control-C); 2 if the
+command line asks for what cannot be.";
 
 pub const RUN: &str = "\
 Examples:

@@ -42,17 +42,17 @@ pub const SUITES: &[Suite] = &[
         patience: 30,
     },
     Suite {
-        name: "walks",
-        about: "random walks of the protocol and of its variants, tests/zab",
-        target: "zab",
-        arguments: &["walk::"],
-        patience: 120,
-    },
-    Suite {
         name: "counts",
         about: "numbers of states of small models",
         target: "check",
         arguments: COUNTS,
+        patience: 120,
+    },
+    Suite {
+        name: "walks",
+        about: "random walks of the protocol and of its variants, tests/zab",
+        target: "zab",
+        arguments: &["walk::"],
         patience: 120,
     },
     Suite {
