@@ -164,6 +164,20 @@ pub const ALL: &[Mutant] = &[
         "ephemerals_end",
     ),
     mutant(
+        "local_owns_ephemerals",
+        Variant::LocalOwnsEphemerals,
+        "upgrades",
+        [0, 0, 0, 0, 0, 0],
+        "local_owns_nothing",
+    ),
+    mutant(
+        "local_connection_kept",
+        Variant::LocalConnectionKept,
+        "locals",
+        [0, 0, 1, 0, 0, 0],
+        "requests_in_order",
+    ),
+    mutant(
         "sequence_counts_children",
         Variant::SequenceCountsChildren,
         "sequential",

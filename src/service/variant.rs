@@ -47,6 +47,10 @@ pub enum Variant {
     NewContainerDeleted,
     /// A multi that fails keeps what was done before the operation that failed.
     HalfAMulti,
+    /// A local session makes ephemerals and stays local.
+    LocalOwnsEphemerals,
+    /// The old connection of a local session lives on when the session is resumed.
+    LocalConnectionKept,
     /// A snapshot that replaces the tree is taken for the state at the last transaction applied.
     RestoreMisdated,
 }
