@@ -5,7 +5,6 @@ Every process is started here and ended here, by its own handle. Every wait has 
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -25,12 +24,7 @@ class Servers(Ensemble):
         """The server to which the client with this session (a number) is connected."""
         wanted = f"sid=0x{session % (1 << 64):x},"
         for sid in self.processes:
-            with socket.create_connection(("127.0.0.1", self.client_ports[sid]), timeout=20) as connection:
-                connection.sendall(b"cons")
-                answer = b""
-                while data := connection.recv(65536):
-                    answer += data
-            if wanted in answer.decode():
+            if wanted in self.word(sid, "cons"):
                 return sid
         raise AssertionError(f"no server has the session 0x{session:x}")
 
