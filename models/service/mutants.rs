@@ -171,13 +171,6 @@ pub const ALL: &[Mutant] = &[
         "local_owns_nothing",
     ),
     mutant(
-        "local_connection_kept",
-        Variant::LocalConnectionKept,
-        "locals",
-        [0, 0, 1, 0, 0, 0],
-        "requests_in_order",
-    ),
-    mutant(
         "sequence_counts_children",
         Variant::SequenceCountsChildren,
         "sequential",

@@ -137,8 +137,7 @@ impl Service {
             return;
         };
         let before = std::mem::replace(&mut local.connection, id);
-        let keeps = env.config.variant == Variant::LocalConnectionKept;
-        if self.connections.contains_key(&before) && !keeps {
+        if self.connections.contains_key(&before) {
             self.close(env, before);
         }
     }

@@ -49,8 +49,6 @@ pub enum Variant {
     HalfAMulti,
     /// A local session makes ephemerals and stays local.
     LocalOwnsEphemerals,
-    /// The old connection of a local session lives on when the session is resumed.
-    LocalConnectionKept,
     /// A snapshot that replaces the tree is taken for the state at the last transaction applied.
     RestoreMisdated,
 }
