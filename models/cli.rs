@@ -102,6 +102,12 @@ enum Command {
     /// The protocols side by side: what holds, what goes wrong, what a command costs, what must be on disk
     #[command(after_help = help::COMPARE)]
     Compare,
+    /// Run the actors of another protocol over UDP on this machine, and ask them for one thing
+    #[command(after_help = help::SPAWN)]
+    Spawn {
+        /// The protocol (check list)
+        protocol: String,
+    },
     /// Take the steps of saved counterexamples, or of real servers, again, in the code of today
     #[command(after_help = help::REPLAY)]
     Replay {
@@ -213,6 +219,11 @@ impl Cli {
             Some(Command::Compare) => {
                 output.only(true, false, "compare")?;
                 consensus::compare::run(limits, output)
+            }
+            Some(Command::Spawn { protocol }) => {
+                output.only(false, false, "spawn")?;
+                consensus::spawn::run(&protocol)?;
+                Ok(true)
             }
             Some(Command::List) => {
                 output.only(true, false, "list")?;

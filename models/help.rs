@@ -11,12 +11,14 @@ Examples:
   check replay it.json                        its steps again, in the code of today
   check run zab --json                        the report for a program
   check compare                               the protocols before Zab and beside it, side by side
+  check spawn raft                            one of them over UDP on this machine
   check simulate                              random walks, with more faults and writes
   check explore zab                           walk through the states in a browser
 More: check COMMAND --help
 
-Exit code: 0 if everything was explored and holds; 1 if something falls or is missing, or if the
-run ended early (--max-states, --max-time, Control-C); 2 if the command line asks for what cannot be.";
+Exit code: 0 if everything was explored and holds; 1 if something falls, if default bounds do not put
+every invariant to the test, or if the run ended early (--max-states, --max-time, Control-C); 2 if the
+command line asks for what cannot be.";
 
 pub const RUN: &str = "\
 Examples:
@@ -44,6 +46,12 @@ Examples:
   check compare                               every protocol, and Zab
   check compare --json                        the same for a program
 One of them: check run NAME; their names and claims: check list";
+
+pub const SPAWN: &str = "\
+Examples:
+  check spawn paxos                           proposers and acceptors; what the client is told
+  check spawn raft                            three servers, after an election
+Their names: check list. Zab runs as a server: keepright cluster --help";
 
 pub const BUGS: &str = "\
 Examples:

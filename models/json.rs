@@ -6,7 +6,7 @@
 use crate::bugs::{self, Bug, Fate};
 use crate::checked::Tried;
 use crate::engine::{End, Outcome};
-use crate::report::{self, Verdict};
+use crate::report::{self, Verdict, Witnesses};
 use crate::run::{Peaceful, Run, Smaller};
 use crate::tale::Told;
 use crate::{catalogue, consensus, mutants, service};
@@ -44,7 +44,7 @@ fn counterexample(told: Option<&Told>) -> Value {
 }
 
 /// `check run`.
-pub fn runs(runs: &[Run], planned: usize, passed: bool) -> Value {
+pub fn runs(runs: &[Run], planned: usize, passed: bool, witnesses: Witnesses) -> Value {
     let rows = runs.iter().map(|run| {
         let mut row = json!({
             "model": run.name,
@@ -60,6 +60,7 @@ pub fn runs(runs: &[Run], planned: usize, passed: bool) -> Value {
             "verdict": match judged.verdict {
                 Verdict::Falls => "falls",
                 Verdict::Holds => "holds",
+                Verdict::Vacuous => "vacuous",
                 Verdict::HoldsSoFar => "holds so far",
             },
             "witness": judged.witness,
@@ -74,7 +75,7 @@ pub fn runs(runs: &[Run], planned: usize, passed: bool) -> Value {
         "runs": rows.collect::<Vec<_>>(),
         "invariants": verdicts.collect::<Vec<_>>(),
         "collision_probability": report::collision(runs),
-        "conclusion": report::conclusion(runs, planned),
+        "conclusion": report::conclusion(runs, planned, witnesses),
     })
 }
 

@@ -7,6 +7,7 @@ use crate::catalogue::{self, Spec};
 use crate::checked::Exploration;
 use crate::consensus::{self, claims::Claimed, trials::Kind};
 use crate::environment::Environment;
+use crate::report::Witnesses;
 use crate::service::bounds::Options;
 use crate::{bugs, converge, mutants, service};
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ pub struct Plan {
     pub claims: Vec<Claimed>,
     /// Whether the counterexamples of the claims are told.
     pub told: bool,
+    pub witnesses: Witnesses,
 }
 
 impl Plan {
@@ -30,6 +32,7 @@ impl Plan {
                 .collect(),
             claims: others.flat_map(|kind| kind.claims(None)).collect(),
             told: false,
+            witnesses: Witnesses::Demanded,
         }
     }
 
@@ -60,6 +63,7 @@ impl Plan {
             runs,
             claims,
             told: true,
+            witnesses: demanded(bounds.is_none()),
         })
     }
 }
@@ -75,6 +79,7 @@ pub fn plan(
         return Plan::of_protocol(kind, not_of_service(bounds, options)?, others);
     }
     not_of_others(others.as_ref())?;
+    let witnesses = demanded(bounds.is_none() && options.is_none());
     let runs = match (model, &bounds, &options) {
         (None, None, None) => return Ok(Plan::of_all()),
         (None, ..) => Err(format!(
@@ -91,7 +96,16 @@ pub fn plan(
         runs: runs?,
         claims: Vec::new(),
         told: false,
+        witnesses,
     })
+}
+
+/// Default bounds must put every invariant to the test.
+fn demanded(default: bool) -> Witnesses {
+    match default {
+        true => Witnesses::Demanded,
+        false => Witnesses::AsFound,
+    }
 }
 
 /// What `check converge` is asked to explore.

@@ -65,7 +65,7 @@ pub fn run_all(plan: &Plan, limits: Limits, output: &Output) -> Result<Option<Ve
             break;
         }
     }
-    let holds = report::passed(&done) && done.len() == plan.runs.len();
+    let holds = report::passed(&done, plan.witnesses) && done.len() == plan.runs.len();
     let claims = match holds {
         true => claims::try_all(&plan.claims, limits),
         false => Vec::new(),
@@ -76,7 +76,7 @@ pub fn run_all(plan: &Plan, limits: Limits, output: &Output) -> Result<Option<Ve
     let of_claims = claims.iter().filter_map(|claim| claim.told.as_ref());
     output.write(told.or(of_claims.clone().next()))?;
     if output.json {
-        let mut report = json::runs(&done, plan.runs.len(), passed);
+        let mut report = json::runs(&done, plan.runs.len(), passed, plan.witnesses);
         report["claims"] = claims::json(&claims);
         println!("{report:#}");
         return Ok(passed.then_some(done));
@@ -91,7 +91,8 @@ pub fn run_all(plan: &Plan, limits: Limits, output: &Output) -> Result<Option<Ve
     }
     print!("{}", claims::table(&claims));
     if !plan.runs.is_empty() {
-        report::conclude(&report::conclusion(&done, plan.runs.len()));
+        let planned = plan.runs.len();
+        report::conclude(&report::conclusion(&done, planned, plan.witnesses));
     }
     if holds && !plan.claims.is_empty() {
         report::conclude(&claims::conclusion(&claims, plan.claims.len()));

@@ -1,12 +1,15 @@
 //! What a user sees when an invariant falls, for every mutant and every bug: that it is explained, that it
 //! survives in a file, and that it can be read.
 
+use crate::bounds::Bounds;
 use crate::bugs;
 use crate::catalogue;
 use crate::checked::{Checked, Exploration, Tried};
 use crate::engine::{self, Limits, Progress};
 use crate::environment::Environment;
 use crate::paint::{COLUMNS, Paint};
+use crate::plan::plan;
+use crate::report::Witnesses;
 use crate::run::{Peaceful, Run};
 use crate::tale::{Tale, Told};
 use crate::world::World;
@@ -356,11 +359,38 @@ fn no_line_of_a_report_is_wider_than_a_terminal() {
 }
 
 #[test]
+fn bounds_that_somebody_chose_may_leave_an_invariant_vacuous_and_default_bounds_may_not() {
+    let spec = catalogue::find("zab").expect("it is there");
+    let runs = vec![spec.faithful(Bounds::new(3, 1, 0, 0)).run(LIMITS)];
+    let vacuous = report::judged(&runs).into_iter().filter(|judged| {
+        let vacuous = matches!(judged.verdict, report::Verdict::Vacuous);
+        assert_eq!(vacuous, judged.found_in.is_empty(), "{}", judged.id);
+        vacuous
+    });
+    assert!(vacuous.count() > 0);
+    let told = |witnesses| report::conclusion(&runs, 1, witnesses);
+    assert!(report::passed(&runs, Witnesses::AsFound));
+    assert!(told(Witnesses::AsFound).starts_with("PASSED: nothing falls"));
+    assert!(!report::passed(&runs, Witnesses::Demanded));
+    assert!(told(Witnesses::Demanded).starts_with("FAILED: no state witnesses"));
+    let asked = |bounds| {
+        plan(Some("zab"), bounds, None, None)
+            .ok()
+            .map(|plan| plan.witnesses)
+    };
+    assert_eq!(
+        asked(Some(Bounds::new(3, 1, 0, 0))),
+        Some(Witnesses::AsFound)
+    );
+    assert_eq!(asked(None), Some(Witnesses::Demanded));
+}
+
+#[test]
 fn the_json_of_a_run_has_everything_that_the_tables_have() {
     let spec = catalogue::find("election").expect("it is there");
-    let bounds = crate::bounds::Bounds::new(3, 0, 0, 0);
+    let bounds = Bounds::new(3, 0, 0, 0);
     let runs = vec![spec.faithful(bounds).run(LIMITS)];
-    let report = parsed(&json::runs(&runs, 1, true));
+    let report = parsed(&json::runs(&runs, 1, true, Witnesses::Demanded));
     assert_eq!(report["report"], "run");
     assert_eq!(report["version"], json::VERSION);
     assert_eq!(report["passed"], true);

@@ -2,29 +2,30 @@
 //!
 //! Spec: `spec/consensus.md`, "Scheme two". What it must never do: accept what is older than its promise.
 
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::fmt;
 
 /// The number of an attempt: unique, because each proposer counts its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ballot {
     pub round: u8,
     pub proposer: Id,
 }
 
 /// What may be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Value(pub u8);
 
 /// What was accepted, and in which ballot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Vote {
     pub ballot: Ballot,
     pub value: Value,
 }
 
 /// What an acceptor knows; all of it must be on disk before it answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Acceptor {
     /// The newest ballot that was given access.
     pub promised: Option<Ballot>,

@@ -177,6 +177,20 @@ impl Bounds {
         usize::from(self.servers + self.proposers + self.acceptors)
     }
 
+    /// These bounds with one budget less, each in turn.
+    pub fn smaller(&self) -> Vec<Self> {
+        let less = |value: u8, with: fn(Self, u8) -> Self| Some(with(*self, value.checked_sub(1)?));
+        // A proposer has one value of its own: no budget.
+        let commands = u8::from(self.servers > 0);
+        let all = [
+            less(self.writes * commands, Self::writes),
+            less(self.timeouts, Self::timeouts),
+            less(self.crashes, Self::crashes),
+            less(self.partitions, Self::partitions),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
     /// By name, where they are not 0.
     fn named(&self) -> impl Iterator<Item = (&'static str, u8)> {
         let all = [

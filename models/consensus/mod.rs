@@ -17,6 +17,7 @@ mod protocol;
 mod raft;
 mod scheme_one;
 mod scheme_two;
+pub mod spawn;
 #[cfg(test)]
 mod tests;
 mod three_phase;

@@ -4,10 +4,12 @@
 //! values for a slot, or answer a client with a gap in the log before its command.
 
 mod properties;
+mod words;
 
 use super::acceptor::{Ballot, Value, Vote};
 use super::environment::client;
 use super::protocol::is_majority;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,13 +48,13 @@ pub enum Rule {
 }
 
 /// A place in the log; the first one is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(u8);
 
 /// What was accepted, by slot.
 pub type Votes = BTreeMap<Slot, Vote>;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     Request(Value),
     /// For all slots at once.
@@ -68,7 +70,7 @@ pub enum Msg {
 }
 
 /// A server as an acceptor: on disk before it answers. The last ballot of its own is no newer than its promise.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Disk {
     promised: Option<Ballot>,
     votes: Votes,

@@ -8,6 +8,7 @@ mod properties;
 use super::acceptor::{Acceptor, Ballot, Value, Vote};
 use super::environment::client;
 use super::protocol::is_majority;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,7 @@ pub enum Rule {
     Majority,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// The client wants this value.
     Request(Value),
@@ -78,7 +79,7 @@ pub enum Stage {
     Decided(Value),
 }
 
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 pub enum Disk {
     Round(u8),
     Acceptor(Acceptor),

@@ -3,19 +3,37 @@
 use super::bounds::Bounds;
 use super::environment::{Ensemble, Envelope, World};
 use crate::svg::Stand;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use stateright::actor::{Actor, Id};
 use std::fmt::Debug;
 use std::hash::Hash;
 
+/// What an actor, its messages and its states are called.
+pub trait Told: Actor {
+    /// A server, by what it is.
+    fn name_of(&self, id: Id) -> String;
+    /// What a server has in mind, in a few words.
+    fn state(&self, state: &Self::State) -> String;
+    /// What its disk has.
+    fn disk(&self, disk: &Self::Storage) -> String;
+    fn message(&self, message: &Self::Msg) -> String;
+    /// What a timer means when it fires: "proposer 1 ...".
+    fn timeout(&self, timer: &Self::Timer) -> &'static str;
+    /// How its lane is drawn.
+    fn stand(&self, state: &Self::State) -> Stand;
+}
+
 /// An actor with all that it takes to explore it and to tell of it. One value is the configuration of all servers.
 pub trait Protocol:
     Actor<
-        Msg: Ord + Send + Sync,
+        Msg: Ord + Send + Sync + Serialize + DeserializeOwned,
         Timer: Ord + Send + Sync,
         State: Send + Sync,
-        Storage: Send + Sync,
+        Storage: Send + Sync + Serialize + DeserializeOwned,
         Random: Send + Sync,
-    > + Clone
+    > + Told
+    + Clone
     + Debug
     + PartialEq
     + Hash
@@ -55,18 +73,6 @@ pub trait Protocol:
 
     /// Whether so many commands are done: the clients were told.
     fn done(world: &World<Self>, writes: u8) -> bool;
-
-    /// A server, by what it is.
-    fn name_of(&self, id: Id) -> String;
-    /// What a server has in mind, in a few words.
-    fn state(&self, state: &Self::State) -> String;
-    /// What its disk has.
-    fn disk(&self, disk: &Self::Storage) -> String;
-    fn message(&self, message: &Self::Msg) -> String;
-    /// What a timer means when it fires: "proposer 1 ...".
-    fn timeout(&self, timer: &Self::Timer) -> &'static str;
-    /// How its lane is drawn.
-    fn stand(&self, state: &Self::State) -> Stand;
 }
 
 /// What a protocol is.

@@ -5,9 +5,12 @@
 //! follower to have, so nobody needs to refuse. What it must never do: commit what a later leader may lack.
 
 mod properties;
+mod split_votes;
+mod words;
 
 use super::environment::client;
 use super::protocol::is_majority;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,18 +49,22 @@ pub enum Rule {
 }
 
 /// The time of one leader, or of none if no candidate wins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Term(u8);
 
 /// What a client wants done, by number; 0 is the no-op of a new leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Command(u8);
 
 /// How many entries of a log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Length(usize);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// Of the leader that has made it.
     term: Term,
@@ -65,13 +72,15 @@ pub struct Entry {
 }
 
 /// The end of a log, or of a part of it. The newer one is that of the higher term, or of the longer log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Spot {
     term: Term,
     length: Length,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     Request(Command),
     /// A candidate asks for a vote; its log ends there.
@@ -88,7 +97,7 @@ pub enum Msg {
 }
 
 /// What is on disk before anything is said that depends on it.
-#[derive(Clone, Debug, Default, PartialEq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Disk {
     term: Term,
     /// Whom the server has voted for in this term.

@@ -6,6 +6,7 @@ mod properties;
 
 use super::acceptor::Value;
 use super::environment::client;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub enum Rule {
     Releases,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// The client wants this value.
     Request(Value),
@@ -67,7 +68,7 @@ pub enum Proposer {
 }
 
 /// All of it is on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct Acceptor {
     holder: Option<Id>,
     value: Option<Value>,

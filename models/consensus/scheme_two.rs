@@ -6,6 +6,7 @@ mod properties;
 
 use super::acceptor::{Acceptor, Ballot, Value, Vote};
 use super::environment::client;
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub enum Rule {
     Preempts,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// The client wants this value.
     Request(Value),
@@ -69,7 +70,7 @@ pub enum Stage {
     Decided(Value),
 }
 
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 pub enum Disk {
     Round(u8),
     Acceptor(Acceptor),

@@ -7,6 +7,7 @@ mod properties;
 
 use super::environment::client;
 use super::transaction::{self, Outcome, Standing};
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -30,7 +31,7 @@ pub enum Rule {
     SavesOutcome,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// The client wants the transaction.
     Request,
@@ -62,7 +63,7 @@ pub enum Coordinator {
     Decided(Outcome),
 }
 
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 pub enum Disk {
     /// It was begun, and perhaps decided.
     Coordinator(Option<Outcome>),

@@ -3,20 +3,21 @@
 use super::environment::{Ensemble, Node, World};
 use super::protocol::Protocol;
 use crate::svg::{Kind, Stand};
+use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 /// How the transaction ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     Commit,
     Abort,
 }
 
 /// How far a participant is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Standing {
     /// It has not voted.
     Working,

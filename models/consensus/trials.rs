@@ -5,6 +5,7 @@ use super::claims::{Claimed, Property};
 use super::cost::{self, Cost};
 use super::environment::Ensemble;
 use super::protocol::{Card, Mutant, Protocol};
+use super::spawn::{self, Answer};
 use crate::checked::{Exploration, Tried};
 use std::marker::PhantomData;
 
@@ -35,6 +36,8 @@ pub trait Kind: Sync {
     fn cost(&self) -> (Cost, Option<Cost>);
     /// What the notes claim; within these bounds, or where each is found.
     fn claims(&self, bounds: Option<Bounds>) -> Vec<Claimed>;
+    /// Asks its actors for one thing, over UDP.
+    fn ask(&self) -> Result<Answer, String>;
     /// That the notes make no claim of this name, and which they make.
     fn no_claim(&self, id: &str) -> String {
         let ids: Vec<_> = self
@@ -161,6 +164,10 @@ impl<P: Protocol> Kind for Of<P> {
         cost::measure::<P>()
     }
 
+    fn ask(&self) -> Result<Answer, String> {
+        spawn::ask::<P>()
+    }
+
     fn claims(&self, bounds: Option<Bounds>) -> Vec<Claimed> {
         let all = P::CLAIMS.iter().map(|claim| Claimed {
             property: Property {
@@ -192,8 +199,14 @@ impl<P: Protocol> Tried for Trial<P> {
         Box::new(Ensemble::<P>::new(bounds, broken, vec![id], false))
     }
 
-    /// None: each is shown in bounds that are easy to follow, not in the smallest ones.
     fn in_smaller_bounds(&self) -> Vec<Box<dyn Tried>> {
-        Vec::new()
+        let smaller = |bounds| {
+            Box::new(Self {
+                bounds,
+                broken: self.broken,
+                id: self.id,
+            }) as Box<dyn Tried>
+        };
+        self.bounds.smaller().into_iter().map(smaller).collect()
     }
 }

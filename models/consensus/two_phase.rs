@@ -6,6 +6,7 @@ mod properties;
 
 use super::environment::client;
 use super::transaction::{self, Outcome, Standing};
+use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id, Out};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -35,7 +36,7 @@ pub enum Rule {
     Recovers,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Msg {
     /// The client wants the transaction.
     Request,
@@ -65,7 +66,7 @@ pub enum Coordinator {
     Lost,
 }
 
-#[derive(Clone, Debug, PartialEq, Hash)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 pub enum Disk {
     /// It was begun, and perhaps decided.
     Coordinator(Option<Outcome>),

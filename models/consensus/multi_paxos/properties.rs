@@ -1,12 +1,12 @@
-//! What must hold of `models/consensus/multi_paxos.rs`, what is claimed to go wrong, and how it is told.
+//! What must hold of `models/consensus/multi_paxos.rs`, and what is claimed to go wrong.
 //!
 //! Spec: `spec/consensus.md`, "Multi-Paxos". What it must never do: change what the actor does.
 
+use super::words::{tell_value, tell_vote};
 use super::*;
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, Envelope, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
-use crate::svg::{Kind, Stand};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
 
@@ -273,7 +273,7 @@ impl Protocol for MultiPaxos {
         mutant(
             "multi_no_op_behind",
             Rule::FillsGapsAlone,
-            THREE.timeouts(1),
+            THREE.writes(0).timeouts(1),
             "multi_validity",
         ),
         mutant(
@@ -297,7 +297,7 @@ impl Protocol for MultiPaxos {
         mutant(
             "multi_waits_for_all",
             Rule::Majority,
-            THREE.timeouts(1).crashes(1),
+            THREE.crashes(1),
             "multi_majority_goes_on",
         ),
     ];
@@ -363,60 +363,6 @@ impl Protocol for MultiPaxos {
     fn done(world: &World<Self>, writes: u8) -> bool {
         world.answers().count() >= usize::from(writes)
     }
-
-    fn name_of(&self, id: Id) -> String {
-        format!("server {}", usize::from(id) + 1)
-    }
-
-    fn state(&self, State { disk, chosen, role }: &State) -> String {
-        let role = match role {
-            Role::Follower => "follows".to_owned(),
-            Role::Preparing(promises, _) => format!("prepares, promises: {}", promises.len()),
-            Role::Leader(_) => "leads".to_owned(),
-        };
-        let slots: Vec<_> = chosen.keys().map(|slot| slot.0.to_string()).collect();
-        let known = match slots.is_empty() {
-            true => String::new(),
-            false => format!("; chosen: {}", slots.join(", ")),
-        };
-        format!("{role}, {}{known}", self.disk(disk))
-    }
-
-    fn disk(&self, Disk { promised, votes }: &Disk) -> String {
-        let promised = promised.map_or("nothing promised".to_owned(), |ballot| {
-            format!("promised {ballot}")
-        });
-        format!("{promised}; accepted: {}", tell(votes))
-    }
-
-    fn message(&self, message: &Msg) -> String {
-        match message {
-            Msg::Request(value) => format!("a request for {}", tell_value(*value)),
-            Msg::Prepare(ballot) => format!("Prepare {ballot}"),
-            Msg::Promise(ballot, votes) => format!("Promise {ballot} (accepted: {})", tell(votes)),
-            Msg::Accept(slot, vote) => format!("Accept {} for slot {}", tell_vote(vote), slot.0),
-            Msg::Accepted(slot, ballot) => format!("Accepted slot {} in ballot {ballot}", slot.0),
-            Msg::Chosen(slot, vote) => format!("Chosen {} for slot {}", tell_vote(vote), slot.0),
-            Msg::Done(value) => format!("Done {}", tell_value(*value)),
-        }
-    }
-
-    fn timeout(&self, timer: &Timer) -> &'static str {
-        match timer {
-            Timer::Election => "has heard no leader for long enough and begins a new ballot",
-            Timer::Heartbeat => "sends again what may have been lost",
-        }
-    }
-
-    fn stand(&self, state: &State) -> Stand {
-        let kind = match state.role {
-            Role::Follower => Kind::Follows,
-            Role::Preparing(..) => Kind::Idle,
-            Role::Leader(_) => Kind::Leads,
-        };
-        let words = tell(&state.disk.votes);
-        Stand { kind, words }
-    }
 }
 
 const THREE: Bounds = Bounds::servers(3);
@@ -452,26 +398,4 @@ fn suffices(world: &World<MultiPaxos>) -> bool {
 
 fn all_done(model: &Ensemble<MultiPaxos>, world: &World<MultiPaxos>) -> bool {
     MultiPaxos::done(world, model.bounds.writes)
-}
-
-fn tell(votes: &Votes) -> String {
-    let all = votes
-        .iter()
-        .map(|(slot, vote)| format!("{}: {}", slot.0, tell_vote(vote)));
-    let all: Vec<_> = all.collect();
-    match all.is_empty() {
-        true => "nothing".to_owned(),
-        false => all.join(", "),
-    }
-}
-
-fn tell_vote(vote: &Vote) -> String {
-    format!("{} in ballot {}", tell_value(vote.value), vote.ballot)
-}
-
-fn tell_value(value: Value) -> String {
-    match value {
-        NO_OP => "a no-op".to_owned(),
-        Value(number) => format!("command {number}"),
-    }
 }

@@ -8,7 +8,7 @@ use crate::consensus::acceptor::{Acceptor, Value, Vote};
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, Envelope, World};
 use crate::consensus::protocol::{
-    Card, Claim, Invariant, Mutant, Protocol, Term, is_majority, mutant,
+    Card, Claim, Invariant, Mutant, Protocol, Term, Told, is_majority, mutant,
 };
 use crate::svg::{Kind, Stand};
 use stateright::actor::Id;
@@ -262,7 +262,9 @@ impl Protocol for Paxos {
     fn done(world: &World<Self>, _: u8) -> bool {
         world.answers().next().is_some()
     }
+}
 
+impl Told for Paxos {
     fn name_of(&self, id: Id) -> String {
         match self.acceptors.iter().position(|acceptor| *acceptor == id) {
             Some(place) => format!("acceptor {}", place + 1),

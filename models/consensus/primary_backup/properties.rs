@@ -5,7 +5,7 @@
 use super::{Command, Length, Msg, PrimaryBackup, Resend, Rule, State};
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use crate::svg::{Kind, Stand};
 use stateright::actor::Id;
 use std::fmt::Write as _;
@@ -139,7 +139,9 @@ impl Protocol for PrimaryBackup {
     fn done(world: &World<Self>, writes: u8) -> bool {
         world.answers().count() >= usize::from(writes)
     }
+}
 
+impl Told for PrimaryBackup {
     fn name_of(&self, id: Id) -> String {
         match id == self.primary() {
             true => "the primary".to_owned(),

@@ -1,15 +1,16 @@
-//! What must hold of `models/consensus/raft.rs`, what is claimed to go wrong, and how it is told.
+//! What must hold of `models/consensus/raft.rs`, and what is claimed to go wrong.
 //!
 //! Spec: `spec/consensus.md`, "Raft". What it must never do: change what the actor does.
 
+use super::split_votes::split_votes;
+use super::words::tell;
 use super::*;
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, Envelope, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term as About, mutant};
-use crate::consensus::words;
-use crate::svg::{Kind, Stand};
+use crate::consensus::protocol::{
+    Card, Claim, Invariant, Mutant, Protocol, Term as About, Told, mutant,
+};
 use stateright::actor::Id;
-use std::fmt;
 
 impl Protocol for Raft {
     type Rule = Rule;
@@ -243,7 +244,7 @@ impl Protocol for Raft {
         mutant(
             "raft_commits_unseen",
             Rule::CommitsInCommon,
-            THREE.writes(2).timeouts(2),
+            THREE.timeouts(2),
             "raft_state_machine_safety",
         ),
         mutant("raft_twice", Rule::Once, THREE.timeouts(1), "raft_validity"),
@@ -349,56 +350,6 @@ impl Protocol for Raft {
     fn done(world: &World<Self>, writes: u8) -> bool {
         world.answers().count() >= usize::from(writes)
     }
-
-    fn name_of(&self, id: Id) -> String {
-        format!("server {}", usize::from(id) + 1)
-    }
-
-    fn state(&self, state: &State) -> String {
-        let role = match &state.role {
-            Role::Follower => "follows".to_owned(),
-            Role::Candidate(votes) => format!("stands for election, votes: {}", votes.len()),
-            Role::Leader(_) => "leads".to_owned(),
-        };
-        let Length(committed) = state.committed;
-        format!("{role}, {}; committed: {committed}", self.disk(&state.disk))
-    }
-
-    fn disk(&self, Disk { term, vote, log }: &Disk) -> String {
-        let vote = vote.map_or(String::new(), |id| {
-            format!(", vote for {}", usize::from(id) + 1)
-        });
-        format!("{term}{vote}; log: {}", tell(log))
-    }
-
-    fn message(&self, message: &Msg) -> String {
-        match message {
-            Msg::Request(command) => format!("a request for {command}"),
-            Msg::RequestVote(term, last) => format!("RequestVote {term} (log ends {last})"),
-            Msg::Vote(term) => format!("Vote {term}"),
-            Msg::Append(term, before, entry) => format!("Append {term}: {entry} (behind {before})"),
-            Msg::Appended(term, length) => format!("Appended {term} as far as {}", length.0),
-            Msg::Committed(term, spot) => format!("Committed {term} as far as {spot}"),
-            Msg::Done(command) => format!("Done {command}"),
-        }
-    }
-
-    fn timeout(&self, timer: &Timer) -> &'static str {
-        match timer {
-            Timer::Election => "has heard no leader for long enough and stands for election",
-            Timer::Heartbeat => "sends again what others may lack",
-        }
-    }
-
-    fn stand(&self, state: &State) -> Stand {
-        let kind = match state.role {
-            Role::Follower => Kind::Follows,
-            Role::Candidate(_) => Kind::Idle,
-            Role::Leader(_) => Kind::Leads,
-        };
-        let words = format!("{}: {}", state.disk.term, tell(&state.disk.log));
-        Stand { kind, words }
-    }
 }
 
 const THREE: Bounds = Bounds::servers(3);
@@ -437,104 +388,4 @@ fn suffices(world: &World<Raft>) -> bool {
 
 fn all_done(model: &Ensemble<Raft>, world: &World<Raft>) -> bool {
     Raft::done(world, model.bounds.writes)
-}
-
-/// Every server has voted for itself, and so it can go on for ever.
-fn split_votes(model: &Ensemble<Raft>, world: &World<Raft>) -> Option<String> {
-    shape(world)?;
-    let split = |(id, state): (Id, &State)| {
-        state.disk.vote == Some(id)
-            && world
-                .up()
-                .all(|(_, other)| other.disk.term == state.disk.term)
-    };
-    if !world.up().all(split) {
-        return None;
-    }
-    let way = model.comes_back(world, shape)?;
-    let steps: Vec<_> = way
-        .iter()
-        .map(|action| words::sentence(&model.protocol, action))
-        .collect();
-    Some(format!(
-        "nobody can win this term, and after {} steps more everything is as it is now, only that the term is newer: {}",
-        steps.len(),
-        steps.join("; ")
-    ))
-}
-
-/// Terms only compare, and messages of earlier ones have no effect. Once somebody leads or is down, nothing is as it was.
-fn shape(world: &World<Raft>) -> Option<World<Raft>> {
-    if world.down() > 0 || world.past.leaders.keys().next().is_some() {
-        return None;
-    }
-    let first = world.up().map(|(_, state)| state.disk.term.0).min()?;
-    let mut shape = World {
-        past: Past::default(),
-        ..world.clone()
-    };
-    shape
-        .network
-        .retain_mut(|envelope| match &mut envelope.message {
-            Msg::RequestVote(term, _) | Msg::Vote(term) => {
-                let current = world
-                    .state(envelope.dst)
-                    .is_some_and(|state| state.disk.term <= *term);
-                term.0 -= first.min(term.0);
-                current
-            }
-            Msg::Request(_) => true,
-            Msg::Append(..) | Msg::Appended(..) | Msg::Committed(..) | Msg::Done(_) => false,
-        });
-    for node in &mut shape.nodes {
-        node.disk = None;
-        if let Some(state) = &mut node.state {
-            state.disk.term.0 -= first;
-        }
-    }
-    Some(shape)
-}
-
-fn tell(log: &[Entry]) -> String {
-    let entries: Vec<_> = log.iter().map(Entry::to_string).collect();
-    match entries.is_empty() {
-        true => "empty".to_owned(),
-        false => entries.join(", "),
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "term {}", self.0)
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            NO_OP => write!(f, "no-op"),
-            Self(number) => write!(f, "command {number}"),
-        }
-    }
-}
-
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.command, self.term)
-    }
-}
-
-impl fmt::Display for Spot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.length {
-            Length(0) => write!(f, "the beginning"),
-            Length(length) => write!(f, "entry {length} of {}", self.term),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as entry {}", self.entry, self.length.0)
-    }
 }

@@ -6,7 +6,7 @@ use super::{Acceptor, Msg, Proposer, Retry, Rule, SchemeOne, State};
 use crate::consensus::acceptor::Value;
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use crate::svg::{Kind, Stand};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
@@ -146,7 +146,9 @@ impl Protocol for SchemeOne {
             world.past.extend(value);
         }
     }
+}
 
+impl Told for SchemeOne {
     fn name_of(&self, id: Id) -> String {
         match id == self.acceptor {
             true => "the acceptor".to_owned(),

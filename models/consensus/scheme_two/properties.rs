@@ -6,7 +6,7 @@ use super::{Disk, Msg, Proposer, Retry, Rule, SchemeTwo, Stage, State};
 use crate::consensus::acceptor::{Acceptor, Value};
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use crate::svg::{Kind, Stand};
 use stateright::actor::Id;
 use std::collections::BTreeSet;
@@ -176,7 +176,9 @@ impl Protocol for SchemeTwo {
             world.past.extend(value);
         }
     }
+}
 
+impl Told for SchemeTwo {
     fn name_of(&self, id: Id) -> String {
         match id == self.acceptor {
             true => "the acceptor".to_owned(),

@@ -5,7 +5,7 @@
 use super::{Coordinator, Disk, Msg, Rule, State, ThreePhase, Wait};
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use crate::consensus::transaction::{self, Outcome, Standing};
 use crate::svg::Stand;
 use stateright::actor::Id;
@@ -127,7 +127,7 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_one_vote",
             Rule::AllVotes,
-            THREE.writes(2).timeouts(2).timely(),
+            THREE.writes(2).timeouts(1).timely(),
             "timely_atomic",
         ),
         mutant(
@@ -145,7 +145,7 @@ impl Protocol for ThreePhase {
         mutant(
             "three_phase_forgets",
             Rule::SavesOutcome,
-            THREE.timeouts(1).crashes(1),
+            THREE.crashes(1),
             "three_phase_stays",
         ),
     ];
@@ -172,7 +172,9 @@ impl Protocol for ThreePhase {
     fn note(&self, world: &mut World<Self>) {
         transaction::note(&world.nodes, &mut world.past, standing);
     }
+}
 
+impl Told for ThreePhase {
     fn name_of(&self, id: Id) -> String {
         match id == self.coordinator {
             true => "the coordinator".to_owned(),

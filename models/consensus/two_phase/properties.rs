@@ -5,7 +5,7 @@
 use super::{Coordinator, Disk, Msg, Rule, State, Timer, TwoPhase};
 use crate::consensus::bounds::Bounds;
 use crate::consensus::environment::{Ensemble, World};
-use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, mutant};
+use crate::consensus::protocol::{Card, Claim, Invariant, Mutant, Protocol, Term, Told, mutant};
 use crate::consensus::transaction::{self, Outcome, Standing};
 use crate::svg::Stand;
 use stateright::actor::Id;
@@ -182,7 +182,9 @@ impl Protocol for TwoPhase {
     fn note(&self, world: &mut World<Self>) {
         transaction::note(&world.nodes, &mut world.past, standing);
     }
+}
 
+impl Told for TwoPhase {
     fn name_of(&self, id: Id) -> String {
         match id == self.coordinator {
             true => "the coordinator".to_owned(),

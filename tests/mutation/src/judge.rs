@@ -42,6 +42,13 @@ pub const SUITES: &[Suite] = &[
         patience: 30,
     },
     Suite {
+        name: "counts",
+        about: "numbers of states of small models",
+        target: "check",
+        arguments: COUNTS,
+        patience: 120,
+    },
+    Suite {
         name: "walks",
         about: "random walks of the protocol and of its variants, tests/zab",
         target: "zab",
@@ -54,13 +61,6 @@ pub const SUITES: &[Suite] = &[
         target: "zab",
         arguments: &["random::", "obsolete::"],
         patience: 180,
-    },
-    Suite {
-        name: "counts",
-        about: "numbers of states of small models",
-        target: "check",
-        arguments: COUNTS,
-        patience: 120,
     },
     Suite {
         name: "mutants",
