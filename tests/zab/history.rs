@@ -2,8 +2,8 @@
 
 use crate::cluster::{Numbers, z};
 use im::Vector;
-use keepright::types::Zxid;
-use keepright::zab::{Difference, Entry, History, Snapshot};
+use keepright::types::{Epoch, Zxid};
+use keepright::zab::{Difference, Entry, History, Snapshot, Storage};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -255,4 +255,21 @@ fn two_transactions_with_one_zxid_are_no_history() {
 fn a_transaction_cannot_be_appended_out_of_order() {
     let (_, mut history) = build(&[Change::Append { epoch_up: true }]);
     history.append(history.last_zxid(), 1);
+}
+
+/// As an observer of real servers sees them (`spec/6-server.md`, "Journal").
+#[test]
+fn another_history_in_its_place_leaves_the_epochs_as_they_are() {
+    let mut history = History::<Numbers>::default();
+    history.append(z(1, 1), 7);
+    let storage = Storage::<Numbers> {
+        accepted_epoch: Epoch(3),
+        current_epoch: Epoch(2),
+        history: History::default(),
+    };
+    let expected = Storage {
+        history: history.clone(),
+        ..storage.clone()
+    };
+    assert_eq!(storage.with_history(history), expected);
 }
