@@ -87,9 +87,8 @@ impl<T: Clone + PartialEq> Record<T> {
         others: impl Fn(ServerId) -> Option<&'a State<P>>,
     ) {
         // A service may propose in the very step that establishes its leader.
-        let proposes = |before: &&State<P>| {
-            before.next_zxid().is_some() || (before.is_leading() && after.next_zxid().is_some())
-        };
+        let proposes =
+            |before: &&State<P>| before.next_zxid().is_some() || after.next_zxid().is_some();
         if let Some(before) = before.filter(proposes) {
             self.observe_proposals(before, after);
         }
