@@ -155,7 +155,8 @@ impl Model {
                     service.is_some_and(|s| s.tree().sessions().contains_key(&session))
                 };
                 let leader = log.leader.filter(|leader| self.leads(world, *leader));
-                budget.expirations > 0 && leader.is_some_and(open)
+                let is_open = leader.is_some_and(open) || host(world, session).is_some();
+                budget.expirations > 0 && is_open
             }
             Action::Sweep => {
                 let leader = log.leader.filter(|leader| self.leads(world, *leader));
@@ -583,10 +584,13 @@ impl Model {
     }
 
     fn expire(&self, world: &mut World, client: usize) {
+        let session = world.clients[client].session;
+        if let Some(server) = host(world, session) {
+            return self.input(world, server, &Input::LocalSilence(session));
+        }
         let Some(leader) = world.log.leader else {
             return;
         };
-        let session = world.clients[client].session;
         let service = world.server(leader).get().service.as_ref();
         let sessions = service.map(|service| service.tree().sessions().keys().copied());
         let others = sessions.into_iter().flatten().filter(|s| *s != session);
@@ -624,6 +628,14 @@ impl Model {
         let sweeps = self.bounds.sweeps - world.budget.sweeps;
         world.server(server).incarnation as i64 + i64::from(sweeps) * SWEEP_MS
     }
+}
+
+/// The server whose local session this is.
+fn host(world: &World, session: SessionId) -> Option<ServerId> {
+    world.ids().find(|id| {
+        let service = world.server(*id).get().service.as_ref();
+        service.is_some_and(|service| service.local_sessions().contains(session))
+    })
 }
 
 /// Whether something that its server has sent waits for a client to read it.

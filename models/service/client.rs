@@ -85,9 +85,9 @@ impl Hearing<'_> {
     fn on_end(&mut self) {
         self.client.ended = true;
         self.client.watches.clear();
-        if !self.past.is_closed(self.client.session) {
-            self.breach("ephemerals_end", |hearing| {
-                let session = hearing.client.session;
+        let session = self.client.session;
+        if !self.past.is_over(session) {
+            self.breach("ephemerals_end", |_| {
                 format!("is told that its session {session} is over; nothing committed ends it")
             });
         }
@@ -206,6 +206,9 @@ impl Hearing<'_> {
             self.client.ghost.own = self.zxid_of(number).unwrap_or(Zxid(u64::MAX));
         }
         let place = slot(self.number, number);
+        if reply.result == Err(ErrorCode::EphemeralOnLocalSession) {
+            return self.record.denied(place);
+        }
         match op {
             Op::Sync(_) => {} // It returns with the read behind it.
             Op::Close => {

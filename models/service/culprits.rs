@@ -6,14 +6,15 @@
 
 use super::explain::{describe_entry, describe_op, name};
 use super::invariants::{
-    conditional, fits, number, own_entries, owner_is_gone, pairs, sequential_names, trees,
+    conditional, fits, knows_nothing_of, number, own_entries, owner_is_gone, pairs,
+    sequential_names, trees,
 };
 use super::record::{Request, SLOTS};
 use super::reference::Ret;
 use super::world::World;
 use super::{Action, Model};
 use keepright::types::ServerId;
-use keepright::znode::Tree;
+use keepright::znode::{SessionId, Tree};
 use std::collections::BTreeMap;
 
 /// An invariant that only what a client hears can break.
@@ -107,6 +108,27 @@ pub fn ephemerals_end(_: &Model, world: &World) -> Option<String> {
         let owner = node.ephemeral_owner;
         Some(format!(
             "server {id} has the ephemeral {path} of session {owner}, which is over"
+        ))
+    })
+}
+
+/// The local sessions, each with its server.
+pub fn locals(world: &World) -> impl Iterator<Item = (ServerId, SessionId)> {
+    world.ids().flat_map(|id| {
+        let service = world.server(id).get().service.as_ref();
+        let sessions = service.map(|service| service.local_sessions().ids());
+        sessions
+            .into_iter()
+            .flatten()
+            .map(move |session| (id, session))
+    })
+}
+
+pub fn local_owns_nothing(_: &Model, world: &World) -> Option<String> {
+    locals(world).find_map(|(host, session)| {
+        let (id, ..) = trees(world).find(|(.., tree)| !knows_nothing_of(tree, session))?;
+        Some(format!(
+            "session {session} is local to server {host}, and server {id} has it or an ephemeral of it"
         ))
     })
 }

@@ -91,6 +91,20 @@ pub const ALL: &[Invariant] = &[
         explain: culprits::ephemerals_end,
     },
     Invariant {
+        id: "local_owns_nothing",
+        holds: |_, world| {
+            let mut all = culprits::locals(world);
+            all.all(|(_, session)| trees(world).all(|(.., tree)| knows_nothing_of(tree, session)))
+        },
+        witness_id: "local_has_written",
+        witness: |_, world| {
+            let mut all = culprits::locals(world);
+            let entries = &world.log.committed;
+            all.any(|(_, session)| entries.iter().any(|entry| entry.txn.session == session))
+        },
+        explain: culprits::local_owns_nothing,
+    },
+    Invariant {
         id: "sequence_unique",
         holds: |_, world| {
             let names = sequential_names(world);
@@ -167,6 +181,11 @@ fn owners_are_open(tree: &Tree) -> bool {
 /// Whether a znode is an ephemeral of a session that is over.
 pub fn owner_is_gone(tree: &Tree, node: &Node) -> bool {
     node.is_ephemeral() && !tree.sessions().contains_key(&node.ephemeral_owner)
+}
+
+/// Whether a session is not open in a tree, and owns nothing there.
+pub fn knows_nothing_of(tree: &Tree, session: SessionId) -> bool {
+    !tree.sessions().contains_key(&session) && tree.ephemerals(session).is_empty()
 }
 
 fn own_write_read(model: &Model, world: &World) -> bool {

@@ -151,6 +151,10 @@ pub const BOUNDS: &[Bounds] = &[
         sweeps: 2,
         ..bounds("ttl", 1, 0, 0, 0)
     },
+    bounds("locals", 0, 0, 1, 0),
+    bounds("upgrades", 1, 0, 0, 0),
+    bounds("upgrades", 0, 0, 1, 0),
+    bounds("upgrades", 0, 0, 0, 1),
 ];
 
 const fn bounds(

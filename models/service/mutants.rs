@@ -164,6 +164,13 @@ pub const ALL: &[Mutant] = &[
         "ephemerals_end",
     ),
     mutant(
+        "local_owns_ephemerals",
+        Variant::LocalOwnsEphemerals,
+        "upgrades",
+        [0, 0, 0, 0, 0, 0],
+        "local_owns_nothing",
+    ),
+    mutant(
         "sequence_counts_children",
         Variant::SequenceCountsChildren,
         "sequential",

@@ -15,6 +15,8 @@ pub struct Moment {
     pub session: SessionId,
     pub cxid: i32,
     pub closes: bool,
+    /// Whether it is the resumption of a session that the leader does not know.
+    pub refuses: bool,
     pub events: Vec<TreeEvent>,
     pub tree: Tree,
     /// Whether the leader has deleted a znode because nobody used it; and if somebody did, how.
@@ -43,6 +45,7 @@ impl Past {
                 session: entry.txn.session,
                 cxid: entry.txn.cxid,
                 closes: matches!(entry.txn.body, TxnBody::CloseSession { .. }),
+                refuses: entry.txn.body == TxnBody::Error(Some(ErrorCode::SessionExpired)),
                 events,
                 tree: tree.clone(),
             }
@@ -62,10 +65,13 @@ impl Past {
         self.0.iter().find(own).map(|moment| moment.zxid)
     }
 
-    /// Whether a session is over.
-    pub fn is_closed(&self, session: SessionId) -> bool {
-        let mut moments = self.0.iter();
-        moments.any(|moment| moment.session == session && moment.closes)
+    /// Whether a client may be told that a session is over: it is closed, or was refused before it was opened, or is
+    /// not one of the ensemble.
+    pub fn is_over(&self, session: SessionId) -> bool {
+        let has = |moment: &&Moment| moment.tree.sessions().contains_key(&session);
+        let ends = |moment: &Moment| moment.closes || moment.refuses && !has(&moment);
+        let mut own = self.0.iter().filter(|moment| moment.session == session);
+        own.any(ends) || !self.0.iter().any(|moment| has(&moment))
     }
 
     /// Whether something has happened after `watch.since` and up to `until` that a watch waits for.

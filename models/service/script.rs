@@ -112,6 +112,16 @@ pub enum Mortal {
     Ttl,
 }
 
+/// Whose the sessions of a scenario are when they are new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    OfTheEnsemble,
+    /// Of the server that the client has asked, for ever.
+    Local,
+    /// The same, until they make an ephemeral.
+    Upgraded,
+}
+
 /// Some clients with their scripts, and the znodes that are there.
 #[derive(Debug)]
 pub struct Scenario {
@@ -127,6 +137,7 @@ pub struct Scenario {
     pub together: &'static [&'static str],
     /// Whether the servers' word that a write has its place is delivered, and writes are sent again.
     pub streams: bool,
+    pub sessions: Sessions,
 }
 
 impl PartialEq for Scenario {
@@ -169,6 +180,7 @@ const EMPTY: Scenario = Scenario {
     mortals: &[],
     together: &[],
     streams: false,
+    sessions: Sessions::OfTheEnsemble,
 };
 
 /// Every scenario.
@@ -360,6 +372,30 @@ pub const ALL: &[Scenario] = &[
             steady(3, 1, &[Create("/t/x", PERSISTENT)]),
         ],
         mortals: &[("/t", Mortal::Ttl)],
+        ..EMPTY
+    },
+    Scenario {
+        name: "locals",
+        about: "a client whose session is its server's alone writes, and asks for an ephemeral in vain",
+        clients: &[
+            script(
+                2,
+                2,
+                &[Set("/a", -1), Create("/a/e", EPHEMERAL), Set("/a", -1)],
+            ),
+            steady(3, 1, &[Set("/a", -1), Children("/a", false)]),
+        ],
+        sessions: Sessions::Local,
+        ..EMPTY
+    },
+    Scenario {
+        name: "upgrades",
+        about: "a client makes an ephemeral: until then its session is its server's alone",
+        clients: &[
+            script(2, 2, &[Set("/a", -1), Create("/a/e", EPHEMERAL), Close]),
+            steady(3, 1, &[Get("/a", false), Children("/a", false)]),
+        ],
+        sessions: Sessions::Upgraded,
         ..EMPTY
     },
 ];

@@ -3,6 +3,7 @@
 //! What it must never do: let a server see more than its own state and its input.
 
 use super::oracle::{Below, Standing, Transaction};
+use super::script::Sessions;
 use super::world::{Envelope, Server};
 use super::{Model, oracle};
 use crate::intern::{Interned, fingerprint};
@@ -34,6 +35,8 @@ pub enum Input {
     Starts,
     /// The leader hears nothing of this session for so long that it expires, but of the others.
     Silence(SessionId, Vec<SessionId>),
+    /// The server hears nothing of this local session for so long that it expires.
+    LocalSilence(SessionId),
     /// The leader looks at this time (ms) for znodes that nobody uses.
     Sweeps(i64),
     /// Writes of its clients may have been lost on their way.
@@ -61,6 +64,9 @@ impl Model {
         config.snap_count = u64::MAX;
         // A sweep is an action of its own.
         config.container_check_ms = i64::MAX;
+        let sessions = self.scenario().sessions;
+        config.local_sessions = sessions != Sessions::OfTheEnsemble;
+        config.local_sessions_upgrading = sessions == Sessions::Upgraded;
         config.variant = self.variant;
         config
     }
@@ -130,6 +136,7 @@ impl Model {
             | Input::Looks
             | Input::Snapped(..)
             | Input::Silence(..)
+            | Input::LocalSilence(_)
             | Input::Sweeps(_)
             | Input::Retransmits => {}
         }
@@ -165,6 +172,7 @@ impl Model {
                     service.on_touch(others.clone());
                 }
             }
+            Input::LocalSilence(session) => service.expire_local(env, *session),
             Input::Sweeps(now_ms) => {
                 service.on_clock(*now_ms);
                 service.sweep(env.config);

@@ -148,8 +148,12 @@ pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError
         let node = input.node(path, &acls)?;
         tree.node(path, node)?;
     }
-    input.finish()?;
-    Ok(tree.finish()?)
+    let by_zookeeper = input.finish()?;
+    let mut tree = tree.finish()?;
+    if by_zookeeper {
+        tree.count_quotas_anew();
+    }
+    Ok(tree)
 }
 
 /// Writes records through the checksum.
@@ -345,8 +349,8 @@ impl<R: Read> Input<R> {
     }
 
     /// Reads the checksum and the mark of the end, and compares what ZooKeeper may have appended. The last
-    /// checksum is of everything before it.
-    fn finish(mut self) -> Result<(), SnapshotError> {
+    /// checksum is of everything before it. Says whether it has.
+    fn finish(mut self) -> Result<bool, SnapshotError> {
         self.end()?;
         let mut rest = Vec::new();
         let read = (&mut self.input)
@@ -358,11 +362,11 @@ impl<R: Read> Input<R> {
         })?;
         self.sum();
         match rest.split_last_chunk::<END_BYTES>() {
-            None if rest.is_empty() => Ok(()),
+            None if rest.is_empty() => Ok(false),
             Some((appendix, end)) if rest.len() as u64 <= LONGEST_APPENDIX => {
                 self.checksum.write(appendix);
                 match *end == end_of(&self.checksum) {
-                    true => Ok(()),
+                    true => Ok(true),
                     false => Err(SnapshotError::Appendix { at: self.at }),
                 }
             }

@@ -472,10 +472,7 @@ fn what_zookeeper_appends_to_a_snapshot_is_compared_with_its_checksum() {
     let mut longer = file();
     // The zxid, the version and the digest of 3.8; then the zxid of 3.9.
     for appendix in [20, 8] {
-        longer.extend(vec![7; appendix]);
-        let sum = simd_adler32::adler32(&longer.as_slice());
-        longer.extend(u64::from(sum).to_be_bytes());
-        longer.extend(*b"\0\0\0\x01/");
+        append(&mut longer, appendix);
         assert_eq!(read_snapshot(&longer[..], zxid).unwrap(), tree());
         for at in file().len()..longer.len() {
             let mut damaged = longer.clone();
@@ -486,6 +483,54 @@ fn what_zookeeper_appends_to_a_snapshot_is_compared_with_its_checksum() {
     longer.push(0);
     let refusal = read_snapshot(&longer[..], zxid).unwrap_err().to_string();
     assert!(refusal.contains("goes on after its end"), "{refusal}");
+}
+
+#[test]
+fn quotas_are_counted_anew_in_a_snapshot_of_zookeeper_and_not_in_one_of_ours() {
+    let stats = "/zookeeper/quota/a/zookeeper_stats";
+    let mut builder = TreeBuilder::new(Zxid(1));
+    for (path, data) in [
+        ("/", ""),
+        ("/a", "12"),
+        ("/a/b", "345"),
+        ("/zookeeper", ""),
+        ("/zookeeper/quota", ""),
+        ("/zookeeper/quota/a", ""),
+        ("/zookeeper/quota/a/zookeeper_limits", "count=9,bytes=9"),
+        (stats, "count=7,bytes=1"),
+    ] {
+        let node = Node {
+            data: data.as_bytes().to_vec().into(),
+            ..Node::initial()
+        };
+        builder.node(path, node).unwrap();
+    }
+    let written = builder.finish().unwrap();
+    let mut file = Vec::new();
+    write_snapshot(&written, &mut file).unwrap();
+    assert_eq!(read_snapshot(&file[..], Zxid(1)).unwrap(), written);
+    append(&mut file, 20);
+    let mut read = read_snapshot(&file[..], Zxid(1)).unwrap();
+    assert_eq!(&read.node(stats).unwrap().data[..], b"count=2,bytes=5");
+    let txn = Txn {
+        session: SessionId(1),
+        cxid: 1,
+        time: 1,
+        body: TxnBody::Delete {
+            path: "/a/b".into(),
+        },
+    };
+    assert!(read.apply(Zxid(2), &txn).outcome.is_ok());
+    let after = read.node(stats).unwrap();
+    assert_eq!(&after.data[..], b"count=1,bytes=2", "it is counted on");
+}
+
+/// Appends what ZooKeeper does: so many bytes, and the checksum of all with its mark.
+fn append(file: &mut Vec<u8>, bytes: usize) {
+    file.extend(vec![7; bytes]);
+    let sum = simd_adler32::adler32(&file.as_slice());
+    file.extend(u64::from(sum).to_be_bytes());
+    file.extend(*b"\0\0\0\x01/");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Reader<'_> {
                 self.set_watches(watches, &mut events);
                 Ok(Response::Empty)
             }
-            Read::Ping => Ok(Response::Empty),
+            Read::Ping | Read::EndLocal => Ok(Response::Empty),
             Read::Proved(response) => Ok(response),
             Read::Refused(error) => Err(error),
         };

@@ -72,11 +72,14 @@ impl Service {
         if self.is_read_only() && !ahead {
             return self.connect_read_only(env, id, request, from, proved);
         }
-        if self.period.is_none() || ahead && !at_once {
+        if self.sends_clients_away(env.config) || ahead && !at_once {
             return env.tell_client(id, ClientOutput::Close);
         }
         let config = env.config;
         let is_new = request.session == SessionId::default();
+        if is_new && config.local_sessions {
+            return self.open_local(env, id, request, from, proved);
+        }
         let session = match is_new {
             true => self.next_session(config),
             false => request.session,
@@ -90,6 +93,7 @@ impl Service {
             if !secret.opens(session, &request.password) {
                 return refuse(env, id, tell_read_only);
             }
+            self.take_over_local(env, id, session);
         }
         let ticket = self.next_ticket(config.sid);
         let stage = Stage::Opening {
@@ -132,13 +136,20 @@ impl Service {
     }
 
     fn on_request(&mut self, env: &mut Env, id: Id, xid: i32, course: Course) {
-        let Some(connection) = self.connections.get_mut(&id) else {
+        let Some(connection) = self.connections.get(&id) else {
             return; // Closed; what was under way is void.
         };
         if connection.is_closing() {
             return;
         }
         let session = connection.session;
+        let course = match self.local.contains(session) {
+            true => self.course_of_local(env, id, course),
+            false => course,
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         match course {
             Course::Read(read)
                 if connection.is_idle() || env.config.variant == Variant::ReadsJumpTheQueue =>
@@ -164,6 +175,9 @@ impl Service {
 
     /// The client of a session was heard of.
     fn touch(&mut self, session: SessionId) {
+        if self.touch_local(session) {
+            return;
+        }
         match self.period.as_mut().map(|period| &mut period.rank) {
             Some(Rank::Leader(leading)) => leading.expiry.touch(session),
             Some(Rank::Learner { .. }) => {
@@ -233,6 +247,7 @@ impl Service {
             }
             read => read,
         };
+        let ends = read == Read::EndLocal;
         let mut reader = Reader {
             tree: &self.tree,
             watches: &mut self.watches,
@@ -256,7 +271,9 @@ impl Service {
             result: answer.result,
         };
         env.tell_client(id, ClientOutput::Reply { session, reply });
-        if failed {
+        if ends {
+            self.end_local(env, id, session);
+        } else if failed {
             self.close(env, id);
         }
     }
@@ -311,11 +328,12 @@ impl Service {
         };
         self.openings.remove(&ticket);
         let session = connection.session;
-        let timeout_ms = self.tree.sessions().get(&session);
+        let timeout_ms = self.tree.sessions().get(&session).copied();
+        let timeout_ms = timeout_ms.or_else(|| self.local.timeout_ms(session));
         // The secret is older than any session.
         let password = Secret::of(&self.tree).map(|secret| secret.password(session));
         let (timeout_ms, password) = match (result, timeout_ms, password) {
-            (Ok(()), Some(timeout_ms), Some(password)) => (*timeout_ms, password),
+            (Ok(()), Some(timeout_ms), Some(password)) => (timeout_ms, password),
             (Ok(()), _, _) | (Err(_), _, _) => {
                 refuse(env, id, tell_read_only);
                 return self.forget_connection(id);

@@ -92,11 +92,18 @@ impl Service {
         if let Some(opening) = self.opening_of(env.config, txn) {
             return self.on_opened(env, opening, outcome.map(|_| ()));
         }
+        if matches!(txn.body, TxnBody::CreateSession { .. }) {
+            // It was local until now, or its client has gone: nobody waits for this.
+            return self.local.forget_upgraded(txn.session);
+        }
         let Some(id) = self.sessions.get(&txn.session).copied() else {
             return; // The client is somewhere else, or gone.
         };
         if self.answer_first(env, id, zxid, txn.cxid, outcome) {
             return;
+        }
+        if self.local.timeout_ms(txn.session).is_some() {
+            return; // The ensemble does not know this session: it was asked for elsewhere, and refused there.
         }
         // The leader takes no more writes of a connection once its session is closed or resumed
         // elsewhere. So a transaction of the session that this connection has not asked for says that

@@ -79,9 +79,13 @@ impl Connection {
 
     /// Whether the client has asked for the end of its session: what it says after that is void.
     pub fn is_closing(&self) -> bool {
+        let ends = |request: &Waiting| {
+            *request == Waiting::ForTransaction(AnswerForm::Closed)
+                || *request == Waiting::ForTurn(Read::EndLocal)
+        };
         self.pending
             .last()
-            .is_some_and(|pending| pending.request == Waiting::ForTransaction(AnswerForm::Closed))
+            .is_some_and(|pending| ends(&pending.request))
     }
 
     /// Adds what the client has proved to be.

@@ -184,6 +184,7 @@ mod tests {
         Submission {
             connection: Id::from(1 << 32),
             session: SessionId(1),
+            is_local: false,
             cxid,
             time: 0,
             auth: [].into(),

@@ -241,6 +241,7 @@ impl Leading {
     ) -> Option<Txn> {
         let Submission {
             session,
+            is_local,
             cxid,
             time,
             auth,
@@ -253,15 +254,18 @@ impl Leading {
             config,
         };
         let variant = config.variant;
-        let is_open =
-            variant == Variant::EndedSessionWrites || self.tree.sessions().contains_key(&session);
-        let is_owner =
-            variant == Variant::OldConnectionTaken || self.owners.get(&session) == Some(&owner);
+        let is_open = is_local
+            || variant == Variant::EndedSessionWrites
+            || self.tree.sessions().contains_key(&session);
+        let is_owner = is_local
+            || variant == Variant::OldConnectionTaken
+            || self.owners.get(&session) == Some(&owner);
         let body = match write {
             Write::CreateSession { timeout_ms } => {
                 self.owners.insert(session, owner);
                 TxnBody::CreateSession { timeout_ms }
             }
+            Write::Resume if is_local => TxnBody::Error(None),
             Write::Resume if is_open => {
                 self.owners.insert(session, owner);
                 TxnBody::Error(None)

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod forward;
 pub mod journal;
 pub mod leader;
+pub mod local;
 pub mod message;
 pub mod prepare;
 pub mod replica;
@@ -36,6 +37,7 @@ use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
+use local::LocalSessions;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::time::Duration;
@@ -83,6 +85,12 @@ pub struct Config {
     /// Whether each read waits until a quorum has confirmed that nothing newer was acknowledged
     /// (`readsThroughQuorum`).
     pub reads_through_quorum: bool,
+    /// Whether a new session is one of this server alone (`localSessionsEnabled`).
+    pub local_sessions: bool,
+    /// Whether it becomes one of the ensemble when it makes an ephemeral (`localSessionsUpgradingEnabled`).
+    pub local_sessions_upgrading: bool,
+    /// Whether clients are served while this server leads (`leaderServes`).
+    pub leader_serves: bool,
     /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
     pub members: String,
     /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
@@ -118,6 +126,9 @@ impl Config {
             container_never_used_ms: 0,
             enforce_quota: false,
             reads_through_quorum: false,
+            local_sessions: false,
+            local_sessions_upgrading: false,
+            leader_serves: true,
             members: String::new(),
             snap_size: 4 << 30,
             variant: Variant::Faithful,
@@ -171,6 +182,8 @@ pub struct Service {
     connections: OrdMap<Id, Connection>,
     /// The connection of each session that is open here.
     sessions: OrdMap<SessionId, Id>,
+    /// The sessions that are this server's alone.
+    local: LocalSessions,
     /// The connections that wait for their session, by the cxid of the transaction.
     openings: OrdMap<i32, Id>,
     watches: Watches,
@@ -211,6 +224,7 @@ impl Service {
             period: None,
             connections: OrdMap::new(),
             sessions: OrdMap::new(),
+            local: LocalSessions::default(),
             openings: OrdMap::new(),
             watches: Watches::default(),
             sessions_made: 0,
@@ -225,6 +239,11 @@ impl Service {
     /// The tree after [`Self::applied`].
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// The sessions that are this server's alone.
+    pub fn local_sessions(&self) -> &LocalSessions {
+        &self.local
     }
 
     /// The last transaction that the tree includes.
@@ -250,6 +269,15 @@ impl Service {
         match &self.period.as_ref()?.rank {
             Rank::Leader(leading) => Some(leading.proposed()),
             Rank::Learner { .. } => None,
+        }
+    }
+
+    /// Whether clients are sent to other servers: there is nobody to serve them under, or this server
+    /// leads and is told to do no more than that.
+    fn sends_clients_away(&self, config: &Config) -> bool {
+        match &self.period {
+            None => true,
+            Some(period) => !config.leader_serves && matches!(period.rank, Rank::Leader(_)),
         }
     }
 
@@ -291,7 +319,7 @@ impl Service {
         self.period = Some(Period { stream, rank });
     }
 
-    /// Clients are not served any more: every connection is closed. The sessions live on.
+    /// Clients are not served any more: every connection is closed. The sessions live on, but for local ones.
     pub fn end(&mut self, env: &mut Env) {
         self.period = None;
         self.leaderless = 0;
@@ -300,6 +328,7 @@ impl Service {
         }
         self.connections.clear();
         self.sessions.clear();
+        self.local = LocalSessions::default();
         self.openings.clear();
         self.touched.clear();
         self.touched_before.clear();
@@ -349,6 +378,7 @@ impl Service {
         let submission = Submission {
             connection: id,
             session: connection.session,
+            is_local: self.local.contains(connection.session),
             cxid,
             time: self.clock_ms,
             auth: connection.auth.clone(),
@@ -455,6 +485,7 @@ impl Service {
     /// A session tick has passed: the leader counts it, the others tell the leader which clients they
     /// have heard of.
     pub fn on_session_timeout(&mut self, env: &mut Env) {
+        self.on_local_tick(env);
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::replace(&mut self.touched_before, touched.clone());
         match self.period.as_mut().map(|period| &mut period.rank) {

@@ -7,7 +7,6 @@
 //!
 //! Such a session is this server's alone: it is in no tree, and ends with the mode or its connection.
 
-use super::connection::{Connection, Stage};
 use super::secret::Secret;
 use super::write::Write;
 use super::{ClientOutput, Config, Env, Service, session};
@@ -59,10 +58,7 @@ impl Service {
             password,
             read_only: Some(true),
         };
-        let connection = Connection::new(session, from, proved, Stage::Open);
-        self.connections.insert(id, connection);
-        self.sessions.insert(session, id);
-        env.tell_client(id, ClientOutput::Connected(response));
+        self.connect_at_once(env, id, from, proved, response);
     }
 
     /// A write in read-only mode: nothing can be written but the end of the session.

@@ -3,8 +3,6 @@
 //!
 //! Spec: `spec/5-service.md`, "Sessions". What it must never do: read a clock, give two sessions one
 //! id, or expire a session before its timeout has passed without a word from its client.
-//!
-//! Departs from ZooKeeper: D35 in `spec/deviations.toml`.
 
 use super::Config;
 use crate::types::ServerId;

@@ -22,6 +22,8 @@ pub struct Stats {
     pub connections: usize,
     /// The sessions of the whole ensemble, as this server knows them.
     pub sessions: usize,
+    /// The sessions that are this server's alone.
+    pub local_sessions: usize,
     /// The requests that clients of this server wait for.
     pub outstanding: usize,
     /// The writes that the leader has queued and not proposed yet.
@@ -91,6 +93,7 @@ impl Service {
             ephemerals: self.tree.ephemeral_count(),
             connections: self.connections.len(),
             sessions: self.tree.sessions().len(),
+            local_sessions: self.local.len(),
             outstanding: self.connections.values().map(|c| c.pending.len()).sum(),
             waiting_proposals,
             data_size: self.tree.approximate_data_size(),

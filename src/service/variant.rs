@@ -47,6 +47,8 @@ pub enum Variant {
     NewContainerDeleted,
     /// A multi that fails keeps what was done before the operation that failed.
     HalfAMulti,
+    /// A local session makes ephemerals and stays local.
+    LocalOwnsEphemerals,
     /// A snapshot that replaces the tree is taken for the state at the last transaction applied.
     RestoreMisdated,
 }

@@ -19,6 +19,8 @@ pub struct Submission {
     /// The connection that it came by, at the server that sends this.
     pub connection: Id,
     pub session: SessionId,
+    /// Whether the session is the origin's alone: then nobody else knows of it.
+    pub is_local: bool,
     /// The client's number of the request; for [`Write::CreateSession`] and [`Write::Resume`] a number
     /// that the server made up, which no client uses.
     pub cxid: i32,
@@ -118,6 +120,8 @@ pub enum Read {
     },
     SetWatches(SetWatches),
     Ping,
+    /// The end of a local session, of which nobody else needs to hear.
+    EndLocal,
     /// The answer to a proof that came before the session was open.
     Proved(Response),
     /// A request that this server refuses without looking at the tree. The refusal waits for its turn.
@@ -168,8 +172,29 @@ impl Read {
             | Self::RemoveWatches { .. }
             | Self::SetWatches(_)
             | Self::Ping
+            | Self::EndLocal
             | Self::Proved(_)
             | Self::Refused(_) => false,
+        }
+    }
+}
+
+impl Write {
+    /// Whether the session is to own what this makes.
+    pub fn makes_ephemeral(&self) -> bool {
+        let is_ephemeral = |operation: &Operation| {
+            matches!(
+                operation,
+                Operation::Create {
+                    mode: CreateMode::Ephemeral | CreateMode::EphemeralSequential,
+                    ..
+                }
+            )
+        };
+        match self {
+            Self::Operation(operation) => is_ephemeral(operation),
+            Self::Multi(operations) => operations.iter().any(is_ephemeral),
+            Self::CreateSession { .. } | Self::Resume | Self::CloseSession | Self::Sync => false,
         }
     }
 }

@@ -159,7 +159,7 @@ impl Tree {
         }
     }
 
-    /// If the znode that was just created is one that shows what there is, counts that for the first time.
+    /// If a znode, such as one that was just created, is one that shows what there is, counts that from the beginning.
     pub(super) fn begin_count(&mut self, created: &str) {
         let Some(prefix) = shown_by(created, STATS) else {
             return;
@@ -178,6 +178,17 @@ impl Tree {
         track.0.insert(COUNT.to_owned(), count);
         track.0.insert(BYTES.to_owned(), bytes);
         self.replace_data(created, track.to_string().into_bytes().into());
+    }
+}
+
+impl Tree {
+    /// Counts anew what there is under each quota, whatever is shown. ZooKeeper does so whenever it reads a snapshot,
+    /// as those that it writes may be of several moments. Here that would part servers that have read one from
+    /// those that have not: so it is only for the snapshots of ZooKeeper.
+    pub fn count_quotas_anew(&mut self) {
+        for prefix in self.quotas.clone() {
+            self.begin_count(&quota_node(&prefix, STATS));
+        }
     }
 }
 

@@ -104,18 +104,23 @@ class Ensemble:
                     tail = "".join(log.readlines()[-10:])
                 raise AssertionError(f"server {sid} has ended ({process.returncode}):\n{tail}")
 
+    def word(self, sid, word):
+        """What a server answers to a four-letter word."""
+        address = ("127.0.0.1", self.client_ports[sid])
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(word.encode())
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        return answer.decode()
+
     def mode(self, sid):
         """What `srvr` says of the server's role; None if it does not serve."""
         try:
-            address = ("127.0.0.1", self.client_ports[sid])
-            with socket.create_connection(address, timeout=2) as connection:
-                connection.sendall(b"srvr")
-                answer = b""
-                while data := connection.recv(4096):
-                    answer += data
+            answer = self.word(sid, "srvr")
         except OSError:
             return None
-        for line in answer.decode().splitlines():
+        for line in answer.splitlines():
             if line.startswith("Mode: "):
                 return line[len("Mode: ") :]
         return None

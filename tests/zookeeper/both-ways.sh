@@ -1,6 +1,6 @@
 #!/bin/sh
 # A data directory of Apache ZooKeeper 3.8 is taken over by keepright, and one of keepright by ZooKeeper 3.8: the
-# same znodes (data, ACL, every field of the stat), the same sessions.
+# same znodes (data, ACL, every field of the stat), the same sessions, to which their clients come back.
 #   tests/zookeeper/both-ways.sh [ZNODES [BINARY [STEP...]]]
 # 100,000 znodes and the release build if none are given. Steps: 1 from ZooKeeper, 2 from keepright, 3 ZooKeeper killed
 # in the middle of a snapshot under load, 4 to 7 the first two with snapshots compressed by gzip and snappy.

@@ -18,6 +18,7 @@ import time
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
+from kazoo.protocol.states import ZnodeStat
 from kazoo.security import ACL, Permissions, make_acl, make_digest_acl
 
 from ensemble import free_ports
@@ -25,8 +26,9 @@ from ensemble import free_ports
 # Long enough that no session ends while this runs.
 SESSION_TIMEOUT = 600
 SESSIONS = 5
-# What a server writes there is its own configuration.
-NOT_COMPARED = {"/zookeeper/config"}
+EPHEMERALS = 200
+# What a server writes there is its own configuration, or keepright's secret, which nobody may read.
+NOT_COMPARED = {"/zookeeper/config", "/zookeeper/keepright"}
 
 HOLDER = """
 import sys
@@ -35,11 +37,14 @@ client = KazooClient(hosts=sys.argv[1], timeout=float(sys.argv[3]))
 client.start(60)
 number = sys.argv[2]
 client.ensure_path("/sessions")
-for i in range(20):
-    client.create(f"/sessions/{number}-{i}", b"ephemeral", ephemeral=True)
-    client.create("/sessions/member-", number.encode(), ephemeral=True, sequence=True)
+made = []
+for i in range(int(sys.argv[4]) // 2):
+    made.append(client.create_async(f"/sessions/{number}-{i}", b"ephemeral", ephemeral=True))
+    made.append(client.create_async("/sessions/member-", number.encode(), ephemeral=True, sequence=True))
+for each in made:
+    each.get(60)
 client.delete(f"/sessions/{number}-0")
-print(client.client_id[0], flush=True)
+print(client.client_id[0], client.client_id[1].hex(), flush=True)
 sys.stdin.read()
 """
 
@@ -154,8 +159,11 @@ def in_windows(calls, window=500):
 
 
 def populate(server, count):
-    """Writes some of everything. Returns the processes that hold sessions, and their ids."""
+    """Writes some of everything, and leaves so many znodes at least. Returns the processes that hold sessions, and their
+    ids with their passwords."""
     client = connect(server)
+    # Every fiftieth is deleted again.
+    count = count * 50 // 49 + 50
     acls = [
         None,
         [make_digest_acl("user", "secret", all=True), make_acl("world", "anyone", read=True)],
@@ -183,8 +191,13 @@ def populate(server, count):
         for number in range(0, count, 49 * 50)
     )
     client.ensure_path("/queue/deep/er")
-    for number in range(50):
-        client.create("/queue/item-", b"%d" % number, sequence=True)
+    client.ensure_path("/zookeeper/quota/queue")
+    client.create("/zookeeper/quota/queue/zookeeper_limits", b"count=5000,bytes=-1")
+    client.create("/zookeeper/quota/queue/zookeeper_stats", b"count=0,bytes=0")
+    in_windows(
+        lambda number=number: client.create_async("/queue/item-", b"%d" % number, sequence=True)
+        for number in range(1000)
+    )
     for name in client.get_children("/queue")[:5]:
         if name.startswith("item-"):
             client.delete(f"/queue/{name}")
@@ -202,7 +215,7 @@ def populate(server, count):
     holders, ids = [], []
     for number in range(SESSIONS):
         holder = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, server.hosts, str(number), str(SESSION_TIMEOUT)],
+            [sys.executable, "-c", HOLDER, server.hosts, str(number), str(SESSION_TIMEOUT), str(EPHEMERALS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -210,7 +223,8 @@ def populate(server, count):
         line = holder.stdout.readline()
         if not line:
             raise AssertionError(f"session {number} does not come to be")
-        ids.append(int(line))
+        number, password = line.split()
+        ids.append((int(number), bytes.fromhex(password.decode())))
     client.stop()
     client.close()
     return holders, ids
@@ -228,6 +242,7 @@ def tree(server):
     client.sync("/")
     nodes, waiting = {}, ["/"]
     while waiting:
+        waiting = [path for path in waiting if path not in NOT_COMPARED]
         found = in_windows(lambda path=path: client.get_async(path) for path in waiting)
         acls = in_windows(lambda path=path: client.get_acls_async(path) for path in waiting)
         parents = []
@@ -241,7 +256,39 @@ def tree(server):
         ]
     client.stop()
     client.close()
-    return {path: node for path, node in nodes.items() if path not in NOT_COMPARED}
+    # The secret is one znode more.
+    data, stat, acl = nodes["/zookeeper"]
+    stat = ZnodeStat(*stat)._replace(cversion=0, pzxid=0, numChildren=0)
+    return {**nodes, "/zookeeper": (data, tuple(stat), acl)}
+
+
+def owned_by(client, session):
+    """The ephemerals of a session."""
+    client.sync("/sessions")
+    paths = [f"/sessions/{name}" for name in client.get_children("/sessions")]
+    stats = in_windows(lambda path=path: client.exists_async(path) for path in paths)
+    return [path for path, stat in zip(paths, stats) if stat and stat.ephemeralOwner == session]
+
+
+def come_back(server, session, kept):
+    """A client comes back with a session's id and password. It has the session if that is `kept`, and ends it."""
+    client = KazooClient(hosts=server.hosts, timeout=SESSION_TIMEOUT, client_id=session)
+    client.start(timeout=60)
+    number = session[0]
+    if (client.client_id[0] == number) != kept:
+        raise AssertionError(f"session {number:x} is {'lost' if kept else 'kept'} in {server.name}")
+    owned = owned_by(client, number)
+    if len(owned) != EPHEMERALS - 1:
+        raise AssertionError(f"session {number:x} owns {len(owned)} ephemerals, not {EPHEMERALS - 1}")
+    client.stop()
+    client.close()
+    client = connect(server)
+    owned = owned_by(client, number)
+    if bool(owned) == kept:
+        raise AssertionError(f"session {number:x} owns {len(owned)} ephemerals after its client has closed {client}")
+    client.stop()
+    client.close()
+    print(f"    a client comes back to {server.name}, which {'keeps' if kept else 'refuses'} its session", flush=True)
 
 
 def compare(expected, found, what):
@@ -317,7 +364,7 @@ def move(home, origin, target, count, options, keep_going):
         end_holders(holders)
         first.end(signal.SIGKILL)
         shutil.copytree(version_dir(first), version_dir(second))
-        missing = set(sessions) - {signed(session) for session in open_sessions(second.home)}
+        missing = {number for number, _ in sessions} - {signed(session) for session in open_sessions(second.home)}
         if missing:
             raise AssertionError(f"sessions {missing} are not in the files")
         fsck(second.home)
@@ -327,6 +374,8 @@ def move(home, origin, target, count, options, keep_going):
         if not before[0] <= after[0] or not before[1] <= after[1]:
             raise AssertionError(f"the epochs went from {before} to {after}")
         print(f"    epochs {before}, then {after}; {len(sessions)} open sessions", flush=True)
+        # ZooKeeper cannot know the passwords that are made with our secret.
+        come_back(second, sessions[0], kept=origin is ZooKeeper)
         # It goes on, and the other one understands that again.
         client = connect(second)
         client.create("/written-after", b"on")
@@ -339,6 +388,7 @@ def move(home, origin, target, count, options, keep_going):
             shutil.copytree(version_dir(second), version_dir(third))
             third.start()
             compare(again, tree(third), f"and back in {origin.name}")
+            come_back(third, sessions[1], kept=True)
         finally:
             third.end(signal.SIGKILL)
     finally:

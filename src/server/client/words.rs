@@ -178,7 +178,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     line("ephemerals_count", &status.stats.ephemerals);
     line("approximate_data_size", &status.stats.data_size);
     line("global_sessions", &status.stats.sessions);
-    line("local_sessions", &0);
+    line("local_sessions", &status.stats.local_sessions);
     line("peer_datagrams_refused", &status.datagrams.garbage);
     line("peer_messages_dropped", &status.datagrams.dropped);
     line("current_epoch", &status.epoch);

@@ -91,7 +91,7 @@ const DEFAULT_WORDS: [&str; 8] = [
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
-const KEYS_WITHOUT_EFFECT: [&str; 20] = [
+const KEYS_WITHOUT_EFFECT: [&str; 17] = [
     "preAllocSize",
     "electionAlg",
     "electionPortBindRetry",
@@ -100,9 +100,6 @@ const KEYS_WITHOUT_EFFECT: [&str; 20] = [
     "standaloneEnabled",
     "skipACL",
     "forceSync",
-    "leaderServes",
-    "localSessionsEnabled",
-    "localSessionsUpgradingEnabled",
     "quorumListenOnAllIPs",
     "syncEnabled",
     "connectToLearnerMasterLimit",
@@ -257,6 +254,10 @@ impl Parser {
             return Ok(());
         }
         match key {
+            service::LEADER_SERVES => {
+                self.values
+                    .insert(service::LEADER_SERVES, (value != "no").into());
+            }
             "dataDir" | "dataLogDir" if value.is_empty() => {
                 return Err(self.error(line, format!("{key} is empty"), "name a directory"));
             }

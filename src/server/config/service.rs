@@ -7,8 +7,16 @@ use crate::service;
 use std::collections::BTreeMap;
 
 /// The keys that are `true` or `false`, and false if nothing is said.
-pub(super) const SWITCHES: [&str; 3] =
-    ["extendedTypesEnabled", "enforceQuota", "readsThroughQuorum"];
+pub(super) const SWITCHES: [&str; 5] = [
+    "extendedTypesEnabled",
+    "enforceQuota",
+    "readsThroughQuorum",
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+];
+
+/// The key that is `no` if a leader is to serve no clients.
+pub(super) const LEADER_SERVES: &str = "leaderServes";
 
 /// The keys that hold a number, and the range that makes sense.
 pub(super) const NUMBERS: [(&str, u64, u64); 4] = [
@@ -27,6 +35,11 @@ pub struct ServiceOptions {
     pub container_never_used_ms: i64,
     pub enforce_quota: bool,
     pub reads_through_quorum: bool,
+    /// Whether clients are served by a server that leads others.
+    pub leader_serves: bool,
+    /// Whether sessions are one server's alone, and whether they may become the ensemble's.
+    pub local_sessions: bool,
+    pub local_sessions_upgrading: bool,
     /// The largest request that is taken, in bytes (`jute.maxbuffer`).
     pub max_request: usize,
 }
@@ -43,12 +56,17 @@ impl ServiceOptions {
             container_never_used_ms: value("znode.container.maxNeverUsedIntervalMs", 0) as i64,
             enforce_quota: switch("enforceQuota"),
             reads_through_quorum: switch("readsThroughQuorum"),
+            local_sessions: switch("localSessionsEnabled"),
+            local_sessions_upgrading: switch("localSessionsUpgradingEnabled"),
+            // As in ZooKeeper, any other word than `no` is yes.
+            leader_serves: value(LEADER_SERVES, 1) == 1,
             max_request: value("jute.maxbuffer", 0xf_ffff) as usize,
         }
     }
 
     /// Tells the service.
     pub fn tell(&self, config: service::Config) -> service::Config {
+        let stands_alone = config.members.is_empty();
         service::Config {
             extended_types: self.extended_types,
             container_check_ms: self.container_check_ms,
@@ -56,6 +74,10 @@ impl ServiceOptions {
             container_never_used_ms: self.container_never_used_ms,
             enforce_quota: self.enforce_quota,
             reads_through_quorum: self.reads_through_quorum,
+            // To a server that stands alone these mean nothing, as in ZooKeeper.
+            leader_serves: self.leader_serves || stands_alone,
+            local_sessions: self.local_sessions && !stands_alone,
+            local_sessions_upgrading: self.local_sessions_upgrading,
             ..config
         }
     }

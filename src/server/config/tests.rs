@@ -62,18 +62,23 @@ fn server_lines_give_addresses_roles_and_client_ports() {
 fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
     let defaults = load(THREE, Some("1")).unwrap().service;
     assert!(!defaults.extended_types && !defaults.enforce_quota && !defaults.reads_through_quorum);
+    assert!(defaults.leader_serves);
     assert_eq!(defaults.max_request, 1_048_575);
     let text = format!(
         "{THREE}zookeeper.extendedTypesEnabled=true\nenforceQuota=TRUE\nreadsThroughQuorum=false\n\
-         znode.container.checkIntervalMs=500\njute.maxbuffer=0x200000\n"
+         leaderServes=no\nlocalSessionsEnabled=true\nznode.container.checkIntervalMs=500\njute.maxbuffer=0x200000\n"
     );
     let config = load(&text, Some("1")).unwrap();
-    let told = config.service.tell(crate::service::Config::new(
-        ServerId(1),
-        1,
-        Duration::from_secs(2),
-    ));
+    let alone = crate::service::Config::new(ServerId(1), 1, Duration::from_secs(2));
+    let one_of_three = crate::service::Config {
+        members: config.members(),
+        ..alone.clone()
+    };
+    let told = config.service.tell(alone);
+    assert!(told.leader_serves && !told.local_sessions);
+    let told = config.service.tell(one_of_three);
     assert!(told.extended_types && told.enforce_quota && !told.reads_through_quorum);
+    assert!(!told.leader_serves && told.local_sessions && !told.local_sessions_upgrading);
     assert_eq!(told.container_check_ms, 500);
     assert_eq!(config.service.max_request, 2 << 20);
     assert_eq!(config.warnings, [""; 0]);

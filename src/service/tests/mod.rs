@@ -1,6 +1,7 @@
 //! The service without Zab: some servers around one list of transactions, which the first server adds
 //! to. What is said between them arrives when the test lets it.
 
+mod local;
 mod mortals;
 mod order;
 mod partitioned;

@@ -78,6 +78,46 @@ fn a_server_that_does_not_serve_sends_clients_away_and_closes_its_connections() 
     assert!(bench.service(2).watches.is_empty());
 }
 
+#[test]
+fn a_leader_that_must_not_serve_sends_clients_away_and_they_keep_their_sessions_elsewhere() {
+    let mut bench = Bench::new(2);
+    let client = bench.connect(1, 1);
+    let (config, _) = bench.servers.get_mut(&1).unwrap();
+    config.leader_serves = false;
+    // It is elected again.
+    bench.at(1, |service, env| {
+        service.begin_leading(env, Epoch(1), std::iter::empty());
+    });
+    assert_eq!(bench.hear(client.id), [ClientOutput::Close]);
+    for (number, request) in [(2, greeting()), (3, client.resumption())] {
+        let id = bench.greet(1, number, request);
+        assert_eq!(bench.hear(id), [ClientOutput::Close]);
+    }
+    assert_eq!(bench.service(1).connections().count(), 0);
+    bench.at(2, |service, env| {
+        service.begin_following(env, ServerId(LEADER), Epoch(1));
+    });
+    let id = bench.greet(2, 4, client.resumption());
+    bench.settle();
+    let again = Client { id, ..client };
+    assert!(
+        matches!(&bench.hear(id)[..], [ClientOutput::Connected(response)]
+        if response.session == again.session)
+    );
+    let made = bench.ask(&again, 1, create("/e", CreateMode::Ephemeral));
+    assert_eq!(
+        made,
+        path("/e"),
+        "the leader takes their writes all the same"
+    );
+    // As a follower it serves.
+    bench.at(1, |service, env| {
+        service.begin_following(env, ServerId(2), Epoch(2));
+    });
+    let id = bench.greet(1, 5, greeting());
+    assert_eq!(bench.hear(id), []);
+}
+
 /// Found by `check run service --scenario moves --crashes 1 --reconnects 1`: the transaction that had
 /// opened the session bore the number under which the restarted server waited for the resumption, so the
 /// session was open before what it had asked for elsewhere was applied, and could read the past.
