@@ -1,7 +1,10 @@
 //! How far a model is explored: the size of the ensemble and a budget for each kind of event.
 
 use clap::Args;
+use keepright::quorum::{Membership, ServerSet, Weight};
+use keepright::types::ServerId;
 use std::fmt;
+use std::str::FromStr;
 
 /// The bounds of a model. Every budget is a total for the whole run of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
@@ -47,6 +50,47 @@ pub struct Bounds {
     #[arg(long, default_value_t = u32::MAX, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_counter: u32,
+    /// What the vote of each server counts, as `3,1,0`; otherwise 1
+    #[arg(long, default_value_t = Weights::EQUAL, hide_default_value = true)]
+    pub weights: Weights,
+}
+
+/// What the votes of the servers count, by id; those that are not named count 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights([u8; 6]);
+
+impl Weights {
+    pub const EQUAL: Self = Self([1; 6]);
+
+    /// What the votes of the first three servers count.
+    pub const fn of_three([one, two, three]: [u8; 3]) -> Self {
+        Self([one, two, three, 1, 1, 1])
+    }
+}
+
+impl FromStr for Weights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut weights = Self::EQUAL;
+        for (i, number) in text.split(',').enumerate() {
+            let place = weights.0.get_mut(i).ok_or("more than six numbers")?;
+            *place = number.parse().map_err(|e| format!("`{number}`: {e}"))?;
+        }
+        match weights.0 {
+            [0, 0, 0, 0, 0, 0] => Err("nobody has a weight".to_owned()),
+            _ => Ok(weights),
+        }
+    }
+}
+
+/// Without the ones at the end.
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.0.iter().rposition(|weight| *weight != 1).unwrap_or(0);
+        let weights = self.0[..=last].iter().map(u8::to_string);
+        write!(f, "{}", weights.collect::<Vec<_>>().join(","))
+    }
 }
 
 /// More than any search can exhaust.
@@ -55,10 +99,27 @@ fn budget() -> clap::builder::RangedI64ValueParser<u8> {
 }
 
 impl Bounds {
+    /// Who votes.
+    pub fn membership(&self) -> Membership {
+        let voters = (1..=self.servers).map(ServerId);
+        let observers = self.servers + 1..=self.servers + self.observers;
+        let observers: ServerSet = observers.map(ServerId).collect();
+        let membership = match self.weights {
+            Weights::EQUAL => Membership::majority(voters.collect()),
+            Weights(weights) => {
+                let weights = weights.map(Weight::from);
+                Membership::weighted([voters.zip(weights).collect()])
+            }
+        };
+        membership.with_observers(observers)
+    }
+
     /// These bounds, if each of them can have an effect. An error that says what is missing otherwise.
     pub fn sensible(self) -> Result<Self, String> {
         let strays = self.servers / 2;
-        if self.wipes > 0 && self.observers == 0 {
+        if self.membership().voters.is_empty() {
+            Err("--weights gives none of the --servers a vote".to_owned())
+        } else if self.wipes > 0 && self.observers == 0 {
             Err("--wipes is about observers: add --observers 1".to_owned())
         } else if self.disk_errors > 0 && !self.pending_saves {
             Err("--disk-errors is about saves that are pending: add --pending-saves".to_owned())
@@ -88,6 +149,7 @@ impl Bounds {
             pending_saves: false,
             strays: 0,
             max_counter: u32::MAX,
+            weights: Weights::EQUAL,
         }
     }
 
@@ -134,6 +196,7 @@ impl Bounds {
                 pending_saves,
                 strays,
                 max_counter: _,
+                weights: _,
             } = *b;
             // A save that is flushed in the next step is one that was durable at once.
             [
@@ -155,7 +218,8 @@ impl Bounds {
             .iter()
             .zip(&theirs)
             .all(|(ours, theirs)| ours >= theirs);
-        enough && (self.servers, self.max_counter) == (other.servers, other.max_counter)
+        let fixed = |b: &Self| (b.servers, b.max_counter, b.weights);
+        enough && fixed(self) == fixed(other)
     }
 
     /// These bounds with one budget less, each in turn: the next smaller ones.
@@ -207,6 +271,9 @@ impl Bounds {
         if self.max_counter != u32::MAX {
             flags.push_str(&format!(" --max-counter {}", self.max_counter));
         }
+        if self.weights != Weights::EQUAL {
+            flags.push_str(&format!(" --weights {}", self.weights));
+        }
         if self.pending_saves {
             flags.push_str(" --pending-saves");
         }
@@ -229,6 +296,9 @@ impl fmt::Display for Bounds {
         }
         if self.max_counter != u32::MAX {
             write!(f, " counter {}", self.max_counter)?;
+        }
+        if self.weights != Weights::EQUAL {
+            write!(f, " weights {}", self.weights)?;
         }
         if self.pending_saves {
             write!(f, " pending")?;

@@ -1,6 +1,6 @@
 //! The models: what each leaves out, what it checks, and the bounds that `check` explores.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Weights};
 use crate::environment::{Environment, Setting};
 use keepright::zab::{Elections, Variant};
 
@@ -107,6 +107,10 @@ pub const ALL: &[Spec] = &[
             Bounds {
                 cuts: 1,
                 ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                weights: Weights::of_three([3, 1, 1]),
+                ..Bounds::new(3, 1, 1, 0)
             },
             Bounds {
                 outages: 1,

@@ -133,10 +133,10 @@ impl Environment {
     /// What becomes of a state under a schedule. `None` if the schedule asks nothing of it: those that
     /// are up are no quorum and nobody starts.
     pub fn fate(&self, schedule: Schedule, world: &World) -> Option<Fate> {
-        let voters = &self.zab.config.voters;
+        let membership = &self.zab.config.membership;
         let up = world.ids().filter(|id| world.server(*id).state.is_some());
         let up: ServerSet = up.collect();
-        if !schedule.restart && (up.len() == world.nodes.len() || !up.is_quorum_of(voters)) {
+        if !schedule.restart && (up.len() == world.nodes.len() || !membership.is_quorum(&up)) {
             return None; // The same as with restarts, or nothing to hope for.
         }
         let calm = self.calm(world);
@@ -283,7 +283,7 @@ impl Environment {
             .filter(|(id, s)| serves(*id, s))
             .map(|(id, _)| id)
             .collect();
-        let peace = serving.is_quorum_of(&self.zab.config.voters)
+        let peace = self.zab.config.membership.is_quorum(&serving)
             && serving.len() < calm.members.len()
             && matches!(leads.role(), Role::Leading(leader) if leader.established())
             && calm

@@ -3,7 +3,7 @@
 //! Spec: `spec/invariants.toml`, "mutants". A check that never failed is not trusted: here every
 //! invariant is seen to fail, in the smallest bounds that show it.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Weights};
 use crate::checked::Tried;
 use crate::trial::Trial;
 use crate::{consensus, service};
@@ -65,6 +65,16 @@ pub const ALL: &[Mutant] = &[
         "zab",
         Bounds::new(3, 0, 0, 0),
         "leadership1",
+    ),
+    mutant(
+        "weights_ignored",
+        Variant::WeightsIgnored,
+        "zab",
+        Bounds {
+            weights: Weights::of_three([3, 1, 1]),
+            ..Bounds::new(3, 1, 0, 0)
+        },
+        "committed_survives",
     ),
     mutant(
         "no_new_epoch",

@@ -12,6 +12,7 @@ use crate::memo::Key;
 use crate::steps::Step;
 use crate::symmetry::Images;
 use crate::world::{Envelope, Known, Process, World, Writes};
+use keepright::quorum::ServerSet;
 use keepright::types::ServerId;
 use keepright::zab::{Elections, Message, Msg, Role, State, Timer};
 use smallvec::SmallVec;
@@ -232,8 +233,9 @@ impl Environment {
         match state.role() {
             Role::Looking(election) => {
                 let config = &self.zab.config;
-                let decides = config.elections == Elections::Held && config.voters.contains(id);
-                if decides && election.supporters.is_quorum_of(&config.voters) {
+                let decides =
+                    config.elections == Elections::Held && config.membership.voters.contains(id);
+                if decides && config.membership.is_quorum(&election.supporters) {
                     needed.push(Timer::Finalize);
                 }
             }
@@ -436,17 +438,17 @@ impl Environment {
                 .max_by_key(|(id, state)| (state.epoch(), *id))
                 .map(|(id, _)| id)
         };
-        let voters = &self.zab.config.voters;
+        let membership = &self.zab.config.membership;
         let looking = || {
             calm.up().filter(|(id, state)| {
-                voters.contains(*id) && matches!(state.role(), Role::Looking(_))
+                membership.voters.contains(*id) && matches!(state.role(), Role::Looking(_))
             })
         };
-        let together: keepright::quorum::ServerSet = looking().map(|(id, _)| id).collect();
+        let together: ServerSet = looking().map(|(id, _)| id).collect();
         let best = || {
             let best = looking().max_by_key(|(id, state)| (state.recency(), *id));
             best.map(|(id, _)| id)
-                .filter(|_| together.is_quorum_of(voters))
+                .filter(|_| membership.is_quorum(&together))
         };
         leads(true).or_else(|| leads(false)).or_else(best)
     }

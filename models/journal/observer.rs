@@ -85,6 +85,7 @@ impl Observer {
         }
         let all_vote = zab
             .config
+            .membership
             .voters
             .iter()
             .all(|voter| disks.contains_key(&voter));

@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::swarm::{Goals, Kind, Swarm, Walked, kinds};
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Weights};
 use crate::catalogue::Spec;
 use crate::environment::{Action, Environment, Setting};
 use crate::faults;
@@ -122,6 +122,7 @@ fn draw_bounds(chance: &mut Chance) -> Bounds {
         },
         pending_saves,
         strays: u8::from(chance.one_in(8)),
+        weights: Weights::EQUAL,
         max_counter: *chance.pick(&[1, 3, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
     }
 }

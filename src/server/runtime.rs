@@ -10,7 +10,6 @@ use super::peers::{PeerEvent, PeerSockets};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
 use super::transport::Transport;
-use crate::quorum::ServerSet;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::secret::LENGTH;
@@ -173,24 +172,11 @@ fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
 
 /// The actor that the configuration describes.
 fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
-    let select = |observer: bool| -> ServerSet {
-        let servers = config
-            .servers
-            .iter()
-            .filter(|(_, server)| server.observer == observer);
-        servers.map(|(id, _)| *id).collect()
-    };
-    let (voters, observers) = match config.is_standalone() {
-        true => (ServerSet::of(config.my_id), ServerSet::EMPTY),
-        false => (select(false), select(true)),
-    };
-    let defaults = zab::Config::new(voters);
     let zab = Zab::new(zab::Config {
-        observers,
         heartbeat: HEARTBEAT.min(config.tick_time / 2),
         peer_timeout: config.tick_time * config.sync_limit,
         establish_timeout: config.tick_time * config.init_limit,
-        ..defaults
+        ..zab::Config::new(config.membership.clone())
     });
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -378,10 +378,13 @@ pub fn read_record(content: &[u8]) -> Result<Record<'_>, postcard::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quorum::Membership;
     use proptest::prelude::*;
 
     fn header() -> Header {
-        let zab = zab::Config::new([1, 2, 3].map(ServerId).into_iter().collect());
+        let zab = zab::Config::new(Membership::majority(
+            [1, 2, 3].map(ServerId).into_iter().collect(),
+        ));
         let tick = Duration::from_secs(2);
         Header::of(&Replica::new(
             Zab::new(zab),

@@ -6,6 +6,7 @@
 use super::replication::{self, Replication};
 use super::stats::{Mode, Stats};
 use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
+use crate::quorum::Membership;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{self, History, Payload, Role, Snapshot, Stage, Storage, Zab};
 use crate::znode::{self, Tree, Txn};
@@ -82,9 +83,9 @@ impl Replica {
     /// The figures of a server.
     pub fn stats(&self, state: &State) -> Stats {
         let Config { sid, .. } = self.config;
-        let zab::Config {
+        let Membership {
             voters, observers, ..
-        } = &self.zab.config;
+        } = &self.zab.config.membership;
         let zab = state.zab();
         let alone = voters.len() == 1 && voters.contains(sid) && observers.is_empty();
         let mode = match zab.role() {

@@ -52,11 +52,8 @@ impl<P: Payload> Zab<P> {
         let entry = Entry { zxid, txn };
         s.storage.history.append(zxid, entry.txn.clone());
         self.save(s, o);
-        for peer in self
-            .synchronized(s)
-            .intersection(&self.config.voters)
-            .iter()
-        {
+        let observers = &self.config.membership.observers;
+        for peer in self.synchronized(s).difference(observers).iter() {
             let epoch = zxid.epoch();
             send(
                 peer,
@@ -254,7 +251,7 @@ impl<P: Payload> Zab<P> {
         }
         let synchronized = self.synchronized(s);
         for peer in synchronized.iter() {
-            if established && self.config.observers.contains(peer) {
+            if established && self.config.membership.observers.contains(peer) {
                 self.send_entries(s, peer, epoch, before, usize::MAX, o);
             } else {
                 send(
@@ -431,7 +428,7 @@ impl<P: Payload> Zab<P> {
             // The next ones are not kept any more: the learner would not see that some are missing.
             return self.send_snapshot(s, peer, epoch, o);
         }
-        let observer = self.config.observers.contains(peer);
+        let observer = self.config.membership.observers.contains(peer);
         let mut after = from;
         for entry in s.storage.history.after(from).take(limit) {
             if observer && entry.zxid > s.committed {

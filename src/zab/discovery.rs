@@ -259,7 +259,7 @@ impl<P: Payload> Zab<P> {
             // Said before. If it says so without a promise it has restarted since: the one that it
             // gave stands, and so does its history.
             Stage::NewEpoch { reports, .. } if reports.contains_key(&peer) => {}
-            Stage::NewEpoch { .. } if !promise && self.config.voters.contains(peer) => {
+            Stage::NewEpoch { .. } if !promise && self.config.membership.voters.contains(peer) => {
                 // It has promised this epoch before, to somebody or to an earlier self of ours, and
                 // cannot promise it again: only a later epoch can win it.
                 self.abandon(me, s.to_mut(), o);
@@ -298,7 +298,7 @@ impl<P: Payload> Zab<P> {
         let own = leader.had; // Its history has not changed since.
         let best = reports
             .iter()
-            .filter(|(peer, _)| self.config.voters.contains(**peer))
+            .filter(|(peer, _)| self.config.membership.voters.contains(**peer))
             .map(|(_, report)| report)
             .max_by_key(|report| report.recency())
             .filter(|report| report.recency() > own);

@@ -142,7 +142,13 @@ impl<P: Payload> Zab<P> {
             return; // The election is held elsewhere.
         }
         let message = self.notification(me, s);
-        for voter in self.config.voters.iter().filter(|voter| *voter != me) {
+        for voter in self
+            .config
+            .membership
+            .voters
+            .iter()
+            .filter(|voter| *voter != me)
+        {
             send(voter, message.clone(), o);
         }
     }
@@ -183,7 +189,7 @@ impl<P: Payload> Zab<P> {
         n: Notification,
         o: &mut Out<P>,
     ) {
-        if !self.config.voters.contains(peer) {
+        if !self.config.membership.voters.contains(peer) {
             return; // Observers' words do not count, and a LOOKING server has nothing to tell them.
         }
         let variant = self.config.variant;
@@ -197,7 +203,7 @@ impl<P: Payload> Zab<P> {
             }
         }
         match n.stance {
-            Stance::Looking(vote) if self.config.voters.contains(me) => {
+            Stance::Looking(vote) if self.config.membership.voters.contains(me) => {
                 self.on_vote(me, s, election, peer, n.round, vote, o);
             }
             Stance::Looking(_) | Stance::Asking => {} // An observer has no part in this.
@@ -229,7 +235,7 @@ impl<P: Payload> Zab<P> {
         vote: Vote,
         o: &mut Out<P>,
     ) {
-        if !self.config.voters.contains(vote.leader) {
+        if !self.config.membership.voters.contains(vote.leader) {
             if self.config.variant == Variant::MalformedVoteDeafens
                 && let Role::Looking(election) = &mut s.to_mut().role
             {
@@ -292,7 +298,7 @@ impl<P: Payload> Zab<P> {
         let Role::Looking(election) = &s.role else {
             return;
         };
-        let voters = &self.config.voters;
+        let voters = &self.config.membership.voters;
         if self.config.elections == Elections::External || !voters.contains(me) {
             return;
         }
@@ -316,7 +322,7 @@ impl<P: Payload> Zab<P> {
     }
 
     fn notification(&self, me: ServerId, s: &State<P>) -> super::Message<P> {
-        let votes = self.config.voters.contains(me);
+        let votes = self.config.membership.voters.contains(me);
         let (round, stance) = match &s.role {
             Role::Looking(election) if votes => (election.round, Stance::Looking(election.vote)),
             Role::Looking(_) => (Round::default(), Stance::Asking),

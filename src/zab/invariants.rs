@@ -431,10 +431,11 @@ pub fn committed_survives<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
         .servers
         .iter()
         .filter(|s| whole(s.disk).any(|entry| entry == last));
-    let on_quorum = holders
-        .map(|s| s.id)
-        .collect::<ServerSet>()
-        .is_quorum_of(&e.zab.config.voters);
+    let on_quorum = e
+        .zab
+        .config
+        .membership
+        .is_quorum(&holders.map(|s| s.id).collect());
     let latest = e.record.leaders.last().map(|(epoch, _)| *epoch);
     on_quorum
         && e.established()

@@ -25,7 +25,7 @@ pub use message::{Message, Msg};
 pub use state::{Follower, Leader, Mark, Recency, Report, Role, Stage, State};
 pub use variant::Variant;
 
-use crate::quorum::ServerSet;
+use crate::quorum::{Membership, ServerSet};
 use crate::types::{Round, ServerId};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id};
@@ -45,10 +45,8 @@ pub struct Zab<P: Payload> {
 /// What the servers of an ensemble have agreed on, and the durations of one of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// The participants.
-    pub voters: ServerSet,
-    /// The servers without a vote.
-    pub observers: ServerSet,
+    /// Who votes, and what a quorum is.
+    pub membership: Membership,
     /// How often a server repeats its last word (and so shows that it is alive).
     pub heartbeat: Duration,
     /// How long a peer may be silent before it is given up: syncLimit ticks.
@@ -68,12 +66,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration of an ensemble of `voters` with ZooKeeper's defaults: ticks of 2 s,
-    /// initLimit 10, syncLimit 5.
-    pub fn new(voters: ServerSet) -> Self {
+    /// The configuration of an ensemble with ZooKeeper's defaults: ticks of 2 s, initLimit 10,
+    /// syncLimit 5.
+    pub fn new(membership: Membership) -> Self {
         Self {
-            voters,
-            observers: ServerSet::EMPTY,
+            membership,
             heartbeat: Duration::from_millis(100),
             peer_timeout: Duration::from_secs(10),
             establish_timeout: Duration::from_secs(20),
@@ -134,9 +131,8 @@ impl<P: Payload> Actor for Zab<P> {
         let me = server(id);
         match msg {
             Msg::Peer(message) => {
-                let Some(peer) = ServerId::from_actor(src).filter(|peer| self.is_peer(me, *peer))
-                else {
-                    return; // Nobody of this ensemble.
+                let Some(peer) = ServerId::from_actor(src).filter(|peer| *peer != me) else {
+                    return; // No server, or an echo.
                 };
                 self.on_peer_message(me, state, peer, message, o);
             }
@@ -247,7 +243,7 @@ impl<P: Payload> Zab<P> {
     /// Somebody else has held an election.
     fn on_elected(&self, me: ServerId, s: &mut Cow<State<P>>, leader: ServerId, o: &mut Out<P>) {
         let expected = self.config.elections == Elections::External
-            && self.config.voters.contains(leader)
+            && self.config.membership.voters.contains(leader)
             && matches!(s.role, Role::Looking(_));
         if expected {
             self.conclude_election(me, s.to_mut(), leader, Round::default(), o);
@@ -359,18 +355,17 @@ impl<P: Payload> Zab<P> {
 
     /// Whether these servers are a quorum.
     pub(crate) fn is_quorum(&self, servers: &ServerSet) -> bool {
-        let voters = &self.config.voters;
-        if self.config.variant == Variant::HalfIsQuorum {
-            // As if one more of them were there.
-            let absent = voters.iter().find(|voter| !servers.contains(*voter));
-            let and_one = servers.iter().chain(absent).collect::<ServerSet>();
-            return and_one.is_quorum_of(voters);
+        let membership = &self.config.membership;
+        match self.config.variant {
+            Variant::HalfIsQuorum => {
+                // As if one more of them were there.
+                let mut voters = membership.voters.iter();
+                let absent = voters.find(|voter| !servers.contains(*voter));
+                membership.is_quorum(&servers.iter().chain(absent).collect())
+            }
+            Variant::WeightsIgnored => servers.is_majority_of(&membership.voters),
+            _ => membership.is_quorum(servers),
         }
-        servers.is_quorum_of(voters)
-    }
-
-    fn is_peer(&self, me: ServerId, peer: ServerId) -> bool {
-        peer != me && (self.config.voters.contains(peer) || self.config.observers.contains(peer))
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Variant {
     CommitWithoutQuorum,
     /// Half of the voters are taken for a quorum.
     HalfIsQuorum,
+    /// More than half of the voters are taken for a quorum, whatever their weights.
+    WeightsIgnored,
     /// A new leader takes the highest epoch that it has heard of, not one above it.
     NoNewEpoch,
     /// The follower makes the current epoch durable before the history that belongs to it.

@@ -4,7 +4,7 @@
 //! the caller. What it must never do: hide an effect, or leave out the invariants after a step.
 
 use im::Vector;
-use keepright::quorum::ServerSet;
+use keepright::quorum::{Membership, ServerSet};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
 use keepright::zab::{
@@ -77,13 +77,14 @@ pub fn z(epoch: u32, counter: u32) -> Zxid {
 /// The configuration of an ensemble of `voters` with ids from 1 and `observers` after them, with
 /// time limits that suit a simulation.
 pub fn config(voters: u8, observers: u8) -> Config {
+    let observers = (voters + 1..=voters + observers).map(ServerId).collect();
+    let voters = (1..=voters).map(ServerId).collect();
     Config {
-        observers: (voters + 1..=voters + observers).map(ServerId).collect(),
         heartbeat: Duration::from_millis(100),
         peer_timeout: Duration::from_millis(1000),
         establish_timeout: Duration::from_millis(2000),
         finalize_wait: Duration::from_millis(200),
-        ..Config::new((1..=voters).map(ServerId).collect())
+        ..Config::new(Membership::majority(voters).with_observers(observers))
     }
 }
 
@@ -95,7 +96,7 @@ impl Cluster {
             unsaved: VecDeque::new(),
             state: None,
         };
-        let all: ServerSet = config.voters.union(&config.observers);
+        let all: ServerSet = config.membership.voters.union(&config.membership.observers);
         Self {
             nodes: all.iter().map(|id| (id, down())).collect(),
             zab: Zab::new(config),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// A permutation of the voters.
 fn names(walk: &Walk, random: &mut Random) -> BTreeMap<ServerId, ServerId> {
-    let from: Vec<_> = walk.cluster.zab.config.voters.iter().collect();
+    let from: Vec<_> = walk.cluster.zab.config.membership.voters.iter().collect();
     let mut to = from.clone();
     for i in (1..to.len()).rev() {
         to.swap(i, random.below(i + 1));

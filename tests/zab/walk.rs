@@ -140,7 +140,7 @@ impl Walk {
         match self.cluster.zab.config.elections {
             Elections::Held => Some(Step::Fire(id, Timer::Finalize)),
             Elections::External => {
-                let voters: Vec<_> = self.cluster.zab.config.voters.iter().collect();
+                let voters: Vec<_> = self.cluster.zab.config.membership.voters.iter().collect();
                 // Mostly a sensible outcome: somebody whom another one follows.
                 let followed = self.cluster.nodes.values().find_map(|node| {
                     let state = node.state.as_ref()?;

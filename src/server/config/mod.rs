@@ -3,18 +3,21 @@
 //! Spec: `spec/6-server.md`, "Configuration". What it must never do: panic on what a file says, or
 //! refuse a file for a key that it does not know.
 
+mod groups;
 pub mod jaas;
 pub mod properties;
 mod security;
 mod server_line;
 mod service;
 
+use groups::Groups;
 use security::READ_ONLY_MODE;
 pub use security::{ClientAuth, Security, Tls};
 pub use server_line::{Endpoint, PeerAddress};
 pub use service::ServiceOptions;
 
 use super::storage::{Compression, Purge};
+use crate::quorum::{Membership, ServerSet, Weight};
 use crate::types::ServerId;
 use properties::Property;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +70,10 @@ pub struct Config {
     pub my_id: ServerId,
     /// The ensemble with this server in it; empty if this server stands alone.
     pub servers: BTreeMap<ServerId, PeerAddress>,
+    /// What their votes count, if the file says so.
+    groups: Groups,
+    /// Who votes, this server alone included, and what a quorum is.
+    pub membership: Membership,
     /// What was odd but did no harm: for the log.
     pub warnings: Vec<String>,
 }
@@ -163,7 +170,8 @@ impl Config {
             .servers
             .iter()
             .map(|(id, server)| format!("server.{id}={server}\n"));
-        lines.chain(["version=0".to_owned()]).collect()
+        let groups = self.groups.to_string();
+        lines.chain([groups, "version=0".to_owned()]).collect()
     }
 
     /// Whether this server forms an ensemble of one.
@@ -194,6 +202,7 @@ struct Parser {
     compression: Compression,
     observer: Option<bool>,
     servers: BTreeMap<ServerId, PeerAddress>,
+    groups: Groups,
     security: security::Values,
     warnings: Vec<String>,
 }
@@ -226,6 +235,7 @@ impl Parser {
             compression: Compression::None,
             observer: None,
             servers: BTreeMap::new(),
+            groups: Groups::default(),
             security: security::Values::new(),
             warnings: Vec::new(),
         }
@@ -290,6 +300,18 @@ impl Parser {
                 });
             }
             _ if key.starts_with("server.") => self.on_server(line, key, value)?,
+            _ if key.starts_with("group.") => {
+                let group = self.number(line, key, &key["group.".len()..], 0, i64::MAX as u64)?;
+                self.groups.on_group(group, value).map_err(|problem| {
+                    let form = "write group.G=N:N:N, and each server in one group only";
+                    self.error(line, format!("{key}: {problem}"), form)
+                })?;
+            }
+            _ if key.starts_with("weight.") => {
+                let id = self.number(line, key, &key["weight.".len()..], 1, 255)?;
+                let weight = self.number(line, key, value, 0, Weight::MAX.into())?;
+                self.groups.on_weight(ServerId(id as u8), weight as Weight);
+            }
             _ if self.on_security(line, key, value) => {}
             _ if KEYS_WITHOUT_EFFECT.contains(&key) => self.warn(line, key, "has no effect here"),
             _ => self.warn(
@@ -345,6 +367,7 @@ impl Parser {
                 "add a line clientPort=2181, or ;2181 at the end of this server's own line";
             return Err(self.error(None, "there is no port for clients".into(), remedy));
         }
+        let membership = self.membership(my_id)?;
         let value = |key: &str, default: u64| self.values.get(key).copied().unwrap_or(default);
         Ok(Config {
             tick_time,
@@ -374,6 +397,8 @@ impl Parser {
             four_letter_words: words(self.words),
             my_id,
             servers: self.servers,
+            groups: self.groups,
+            membership,
             warnings: self.warnings,
         })
     }
@@ -417,6 +442,17 @@ impl Parser {
             self.servers.clear();
         }
         Ok(())
+    }
+
+    /// Who votes, and what a quorum is.
+    fn membership(&self, my_id: ServerId) -> Result<Membership, ConfigError> {
+        if self.servers.is_empty() {
+            return Ok(Membership::majority(ServerSet::of(my_id)));
+        }
+        self.groups.membership(&self.servers).map_err(|problem| {
+            let remedy = "name each participant in one group.G line, and nobody else";
+            self.error(None, problem, remedy)
+        })
     }
 
     /// The number in `myid`. A server without server lines may do without the file.

@@ -121,6 +121,44 @@ fn what_is_missing_or_contradicts_is_an_error() {
 }
 
 #[test]
+fn groups_and_weights_say_what_a_quorum_is() {
+    let five = format!("{THREE}server.4=d:1:2\nserver.5=e:1:2:observer\n");
+    let text = format!("{five}group.1=1:2\ngroup.2=3 : 4\nweight.2=2\nweight.3=0\n");
+    let config = load(&text, Some("1")).unwrap();
+    let set = |ids: &[u8]| ids.iter().copied().map(ServerId).collect();
+    assert_eq!(
+        config.membership.voters,
+        set(&[1, 2, 4]),
+        "3 has no weight, 5 observes"
+    );
+    assert_eq!(config.membership.observers, set(&[5]));
+    assert!(config.membership.is_quorum(&set(&[2, 4])));
+    assert!(!config.membership.is_quorum(&set(&[1, 4])), "one of three");
+    assert!(!config.membership.is_quorum(&set(&[1, 2, 3])), "one group");
+    let lines = "group.1=1:2\ngroup.2=3:4\nweight.2=2\nweight.3=0\nversion=0";
+    assert!(config.members().ends_with(lines), "{}", config.members());
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_voter_is_in_one_group() {
+    let problem = |lines: &str| {
+        let text = format!("{THREE}{lines}");
+        load(&text, Some("1")).unwrap_err().to_string()
+    };
+    assert!(problem("group.1=1:2\n").contains("server 3 votes and is in no group"));
+    assert!(problem("weight.1=2\n").contains("server 1 votes and is in no group"));
+    assert!(problem("group.1=1:2\ngroup.2=2:3\n").contains("server 2 is in group 1 as well"));
+    assert!(problem("group.1=1:2:3:3\n").contains("server 3 stands there twice"));
+    assert!(problem("group.1=1:2:3:9\n").contains("there is no server.9"));
+    assert!(problem("group.1=1:2:x\n").contains("`x` is not the number of a server"));
+    assert!(problem("group.x=1:2:3\n").contains("group.x"));
+    assert!(problem("group.1=1:2:3\nweight.1=-1\n").contains("weight.1: `-1` cannot be used"));
+    let nobody = "group.1=1:2:3\nweight.1=0\nweight.2=0\nweight.3=0\n";
+    assert!(problem(nobody).contains("no server has a weight above 0"));
+}
+
+#[test]
 fn the_whitelist_replaces_the_default_words() {
     let config = load(
         &format!("{THREE}4lw.commands.whitelist=ruok, srvr\n"),

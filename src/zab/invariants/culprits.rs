@@ -232,11 +232,11 @@ pub(super) fn committed_survives<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
         .iter()
         .filter(|s| whole(s.disk).any(|entry| entry == last));
     let holders: ServerSet = holders.map(|s| s.id).collect();
-    if !holders.is_quorum_of(&e.zab.config.voters) {
+    if !e.zab.config.membership.is_quorum(&holders) {
         let (last, holders, voters) = (
             q.entry(last),
             servers(holders.iter()),
-            e.zab.config.voters.len(),
+            e.zab.config.membership.voters.len(),
         );
         return Some(format!(
             "{last} has been delivered, and is on the disk of {holders}: no quorum of {voters} voters"
@@ -423,7 +423,7 @@ pub(super) fn leader_completeness<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
 pub(super) fn acknowledged_is_held<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     let e = q.ensemble;
     e.terms().find_map(|(id, _, term)| {
-        let votes = |peer| e.zab.config.voters.contains(peer);
+        let votes = |peer| e.zab.config.membership.voters.contains(peer);
         let mut acked = term.acked.iter().filter(|(peer, _)| votes(**peer));
         acked.find_map(|(peer, zxid)| {
             let disk = e.servers.iter().find(|s| s.id == *peer)?.disk;

@@ -139,7 +139,7 @@ pub fn leader_completeness<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 /// What a leader counts as acknowledged is on the disk of the voter that acknowledged it, with the
 /// epoch, until that server promises a later one. (The disk of an observer may be replaced.)
 pub fn acknowledged_is_held<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    let votes = |peer| e.zab.config.voters.contains(peer);
+    let votes = |peer| e.zab.config.membership.voters.contains(peer);
     e.terms().all(|(_, _, term)| {
         let acked = term.acked.iter().filter(|(peer, _)| votes(**peer));
         acked.into_iter().all(|(peer, zxid)| {
@@ -241,7 +241,7 @@ pub(super) fn left_behind<P: Payload>(
         return None;
     }
     let acked = new.acked.iter();
-    let mut voters = acked.filter(|(peer, _)| zab.config.voters.contains(**peer));
+    let mut voters = acked.filter(|(peer, _)| zab.config.membership.voters.contains(**peer));
     voters.find_map(|(peer, zxid)| {
         let known = old.acked.contains_key(peer);
         let from = match known {
