@@ -53,6 +53,63 @@ pub struct Bounds {
     /// What the vote of each server counts, as `3,1,0`; otherwise 1
     #[arg(long, default_value_t = Weights::EQUAL, hide_default_value = true)]
     pub weights: Weights,
+    /// Which write makes whom the voters, as `1=2,3`; servers that have no part before are added
+    #[arg(long)]
+    pub reconfigure: Option<Reconfiguration>,
+}
+
+/// A write that replaces the membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconfiguration {
+    /// The number of the write.
+    pub write: u8,
+    /// The voters from then on: a bit for each id from 1 to 6.
+    voters: u8,
+}
+
+impl Reconfiguration {
+    /// Write number `write` makes server `first` to `last` the voters.
+    pub const fn of_range(write: u8, first: u8, last: u8) -> Self {
+        let voters = (1 << (last + 1)) - (1 << first);
+        Self { write, voters }
+    }
+
+    pub fn voters(self) -> ServerSet {
+        let ids = (1..7u8).filter(|id| self.voters >> id & 1 == 1);
+        ids.map(ServerId).collect()
+    }
+
+    /// The highest id of a voter.
+    fn highest(self) -> u8 {
+        7 - self.voters.leading_zeros() as u8
+    }
+}
+
+impl FromStr for Reconfiguration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (write, ids) = text.split_once('=').ok_or("write it as `1=2,3`")?;
+        let number = |text: &str| text.parse::<u8>().map_err(|e| format!("`{text}`: {e}"));
+        let mut voters = 0;
+        for id in ids.split(',') {
+            match number(id)? {
+                id @ 1..=6 => voters |= 1 << id,
+                id => return Err(format!("{id} is not the id of a server, 1 to 6")),
+            }
+        }
+        Ok(Self {
+            write: number(write)?,
+            voters,
+        })
+    }
+}
+
+impl fmt::Display for Reconfiguration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.voters().iter().map(|sid| sid.to_string());
+        write!(f, "{}={}", self.write, ids.collect::<Vec<_>>().join(","))
+    }
 }
 
 /// What the votes of the servers count, by id; those that are not named count 1.
@@ -99,7 +156,13 @@ fn budget() -> clap::builder::RangedI64ValueParser<u8> {
 }
 
 impl Bounds {
-    /// Who votes.
+    /// How many servers there are: those of the configuration, and those that may join.
+    pub fn size(&self) -> u8 {
+        let joining = self.reconfigure.map_or(0, Reconfiguration::highest);
+        joining.max(self.servers + self.observers)
+    }
+
+    /// Who votes at first.
     pub fn membership(&self) -> Membership {
         let voters = (1..=self.servers).map(ServerId);
         let observers = self.servers + 1..=self.servers + self.observers;
@@ -119,6 +182,13 @@ impl Bounds {
         let strays = self.servers / 2;
         if self.membership().voters.is_empty() {
             Err("--weights gives none of the --servers a vote".to_owned())
+        } else if self
+            .reconfigure
+            .is_some_and(|r| !(1..=self.writes).contains(&r.write))
+        {
+            Err("--reconfigure is about one of the writes: raise --writes".to_owned())
+        } else if self.reconfigure.is_some() && self.wipes > 0 {
+            Err("--wipes is about servers that never vote: leave out --reconfigure".to_owned())
         } else if self.wipes > 0 && self.observers == 0 {
             Err("--wipes is about observers: add --observers 1".to_owned())
         } else if self.disk_errors > 0 && !self.pending_saves {
@@ -150,6 +220,7 @@ impl Bounds {
             strays: 0,
             max_counter: u32::MAX,
             weights: Weights::EQUAL,
+            reconfigure: None,
         }
     }
 
@@ -197,6 +268,7 @@ impl Bounds {
                 strays,
                 max_counter: _,
                 weights: _,
+                reconfigure: _,
             } = *b;
             // A save that is flushed in the next step is one that was durable at once.
             [
@@ -218,7 +290,7 @@ impl Bounds {
             .iter()
             .zip(&theirs)
             .all(|(ours, theirs)| ours >= theirs);
-        let fixed = |b: &Self| (b.servers, b.max_counter, b.weights);
+        let fixed = |b: &Self| (b.servers, b.max_counter, b.weights, b.reconfigure);
         enough && fixed(self) == fixed(other)
     }
 
@@ -274,6 +346,9 @@ impl Bounds {
         if self.weights != Weights::EQUAL {
             flags.push_str(&format!(" --weights {}", self.weights));
         }
+        if let Some(reconfiguration) = self.reconfigure {
+            flags.push_str(&format!(" --reconfigure {reconfiguration}"));
+        }
         if self.pending_saves {
             flags.push_str(" --pending-saves");
         }
@@ -299,6 +374,9 @@ impl fmt::Display for Bounds {
         }
         if self.weights != Weights::EQUAL {
             write!(f, " weights {}", self.weights)?;
+        }
+        if let Some(reconfiguration) = self.reconfigure {
+            write!(f, " reconfigure {reconfiguration}")?;
         }
         if self.pending_saves {
             write!(f, " pending")?;

@@ -3,7 +3,7 @@
 //! Spec: `spec/0-assumptions.md`. A stateright `Model` over the very actors that the server runs. What
 //! it must never do: be kinder than the real world.
 
-use crate::bounds::{Bounds, Weights};
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::convergence;
 use crate::coverage::Tally;
 use crate::explain;
@@ -139,12 +139,13 @@ impl Environment {
             "an unknown invariant among {ids:?}"
         );
         properties.extend(more);
-        let size = bounds.servers + bounds.observers;
+        let size = bounds.size();
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
         // highest id. With three voters one report makes a quorum, so there is nothing to choose.
         let interchangeable = setting.elections == Elections::External
             && bounds.weights == Weights::EQUAL
+            && bounds.reconfigure.is_none()
             && (bounds.servers <= 3 || bounds.snapshots == 0);
         let renamings = match interchangeable && setting.symmetry {
             true => Renamings::of_voters(bounds.servers, size),
@@ -174,7 +175,7 @@ impl Environment {
     }
 
     pub fn size(&self) -> u8 {
-        self.bounds.servers + self.bounds.observers
+        self.bounds.size()
     }
 
     fn init_state(&self, disks: &[Storage<Writes>]) -> World {
@@ -213,6 +214,7 @@ impl Environment {
                 leader: ServerId(u8::MAX),
                 current_epoch: Epoch(0),
                 last_zxid: Zxid::ZERO,
+                change: Zxid::ZERO,
             };
             let stance = Stance::Looking(vote);
             Envelope {
@@ -318,7 +320,9 @@ impl Environment {
         match state.role() {
             Role::Looking(election) => match self.setting.elections {
                 Elections::External => {
-                    for leader in self.zab.config.membership.voters.iter() {
+                    let joining = self.bounds.reconfigure.map(Reconfiguration::voters);
+                    let voters = self.zab.config.membership.voters;
+                    for leader in voters.union(&joining.unwrap_or_default()).iter() {
                         actions.push(Action::Elect { server, leader });
                     }
                 }

@@ -232,10 +232,10 @@ impl Environment {
         needed.push(Timer::Heartbeat);
         match state.role() {
             Role::Looking(election) => {
-                let config = &self.zab.config;
-                let decides =
-                    config.elections == Elections::Held && config.membership.voters.contains(id);
-                if decides && config.membership.is_quorum(&election.supporters) {
+                let in_force = self.zab.in_force(state);
+                let decides = self.zab.config.elections == Elections::Held
+                    && (election.vote.leader != id || in_force.votes(id));
+                if decides && in_force.is_quorum(&election.supporters) {
                     needed.push(Timer::Finalize);
                 }
             }
@@ -438,17 +438,16 @@ impl Environment {
                 .max_by_key(|(id, state)| (state.epoch(), *id))
                 .map(|(id, _)| id)
         };
-        let membership = &self.zab.config.membership;
         let looking = || {
-            calm.up().filter(|(id, state)| {
-                membership.voters.contains(*id) && matches!(state.role(), Role::Looking(_))
-            })
+            calm.up()
+                .filter(|(_, state)| matches!(state.role(), Role::Looking(_)))
         };
         let together: ServerSet = looking().map(|(id, _)| id).collect();
         let best = || {
-            let best = looking().max_by_key(|(id, state)| (state.recency(), *id));
-            best.map(|(id, _)| id)
-                .filter(|_| membership.is_quorum(&together))
+            let voters = looking().filter(|(id, state)| self.zab.in_force(state).votes(*id));
+            let best = voters.max_by_key(|(id, state)| (state.recency(), *id));
+            best.filter(|(_, state)| self.zab.in_force(state).is_quorum(&together))
+                .map(|(id, _)| id)
         };
         leads(true).or_else(|| leads(false)).or_else(best)
     }

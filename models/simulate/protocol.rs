@@ -123,6 +123,7 @@ fn draw_bounds(chance: &mut Chance) -> Bounds {
         pending_saves,
         strays: u8::from(chance.one_in(8)),
         weights: Weights::EQUAL,
+        reconfigure: None,
         max_counter: *chance.pick(&[1, 3, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
     }
 }

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod election;
 pub mod history;
 pub mod invariants;
+pub mod membership;
 pub mod message;
 pub mod obsolete;
 pub mod state;
@@ -21,12 +22,13 @@ mod synchronization;
 
 pub use election::{Election, Notification, Stance, Vote};
 pub use history::{Difference, Entry, History, Payload, Snapshot, Storage};
+pub use membership::{Change, InForce};
 pub use message::{Message, Msg};
 pub use state::{Follower, Leader, Mark, Recency, Report, Role, Stage, State};
 pub use variant::Variant;
 
 use crate::quorum::{Membership, ServerSet};
-use crate::types::{Round, ServerId};
+use crate::types::{Round, ServerId, Zxid};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id};
 use std::borrow::Cow;
@@ -120,7 +122,8 @@ impl<P: Payload> Actor for Zab<P> {
             storage.accepted_epoch = storage.history.last_zxid().epoch();
             storage.current_epoch = storage.accepted_epoch;
         }
-        let election = Election::candidate(me, Round::default(), Recency::of(&storage));
+        let vote = Vote::for_self(me, Recency::default(), Zxid::ZERO);
+        let election = Election::candidate(me, Round::default(), vote);
         let mut state = State::restored(storage, Role::Looking(election));
         o.set_timer(Timer::Heartbeat, at(self.config.heartbeat));
         self.look_for_leader(me, &mut state, Round::default(), o);
@@ -243,7 +246,7 @@ impl<P: Payload> Zab<P> {
     /// Somebody else has held an election.
     fn on_elected(&self, me: ServerId, s: &mut Cow<State<P>>, leader: ServerId, o: &mut Out<P>) {
         let expected = self.config.elections == Elections::External
-            && self.config.membership.voters.contains(leader)
+            && (leader != me || self.in_force(s).votes(me))
             && matches!(s.role, Role::Looking(_));
         if expected {
             self.conclude_election(me, s.to_mut(), leader, Round::default(), o);
@@ -313,13 +316,15 @@ impl<P: Payload> Zab<P> {
                 if !leader.active.contains(peer) {
                     return; // Given up before.
                 }
-                let Role::Leading(leader) = &mut s.to_mut().role else {
+                let s = s.to_mut();
+                let Role::Leading(leader) = &mut s.role else {
                     unreachable!()
                 };
                 leader.active.remove(peer);
                 // Before it is established a leader has Timer::Establish to give up by.
-                if leader.established() && !self.is_quorum_with(me, &leader.active) {
-                    self.abandon(me, s.to_mut(), o);
+                let (active, established) = (leader.active, leader.established());
+                if established && !self.is_quorum_with(self.in_force(s), me, &active) {
+                    self.abandon(me, s, o);
                 }
             }
         }
@@ -349,22 +354,24 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Whether `others` and this server are a quorum.
-    fn is_quorum_with(&self, me: ServerId, others: &ServerSet) -> bool {
-        self.is_quorum(&others.union(&ServerSet::of(me)))
+    fn is_quorum_with(&self, in_force: InForce<'_>, me: ServerId, others: &ServerSet) -> bool {
+        self.is_quorum(in_force, &others.union(&ServerSet::of(me)))
     }
 
-    /// Whether these servers are a quorum.
-    pub(crate) fn is_quorum(&self, servers: &ServerSet) -> bool {
-        let membership = &self.config.membership;
+    /// Whether these servers are a quorum of each membership that is in force.
+    pub(crate) fn is_quorum(&self, in_force: InForce<'_>, servers: &ServerSet) -> bool {
+        let mut memberships = in_force.memberships();
         match self.config.variant {
-            Variant::HalfIsQuorum => {
+            Variant::HalfIsQuorum => memberships.all(|membership| {
                 // As if one more of them were there.
                 let mut voters = membership.voters.iter();
                 let absent = voters.find(|voter| !servers.contains(*voter));
                 membership.is_quorum(&servers.iter().chain(absent).collect())
+            }),
+            Variant::WeightsIgnored => {
+                memberships.all(|membership| servers.is_majority_of(&membership.voters))
             }
-            Variant::WeightsIgnored => servers.is_majority_of(&membership.voters),
-            _ => membership.is_quorum(servers),
+            _ => in_force.is_quorum(servers),
         }
     }
 }

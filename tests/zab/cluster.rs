@@ -8,7 +8,7 @@ use keepright::quorum::{Membership, ServerSet};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
 use keepright::zab::{
-    Config, Entry, Mark, Message, Msg, Out, Payload, Snapshot, State, Storage, Timer, Zab,
+    Change, Config, Entry, Mark, Message, Msg, Out, Payload, Snapshot, State, Storage, Timer, Zab,
 };
 use stateright::actor::{Actor, Command, Id};
 use std::borrow::Cow;
@@ -22,6 +22,37 @@ pub struct Numbers;
 impl Payload for Numbers {
     type Txn = u32;
     type Snapshot = Vector<Entry<u32>>;
+
+    fn change(txn: &u32) -> Option<Change> {
+        let voters = (1..31).filter(|id| txn >> id & 1 == 1).map(ServerId);
+        (txn & IN_FORCE != 0).then(|| match *txn {
+            IN_FORCE => Change::InForce,
+            _ => Change::Proposed(Membership::majority(voters.collect())),
+        })
+    }
+
+    fn in_force() -> Option<u32> {
+        Some(IN_FORCE)
+    }
+
+    fn membership(snapshot: &Self::Snapshot) -> Option<Membership> {
+        let proposed = |entry: &Entry<u32>| match Self::change(&entry.txn)? {
+            Change::Proposed(membership) => Some(membership),
+            Change::InForce => None,
+        };
+        snapshot.iter().rev().find_map(proposed)
+    }
+}
+
+/// The witnesses that only `reconfiguration.rs` can come by: elsewhere no membership is replaced.
+pub const OF_CHANGES: [&str; 2] = ["reconfiguration_delivered", "membership_in_force"];
+
+/// The number that puts a membership in force.
+pub const IN_FORCE: u32 = 1 << 31;
+
+/// The number that proposes these servers as the voters.
+pub fn voters(ids: &[u8]) -> u32 {
+    ids.iter().fold(IN_FORCE, |all, id| all | 1 << id)
 }
 
 /// A datagram.
@@ -104,6 +135,18 @@ impl Cluster {
             fallen: None,
             invariants: invariants::all(),
         }
+    }
+
+    /// The same with more servers, which the configuration does not name.
+    pub fn with_newcomers(mut self, ids: &[u8]) -> Self {
+        let empty = Node {
+            disk: Storage::default(),
+            unsaved: VecDeque::new(),
+            state: None,
+        };
+        let more = ids.iter().map(|id| (ServerId(*id), empty.clone()));
+        self.nodes.extend(more);
+        self
     }
 
     pub fn ids(&self) -> Vec<ServerId> {
