@@ -10,6 +10,7 @@ mod cluster;
 mod codec;
 mod election;
 mod history;
+mod invariants;
 mod obsolete;
 mod random;
 mod sim;

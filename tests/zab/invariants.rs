@@ -1,0 +1,64 @@
+//! Predicates of the invariants, held against disks that no protocol here writes.
+//!
+//! Most predicates are seen to fail in a broken protocol (`check mutants`). Here is what such a protocol shows only
+//! together with something else.
+
+use crate::cluster::{Numbers, config, z};
+use keepright::types::{Epoch, ServerId};
+use keepright::zab::invariants::{self, Ensemble, Record};
+use keepright::zab::{Storage, Zab};
+
+/// Whether a predicate is true of servers that are down and have these disks.
+fn of_disks(
+    predicate: fn(&Ensemble<'_, Numbers>) -> bool,
+    disks: &[Storage<Numbers>],
+    record: &Record<u32>,
+) -> bool {
+    let zab = Zab::new(config(3, 0));
+    let servers = (1..).map(ServerId).zip(disks);
+    let servers: Vec<_> = servers
+        .map(|(id, disk)| invariants::Server {
+            id,
+            disk,
+            state: None,
+        })
+        .collect();
+    predicate(&Ensemble {
+        zab: &zab,
+        servers: &servers,
+        record,
+    })
+}
+
+/// A server that has taken over an epoch, with transactions of these epochs and counters.
+fn taken_over(epoch: u32, transactions: &[(u32, u32, u32)]) -> Storage<Numbers> {
+    let mut disk = Storage::<Numbers> {
+        accepted_epoch: Epoch(epoch),
+        current_epoch: Epoch(epoch),
+        ..Storage::default()
+    };
+    for (epoch, counter, number) in transactions {
+        disk.history.append(z(*epoch, *counter), *number);
+    }
+    disk
+}
+
+#[test]
+fn histories_of_one_epoch_that_fork_are_inconsistent_even_when_nobody_leads() {
+    let consistent = |one, other| {
+        of_disks(
+            invariants::history_consistency,
+            &[one, other],
+            &Record::default(),
+        )
+    };
+    let short = || taken_over(2, &[(1, 1, 7)]);
+    let long = || taken_over(2, &[(1, 1, 7), (2, 1, 8)]);
+    assert!(consistent(short(), long()));
+    assert!(consistent(long(), short()));
+    assert!(consistent(long(), long()));
+    assert!(!consistent(long(), taken_over(2, &[(1, 1, 7), (2, 1, 9)])));
+    assert!(!consistent(short(), taken_over(2, &[(1, 1, 6)])));
+    let of_next = taken_over(3, &[(1, 1, 6)]);
+    assert!(consistent(short(), of_next), "of different epochs");
+}
