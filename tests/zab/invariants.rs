@@ -4,9 +4,10 @@
 //! together with something else.
 
 use crate::cluster::{Numbers, config, z};
+use crate::sim::Sim;
 use keepright::types::{Epoch, ServerId};
 use keepright::zab::invariants::{self, Ensemble, Record};
-use keepright::zab::{Storage, Zab};
+use keepright::zab::{History, Storage, Zab};
 
 /// Whether a predicate is true of servers that are down and have these disks.
 fn of_disks(
@@ -41,6 +42,43 @@ fn taken_over(epoch: u32, transactions: &[(u32, u32, u32)]) -> Storage<Numbers> 
         disk.history.append(z(*epoch, *counter), *number);
     }
     disk
+}
+
+#[test]
+fn an_acknowledged_transaction_must_be_on_the_disk_unless_a_later_epoch_was_promised() {
+    let mut sim = Sim::established(config(3, 0), 1);
+    assert!(sim.write(1));
+    sim.until("all is delivered", Sim::converged);
+    sim.run_ms(500);
+    let leader = sim.leader().expect("it leads");
+    let held = |change: fn(&mut Storage<Numbers>)| {
+        let nodes = &sim.cluster.nodes;
+        let disks = nodes.iter().map(|(id, node)| {
+            let mut disk = node.disk.clone();
+            if *id != leader {
+                change(&mut disk);
+            }
+            (*id, disk)
+        });
+        let disks: Vec<_> = disks.collect();
+        let servers = disks.iter().map(|(id, disk)| invariants::Server {
+            id: *id,
+            disk,
+            state: nodes[id].state.as_ref(),
+        });
+        invariants::acknowledged_is_held(&Ensemble {
+            zab: &sim.cluster.zab,
+            servers: &servers.collect::<Vec<_>>(),
+            record: &Record::default(),
+        })
+    };
+    assert!(held(|_| ()));
+    assert!(!held(|disk| disk.history = History::default()));
+    assert!(held(|disk| {
+        disk.history = History::default();
+        disk.accepted_epoch = Epoch(disk.accepted_epoch.0 + 1);
+    }));
+    assert!(!held(|disk| disk.current_epoch = Epoch(0)));
 }
 
 #[test]
