@@ -10,11 +10,7 @@ use keepright::zab::invariants::{self, Ensemble, Record};
 use keepright::zab::{History, Storage, Zab};
 
 /// Whether a predicate is true of servers that are down and have these disks.
-fn of_disks(
-    predicate: fn(&Ensemble<'_, Numbers>) -> bool,
-    disks: &[Storage<Numbers>],
-    record: &Record<u32>,
-) -> bool {
+fn of_disks(predicate: fn(&Ensemble<'_, Numbers>) -> bool, disks: &[Storage<Numbers>]) -> bool {
     let zab = Zab::new(config(3, 0));
     let servers = (1..).map(ServerId).zip(disks);
     let servers: Vec<_> = servers
@@ -27,7 +23,7 @@ fn of_disks(
     predicate(&Ensemble {
         zab: &zab,
         servers: &servers,
-        record,
+        record: &Record::default(),
     })
 }
 
@@ -83,13 +79,7 @@ fn an_acknowledged_transaction_must_be_on_the_disk_unless_a_later_epoch_was_prom
 
 #[test]
 fn histories_of_one_epoch_that_fork_are_inconsistent_even_when_nobody_leads() {
-    let consistent = |one, other| {
-        of_disks(
-            invariants::history_consistency,
-            &[one, other],
-            &Record::default(),
-        )
-    };
+    let consistent = |one, other| of_disks(invariants::history_consistency, &[one, other]);
     let short = || taken_over(2, &[(1, 1, 7)]);
     let long = || taken_over(2, &[(1, 1, 7), (2, 1, 8)]);
     assert!(consistent(short(), long()));
