@@ -11,6 +11,7 @@ mod cluster;
 mod codec;
 mod election;
 mod history;
+mod invariants;
 mod obsolete;
 mod random;
 mod reconfiguration;

@@ -5,9 +5,12 @@
 use crate::cluster::{Cluster, Envelope, Numbers, config, z};
 use crate::sim::{Sim, one_seed, with_seeds};
 use crate::walk::Walk;
-use keepright::types::{Epoch, ServerId};
+use keepright::types::{Epoch, Round, ServerId};
 use keepright::zab::obsolete::{Hazards, Peer, Sender};
-use keepright::zab::{Config, Elections, Leader, Message, Msg, Out, Role, State};
+use keepright::zab::{
+    Config, Elections, Leader, Mark, Message, Msg, Notification, Out, Role, Stance, State, Storage,
+    Variant, Zab,
+};
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -262,6 +265,51 @@ fn a_server_is_alike_to_itself_and_not_to_itself_without_a_role() {
         let state = node.state.as_ref();
         assert!(cluster.zab.is_alike(&peer(state), &peer(state)), "{id:?}");
         assert!(!cluster.zab.is_alike(&peer(state), &peer(None)), "{id:?}");
+    }
+}
+
+#[test]
+fn what_a_leader_says_later_supersedes_what_it_has_said_where_it_leads_to_the_same_round() {
+    let first = Round::first(Epoch(0));
+    let round = |later: u32| Round {
+        count: first.count + later,
+        ..first
+    };
+    let says = |round, established| {
+        Message::<Numbers>::Notification(Notification {
+            round,
+            stance: Stance::Leading { established },
+        })
+    };
+    let superseded = |variant, message, other| {
+        let zab = Zab::<Numbers>::new(Config {
+            variant,
+            ..config(3, 0)
+        });
+        let down = Peer {
+            id: ServerId(1),
+            durable: Mark::from(&Storage::<Numbers>::default()),
+            state: None,
+        };
+        zab.is_superseded(&down, &message, &other, Hazards::default())
+    };
+    let established = |later| says(round(later), true);
+    for (message, other, expected) in [
+        (says(round(2), false), established(2), true),
+        (established(2), says(round(2), false), false),
+        // Who follows it by the earlier word is in the earlier round.
+        (established(1), established(2), false),
+        // Nobody is in either of these any more.
+        (established(0), established(0), false),
+        (says(round(0), false), established(0), true),
+    ] {
+        let found = superseded(Variant::Faithful, message.clone(), other.clone());
+        assert_eq!(found, expected, "{message:?} {other:?}");
+        let found = superseded(Variant::JoinInsistsOnRound, message, other);
+        assert!(
+            !found,
+            "nothing is certain where rounds mean something else"
+        );
     }
 }
 
