@@ -6,10 +6,12 @@
 //! Departs from ZooKeeper: D24 in `spec/deviations.toml`.
 
 use super::{ClientEvent, ClientPort};
+use crate::members::PeerAddress;
 use crate::server::transport::Counters;
 use crate::service::Stats;
 use crate::service::stats::Mode;
-use crate::types::Epoch;
+use crate::types::{Epoch, ServerId};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use tokio::sync::oneshot;
 
@@ -20,6 +22,8 @@ pub struct Status {
     pub epoch: Epoch,
     /// What has come to nothing between the servers.
     pub datagrams: Counters,
+    /// The members of the ensemble; empty if this server stands alone.
+    pub servers: BTreeMap<ServerId, PeerAddress>,
 }
 
 /// ZooKeeper's version, as far as scripts and clients go by it, and ours.
@@ -91,16 +95,25 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
     }
     match word {
         Word::Ruok => return "imok".to_owned(),
-        Word::Conf => return conf(port),
         Word::Envi => return envi(),
-        Word::Srvr | Word::Stat | Word::Mntr | Word::Cons | Word::Isro | Word::Other(_) => {}
+        Word::Srvr
+        | Word::Stat
+        | Word::Mntr
+        | Word::Conf
+        | Word::Cons
+        | Word::Isro
+        | Word::Other(_) => {}
     }
     let (answer, status) = oneshot::channel();
     port.bring(ClientEvent::Status(answer));
-    let status = status
-        .await
-        .ok()
-        .filter(|status| status.stats.mode != Mode::Looking);
+    let status = status.await.ok();
+    if word == Word::Conf {
+        return conf(
+            port,
+            &status.map(|status| status.servers).unwrap_or_default(),
+        );
+    }
+    let status = status.filter(|status| status.stats.mode != Mode::Looking);
     match (word, status) {
         (Word::Isro, None) => "null".to_owned(),
         (Word::Isro, Some(status)) => match status.stats.mode {
@@ -187,7 +200,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
         line("open_file_descriptor_count", &entries.count());
     }
     if status.stats.mode == Mode::Leader {
-        line("quorum_size", &port.config.servers.len());
+        line("quorum_size", &status.servers.len());
         line("learners", &status.stats.synced_learners.len());
         line("synced_followers", &status.stats.synced_followers);
         let observers = status.stats.synced_learners.len() - status.stats.synced_followers;
@@ -197,7 +210,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     text
 }
 
-fn conf(port: &ClientPort) -> String {
+fn conf(port: &ClientPort, servers: &BTreeMap<ServerId, PeerAddress>) -> String {
     let config = &port.config;
     let shown = |port: Option<u16>| port.map_or(-1, i32::from);
     let mut text = format!(
@@ -213,7 +226,7 @@ fn conf(port: &ClientPort) -> String {
         config.max_session_timeout.as_millis(),
         config.my_id,
     );
-    if let Some(own) = config.servers.get(&config.my_id) {
+    if let Some(own) = servers.get(&config.my_id) {
         text += &format!(
             "initLimit={}\nsyncLimit={}\nquorumPort={}\npeerType={}\nmembership: \n",
             config.init_limit,
@@ -221,7 +234,7 @@ fn conf(port: &ClientPort) -> String {
             own.peer.port,
             u8::from(own.observer),
         );
-        for (id, server) in &config.servers {
+        for (id, server) in servers {
             text += &format!("server.{id}={server}\n");
         }
     }

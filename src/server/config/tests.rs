@@ -38,20 +38,35 @@ fn one_server_line_is_a_standalone_server_with_its_own_id_and_port() {
 }
 
 #[test]
+fn one_server_is_an_ensemble_if_none_may_stand_alone() {
+    let text = "dataDir=DIR\nstandaloneEnabled=false\nserver.7=h:1:2;2185\n";
+    let config = load(text, Some("7")).unwrap();
+    assert!(!config.is_standalone());
+    let alone = [ServerId(7)].into_iter().collect();
+    assert_eq!(config.membership(), Membership::majority(alone));
+    let service = config.service.tell(crate::service::Config {
+        members: config.members,
+        ..crate::service::Config::new(ServerId(7), 1, Duration::from_secs(2))
+    });
+    assert!(!service.standalone && !service.reconfig);
+}
+
+#[test]
 fn server_lines_give_addresses_roles_and_client_ports() {
     let text = "dataDir=DIR\ndataLogDir=/logs \nserver.1=10.0.0.1:2888:3888;2181\n\
                 server.2=[::1]:2888:3888:observer;[::1]:2182\nserver.3=c.example:2888:3888:participant\n";
     let config = load(text, Some("1")).unwrap();
     assert_eq!(config.data_log_dir, Path::new("/logs"));
     assert_eq!(config.client_port, Some(2181));
-    assert_eq!(config.servers.len(), 3);
-    let second = &config.servers[&ServerId(2)];
+    let members = config.members.unwrap();
+    assert_eq!(members.servers().len(), 3);
+    let second = &members.servers()[&ServerId(2)];
     assert_eq!(second.peer.host, "::1");
     assert!(second.observer);
     assert_eq!(second.to_string(), "[::1]:2888:3888:observer;[::1]:2182");
-    assert!(!config.servers[&ServerId(3)].observer);
+    assert!(!members.servers()[&ServerId(3)].observer);
     assert_eq!(
-        config.members(),
+        members.to_string(),
         "server.1=10.0.0.1:2888:3888:participant;2181\n\
          server.2=[::1]:2888:3888:observer;[::1]:2182\n\
          server.3=c.example:2888:3888:participant\nversion=0"
@@ -71,7 +86,7 @@ fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
     let config = load(&text, Some("1")).unwrap();
     let alone = crate::service::Config::new(ServerId(1), 1, Duration::from_secs(2));
     let one_of_three = crate::service::Config {
-        members: config.members(),
+        members: config.members.clone(),
         ..alone.clone()
     };
     let told = config.service.tell(alone);
@@ -126,17 +141,19 @@ fn groups_and_weights_say_what_a_quorum_is() {
     let text = format!("{five}group.1=1:2\ngroup.2=3 : 4\nweight.2=2\nweight.3=0\n");
     let config = load(&text, Some("1")).unwrap();
     let set = |ids: &[u8]| ids.iter().copied().map(ServerId).collect();
+    let membership = config.membership();
     assert_eq!(
-        config.membership.voters,
+        membership.voters,
         set(&[1, 2, 4]),
         "3 has no weight, 5 observes"
     );
-    assert_eq!(config.membership.observers, set(&[5]));
-    assert!(config.membership.is_quorum(&set(&[2, 4])));
-    assert!(!config.membership.is_quorum(&set(&[1, 4])), "one of three");
-    assert!(!config.membership.is_quorum(&set(&[1, 2, 3])), "one group");
+    assert_eq!(membership.observers, set(&[5]));
+    assert!(membership.is_quorum(&set(&[2, 4])));
+    assert!(!membership.is_quorum(&set(&[1, 4])), "one of three");
+    assert!(!membership.is_quorum(&set(&[1, 2, 3])), "one group");
     let lines = "group.1=1:2\ngroup.2=3:4\nweight.2=2\nweight.3=0\nversion=0";
-    assert!(config.members().ends_with(lines), "{}", config.members());
+    let shown = config.members.unwrap().to_string();
+    assert!(shown.ends_with(lines), "{shown}");
     assert_eq!(config.warnings, Vec::<String>::new());
 }
 
@@ -183,7 +200,7 @@ fn server_lines_may_stand_in_a_dynamic_file() {
     let text = format!("dataDir={data_dir}\ndynamicConfigFile={data_dir}/dyn\n");
     fs::write(path("zoo.cfg"), text).unwrap();
     let config = Config::load(&path("zoo.cfg")).unwrap();
-    assert_eq!(config.servers.len(), 2);
+    assert_eq!(config.members.unwrap().servers().len(), 2);
     assert_eq!(config.client_port, Some(4));
 }
 
@@ -195,23 +212,6 @@ proptest! {
         lines in prop::collection::vec("(server\\.|)[a-zA-Z0-9.]{0,9}[=: ][a-z0-9:;\\[\\].|-]{0,20}", 0..8),
     ) {
         let _ = load(&lines.join("\n"), Some("1"));
-    }
-
-    #[test]
-    fn an_address_is_read_back_as_it_is_shown(
-        host in "[a-z][a-z0-9.-]{0,10}|::1|10\\.0\\.0\\.1",
-        port in 1..=u16::MAX,
-        election_port in 1..=u16::MAX,
-        observer: bool,
-        client in prop::option::of(("|[a-z]{1,5}|::", 1..=u16::MAX)),
-    ) {
-        let address = PeerAddress {
-            peer: Endpoint { host, port },
-            election_port,
-            observer,
-            client: client.map(|(host, port)| Endpoint { host, port }),
-        };
-        prop_assert_eq!(address.to_string().parse::<PeerAddress>(), Ok(address));
     }
 }
 

@@ -6,11 +6,12 @@
 use super::PeerAddress;
 use crate::quorum::{Membership, ServerSet, Weight};
 use crate::types::ServerId;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What the lines say, in ZooKeeper's words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Groups {
     /// The group that each server is in; empty if there are none.
     group_of: BTreeMap<ServerId, u64>,
@@ -20,7 +21,7 @@ pub struct Groups {
 
 impl Groups {
     /// Takes in a line `group.G=1:2:3`. The error says what is wrong with it.
-    pub fn on_group(&mut self, group: u64, members: &str) -> Result<(), String> {
+    pub(super) fn on_group(&mut self, group: u64, members: &str) -> Result<(), String> {
         for member in members.split(':') {
             let sid = server(member.trim())?;
             if let Some(other) = self.group_of.insert(sid, group) {
@@ -34,12 +35,17 @@ impl Groups {
     }
 
     /// Takes in a line `weight.N=2`.
-    pub fn on_weight(&mut self, sid: ServerId, weight: Weight) {
+    pub(super) fn on_weight(&mut self, sid: ServerId, weight: Weight) {
         self.weights.insert(sid, weight);
     }
 
+    /// Whether each vote counts the same.
+    pub(super) fn is_empty(&self) -> bool {
+        self.group_of.is_empty() && self.weights.is_empty()
+    }
+
     /// Who votes with what weight among these servers. The error says what does not fit.
-    pub fn membership(
+    pub(super) fn membership(
         &self,
         servers: &BTreeMap<ServerId, PeerAddress>,
     ) -> Result<Membership, String> {
@@ -54,7 +60,7 @@ impl Groups {
                 "a group or a weight names server {sid}, and there is no server.{sid}"
             ));
         }
-        if self.group_of.is_empty() && self.weights.is_empty() {
+        if self.is_empty() {
             return Ok(Membership::majority(participants).with_observers(observers));
         }
         let mut groups: BTreeMap<u64, Vec<(ServerId, Weight)>> = BTreeMap::new();
