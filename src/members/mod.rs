@@ -168,6 +168,10 @@ impl Members {
         for line in joining {
             let mut one = Draft::default();
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            if !key.trim().starts_with("server.") {
+                let form = "write server.N=host:port:port;clientPort";
+                return Err(error(format!("`{line}` is no server"), form));
+            }
             one.on_line(key.trim(), value.trim())?;
             for (id, address) in one.servers {
                 if address.client.is_none() {

@@ -15,7 +15,8 @@ fn load(text: &str, my_id: Option<&str>) -> Result<Config, ConfigError> {
     Config::load(&file)
 }
 
-const THREE: &str = "dataDir=DIR\nclientPort=2181\nserver.1=a:1:2\nserver.2=b:3:4\n";
+const THREE: &str =
+    "dataDir=DIR\nclientPort=2181\nserver.1=a:1:2\nserver.2=b:3:4\nserver.3=c:5:6\n";
 
 #[test]
 fn a_file_without_server_lines_is_a_standalone_server() {
@@ -103,8 +104,8 @@ fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
 fn an_unknown_key_warns_and_does_no_harm() {
     let config = load(&format!("{THREE}speling=1\nelectionAlg=3\n"), Some("1")).unwrap();
     assert_eq!(config.warnings.len(), 2);
-    assert!(config.warnings[0].contains("line 5: speling is not a key"));
-    assert!(config.warnings[1].contains("line 6: electionAlg has no effect"));
+    assert!(config.warnings[0].contains("line 6: speling is not a key"));
+    assert!(config.warnings[1].contains("line 7: electionAlg has no effect"));
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn what_is_missing_or_contradicts_is_an_error() {
     assert!(problem("dataDir=DIR\n", None).contains("no port for clients"));
     assert!(problem(THREE, None).contains("myid: cannot be read"));
     assert!(problem(THREE, Some("nine")).contains("`nine` is not the number of a server"));
-    assert!(problem(THREE, Some("3")).contains("there is no server.3"));
+    assert!(problem(THREE, Some("4")).contains("there is no server.4"));
     assert!(problem(&format!("{THREE}server.1=a:1:2\n"), Some("1")).contains("second line"));
     assert!(problem(&format!("{THREE}server.0=a:1:2\n"), Some("1")).contains("1 to 255"));
     assert!(problem(&format!("{THREE}server.4=a:1\n"), Some("1")).contains("two ports"));

@@ -16,7 +16,7 @@ fn bench() -> (Bench, Client) {
         config.members = Members::parse(THREE).ok();
         config.reconfig = true;
     }
-    bench.ensemble.synchronized = ids(&[1, 2]);
+    bench.ensemble.synchronized = ids(&[1, 2, 3]);
     lead(&mut bench);
     let client = bench.connect(2, 1);
     bench.prove(
@@ -115,7 +115,7 @@ fn what_cannot_be_agreed_on_is_refused_with_zookeepers_codes() {
             ErrorCode::NewConfigNoQuorum,
         ),
         (
-            joining("server.4=d:1:2;9,server.5=e:1:2;9"),
+            joining("server.4=d:1:2;9,server.5=e:1:2;9,server.6=f:1:2;9"),
             ErrorCode::NewConfigNoQuorum,
         ),
     ];
