@@ -45,6 +45,19 @@ pub struct MembersError {
     pub problem: String,
     /// What would mend it.
     pub remedy: String,
+    /// Whether ZooKeeper would take it: then it is a bound of ours, and no mistake of form.
+    pub is_bound: bool,
+}
+
+impl MembersError {
+    /// A mistake of form.
+    pub fn new(problem: String, remedy: &str) -> Self {
+        Self {
+            problem,
+            remedy: remedy.to_owned(),
+            is_bound: false,
+        }
+    }
 }
 
 impl Draft {
@@ -64,24 +77,30 @@ impl Draft {
             let address = value.parse::<PeerAddress>().map_err(|problem| {
                 let form =
                     "write server.N=host:port:port[:participant|observer][;[address:]clientPort]";
-                error(format!("{key}: {problem}"), form)
+                MembersError::new(format!("{key}: {problem}"), form)
             })?;
             if self.servers.insert(id, address).is_some() {
                 let problem = format!("there is a second line for server.{id}");
-                return Err(error(problem, "give each server its own number"));
+                return Err(MembersError::new(
+                    problem,
+                    "give each server its own number",
+                ));
             }
         } else if let Some(group) = key.strip_prefix("group.") {
             let group = number(key, group, 0, i64::MAX as u64)?;
             self.groups.on_group(group, value).map_err(|problem| {
                 let form = "write group.G=N:N:N, and each server in one group only";
-                error(format!("{key}: {problem}"), form)
+                MembersError::new(format!("{key}: {problem}"), form)
             })?;
         } else if let Some(id) = key.strip_prefix("weight.") {
             let weight = number(key, value, 0, Weight::MAX.into())?;
             self.groups.on_weight(server(key, id)?, weight as Weight);
         } else {
             let form = "write lines server.N, group.G and weight.N";
-            return Err(error(format!("`{key}` is not about members"), form));
+            return Err(MembersError::new(
+                format!("`{key}` is not about members"),
+                form,
+            ));
         }
         Ok(())
     }
@@ -104,11 +123,14 @@ impl Members {
     fn new(servers: BTreeMap<ServerId, PeerAddress>, groups: Groups) -> Result<Self, MembersError> {
         if servers.values().all(|server| server.observer) {
             let problem = "every server is an observer".to_owned();
-            return Err(error(problem, "make at least one server a participant"));
+            return Err(MembersError::new(
+                problem,
+                "make at least one server a participant",
+            ));
         }
         let membership = groups.membership(&servers).map_err(|problem| {
             let remedy = "name each participant in one group.G line, and nobody else";
-            error(problem, remedy)
+            MembersError::new(problem, remedy)
         })?;
         Ok(Self {
             servers,
@@ -131,7 +153,7 @@ impl Members {
             let form = "write server.N=host:port:port";
             let (key, value) = line
                 .split_once('=')
-                .ok_or_else(|| error(format!("`{line}` has no ="), form))?;
+                .ok_or_else(|| MembersError::new(format!("`{line}` has no ="), form))?;
             match (key.trim(), value.trim()) {
                 ("version", value) if value.len() == VERSION_DIGITS => {
                     version = u64::from_str_radix(value, 16).ok().map(Zxid);
@@ -159,7 +181,10 @@ impl Members {
     pub fn change(&self, leaving: &[&str], joining: &[&str]) -> Result<Self, MembersError> {
         if !self.groups.is_empty() {
             let problem = "votes have groups and weights".to_owned();
-            return Err(error(problem, "give the whole list of the new members"));
+            return Err(MembersError::new(
+                problem,
+                "give the whole list of the new members",
+            ));
         }
         let mut servers = self.servers.clone();
         for id in leaving {
@@ -170,19 +195,22 @@ impl Members {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             if !key.trim().starts_with("server.") {
                 let form = "write server.N=host:port:port;clientPort";
-                return Err(error(format!("`{line}` is no server"), form));
+                return Err(MembersError::new(format!("`{line}` is no server"), form));
             }
             one.on_line(key.trim(), value.trim())?;
             for (id, address) in one.servers {
                 if address.client.is_none() {
                     let problem = format!("server.{id} has no port for clients");
-                    return Err(error(problem, "add ;port to its line"));
+                    return Err(MembersError::new(problem, "add ;port to its line"));
                 }
                 let mut others = servers.iter().filter(|(other, _)| **other != id);
                 let taken = others.find_map(|(other, a)| Some((other, address.shared_with(a)?)));
                 if let Some((other, place)) = taken {
                     let problem = format!("server.{id} and server.{other} share {place}");
-                    return Err(error(problem, "give each server its own addresses"));
+                    return Err(MembersError::new(
+                        problem,
+                        "give each server its own addresses",
+                    ));
                 }
                 servers.insert(id, address);
             }
@@ -221,7 +249,12 @@ impl fmt::Display for Members {
 }
 
 fn server(key: &str, id: &str) -> Result<ServerId, MembersError> {
-    number(key, id.trim(), 1, 255).map(|id| ServerId(id as u8))
+    let id = id.trim();
+    let server = number(key, id, 1, 255).map(|id| ServerId(id as u8));
+    server.map_err(|error| MembersError {
+        is_bound: id.parse::<i64>().is_ok(),
+        ..error
+    })
 }
 
 /// A number, as Java reads it: hexadecimal too.
@@ -234,17 +267,12 @@ fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, MembersE
         Ok(number) if (least..=most).contains(&number) => Ok(number),
         _ => {
             let problem = format!("{key}: `{value}` cannot be used");
-            Err(error(
+            Err(MembersError::new(
                 problem,
                 &format!("write a number from {least} to {most}"),
             ))
         }
     }
-}
-
-fn error(problem: String, remedy: &str) -> MembersError {
-    let remedy = remedy.to_owned();
-    MembersError { problem, remedy }
 }
 
 #[cfg(test)]

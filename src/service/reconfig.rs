@@ -72,20 +72,24 @@ pub fn prepare(
     if asked.version != -1 && asked.version != version {
         return Err(ErrorCode::BadVersion.into());
     }
+    let node = tree.node(CONFIG).ok_or(ErrorCode::NoNode)?;
     let next = match asked.members.is_empty() {
-        true => now.change(&list(&asked.leaving), &list(&asked.joining))?,
-        false => Members::parse(&asked.members)?,
+        true => now.change(&list(&asked.leaving), &list(&asked.joining)),
+        false => Members::parse(&asked.members),
     };
+    if next.as_ref().is_err_and(|error| error.is_bound) {
+        prepare::permit(node, Perms::WRITE, asker)?; // ZooKeeper would have found nothing wrong so far.
+    }
+    let next = next?;
     let voters = next.membership().voters;
     if asker.config.standalone && voters.len() < 2 {
         let problem = "fewer than two servers would vote".to_owned();
-        let remedy = "keep two participants, or set standaloneEnabled=false".to_owned();
-        return Err(MembersError { problem, remedy }.into());
+        let remedy = "keep two participants, or set standaloneEnabled=false";
+        return Err(MembersError::new(problem, remedy).into());
     }
     if !next.membership().is_quorum(&ensemble.synchronized) {
         return Err(ErrorCode::NewConfigNoQuorum.into());
     }
-    let node = tree.node(CONFIG).ok_or(ErrorCode::NoNode)?;
     prepare::permit(node, Perms::WRITE, asker)?;
     let data = next.proposed_at(zxid).to_string().into_bytes().into();
     Ok(TxnBody::Reconfigure { data })

@@ -130,6 +130,12 @@ fn what_cannot_be_agreed_on_is_refused_with_zookeepers_codes() {
     assert!(bench.warnings[0].contains("server.4 has no port for clients; add ;port"));
     assert!(bench.warnings[1].contains("fewer than two servers would vote"));
     let eve = bench.connect(2, 2);
+    let beyond = Request::Reconfig(joining("server.999=d:1:2;9"));
+    assert_eq!(
+        bench.ask(&client, 9, beyond.clone()),
+        Err(ErrorCode::BadArguments)
+    );
+    assert_eq!(bench.ask(&eve, 9, beyond), Err(ErrorCode::NoAuth));
     let asked = Request::Reconfig(joining(JOINING));
     assert_eq!(bench.ask(&eve, 1, asked.clone()), Err(ErrorCode::NoAuth));
     bench.ensemble.is_changing = true;
