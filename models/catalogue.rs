@@ -131,6 +131,11 @@ pub const ALL: &[Spec] = &[
                 ..Bounds::new(2, 1, 1, 1)
             },
             Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                max_counter: 1,
+                ..Bounds::new(2, 1, 1, 0)
+            },
+            Bounds {
                 reconfigure: Some(Reconfiguration::of_range(2, 1, 2)),
                 ..Bounds::new(3, 2, 1, 0)
             },

@@ -96,6 +96,12 @@ impl<T: Clone + PartialEq> Record<T> {
         if let Some(before) = before.filter(proposes) {
             self.observe_proposals(before, after);
         }
+        if let Some(before) = before
+            && let Some(epoch) = moved_on(before, after)
+        {
+            self.observe_proposals(before, after);
+            self.observe_established(id, epoch);
+        }
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader);
             if let Some(Role::Looking(election)) = before.map(State::role) {
@@ -136,16 +142,39 @@ impl<T: Clone + PartialEq> Record<T> {
             self.initial.insert(index, (epoch, initial));
         }
         if established {
-            match self
-                .leaders
-                .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
-            {
-                Ok(index) => {
-                    self.leaders[index].1.insert(id);
-                }
-                Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
-            }
+            self.observe_established(id, epoch);
         }
+    }
+
+    fn observe_established(&mut self, id: ServerId, epoch: Epoch) {
+        match self
+            .leaders
+            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+        {
+            Ok(index) => {
+                self.leaders[index].1.insert(id);
+            }
+            Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
+        }
+    }
+}
+
+/// The epoch of a leader that one step has established and, because what it proposed at once has used the last
+/// counter, has taken on to the next epoch.
+fn moved_on<P: Payload>(before: &State<P>, after: &State<P>) -> Option<Epoch> {
+    let (Role::Leading(led), Role::Leading(leads)) = (before.role(), after.role()) else {
+        return None;
+    };
+    match (&led.stage, &leads.stage) {
+        (
+            Stage::Broadcast {
+                epoch,
+                established: false,
+                ..
+            },
+            Stage::NewEpoch { .. },
+        ) => Some(*epoch),
+        _ => None,
     }
 }
 
