@@ -352,6 +352,7 @@ impl Server {
                 // Who asked may be gone.
                 let _ = answer.send(Status {
                     stats,
+                    quorum: self.replica.quorum(self.state()),
                     epoch,
                     datagrams: self.transport.counters(),
                     servers: self.servers.clone(),

@@ -12,6 +12,7 @@ pub mod leader;
 pub mod local;
 pub mod message;
 pub mod prepare;
+pub mod quorum;
 pub mod reconfig;
 pub mod replica;
 pub mod replication;

@@ -113,20 +113,26 @@ impl Ensemble {
         process.wait().unwrap();
     }
 
+    /// What a server answers to a four-letter word.
+    pub fn word(&self, server: usize, word: &str) -> String {
+        self.try_word(server, word).unwrap()
+    }
+
+    fn try_word(&self, server: usize, word: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[server - 1]))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     /// The servers that serve clients, with what they say of themselves.
     fn modes(&self) -> Vec<(usize, String)> {
-        let word = |port: u16| -> io::Result<String> {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            stream.write_all(b"srvr")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
         let all = 1..=self.processes.len();
         let running = all.filter(|server| self.processes[server - 1].is_some());
         let mode = |server: usize| {
-            let answer = word(self.ports[server - 1]).ok()?;
+            let answer = self.try_word(server, "srvr").ok()?;
             let mode = answer
                 .lines()
                 .find_map(|line| line.strip_prefix("Mode: "))?;

@@ -164,6 +164,12 @@ fn members_are_replaced_while_clients_write_and_the_journals_replay() {
     );
     let second = wait_for_other(&ensemble, first);
     ensemble.write(first, "replaced", 60);
+    let quorum = ensemble.word(second, "quor");
+    assert!(quorum.contains("Role: LEADING\nQuorum: yes\n"), "{quorum}");
+    for server in (1..=4).filter(|server| *server != second) {
+        let line = format!("Server {server}: has acknowledged 0x");
+        assert!(quorum.contains(&line), "{quorum}");
+    }
     // Neither who has left nor one of three is needed.
     let third = (1..=4)
         .find(|server| ![first, second].contains(server))

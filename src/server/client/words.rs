@@ -5,10 +5,12 @@
 //!
 //! Departs from ZooKeeper: D24 in `spec/deviations.toml`.
 
+use super::quorum::quor;
 use super::{ClientEvent, ClientPort};
 use crate::members::PeerAddress;
 use crate::server::transport::Counters;
 use crate::service::Stats;
+use crate::service::quorum::Quorum;
 use crate::service::stats::Mode;
 use crate::types::{Epoch, ServerId};
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ pub struct Status {
     pub epoch: Epoch,
     /// What has come to nothing between the servers.
     pub datagrams: Counters,
+    pub quorum: Quorum,
     /// The members of the ensemble; empty if this server stands alone.
     pub servers: BTreeMap<ServerId, PeerAddress>,
 }
@@ -45,6 +48,8 @@ pub(super) enum Word {
     Cons,
     Envi,
     Isro,
+    /// What the server knows of the quorum: a word that ZooKeeper does not have.
+    Quor,
     /// One of ZooKeeper's that is not served.
     Other([u8; 4]),
 }
@@ -66,6 +71,7 @@ pub(super) fn word(first: [u8; 4]) -> Option<Word> {
         b"cons" => Word::Cons,
         b"envi" => Word::Envi,
         b"isro" => Word::Isro,
+        b"quor" => Word::Quor,
         other if OTHERS.contains(&other) => Word::Other(first),
         _ => return None,
     })
@@ -82,6 +88,7 @@ impl fmt::Display for Word {
             Self::Cons => "cons",
             Self::Envi => "envi",
             Self::Isro => "isro",
+            Self::Quor => "quor",
             Self::Other(word) => return f.write_str(&String::from_utf8_lossy(word)),
         })
     }
@@ -96,35 +103,27 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
     match word {
         Word::Ruok => return "imok".to_owned(),
         Word::Envi => return envi(),
-        Word::Srvr
-        | Word::Stat
-        | Word::Mntr
-        | Word::Conf
-        | Word::Cons
-        | Word::Isro
-        | Word::Other(_) => {}
+        _ => {}
     }
     let (answer, status) = oneshot::channel();
     port.bring(ClientEvent::Status(answer));
-    let status = status.await.ok();
-    if word == Word::Conf {
-        return conf(
-            port,
-            &status.map(|status| status.servers).unwrap_or_default(),
-        );
-    }
-    let status = status.filter(|status| status.stats.mode != Mode::Looking);
-    match (word, status) {
-        (Word::Isro, None) => "null".to_owned(),
-        (Word::Isro, Some(status)) => match status.stats.mode {
+    let Ok(status) = status.await else {
+        return NOT_SERVING.to_owned(); // It is just stopping.
+    };
+    let serves = status.stats.mode != Mode::Looking;
+    match word {
+        Word::Conf => conf(port, &status.servers),
+        Word::Quor => quor(&status.quorum),
+        Word::Isro => match status.stats.mode {
+            Mode::Looking => "null".to_owned(),
             Mode::ReadOnly => "ro".to_owned(),
             _ => "rw".to_owned(),
         },
-        (_, None) => NOT_SERVING.to_owned(),
-        (Word::Stat, Some(status)) => stat(port, &status, true),
-        (Word::Mntr, Some(status)) => mntr(port, &status),
-        (Word::Cons, Some(_)) => cons(port),
-        (_, Some(status)) => stat(port, &status, false),
+        _ if !serves => NOT_SERVING.to_owned(),
+        Word::Stat => stat(port, &status, true),
+        Word::Mntr => mntr(port, &status),
+        Word::Cons => cons(port),
+        Word::Srvr | Word::Ruok | Word::Envi | Word::Other(_) => stat(port, &status, false),
     }
 }
 

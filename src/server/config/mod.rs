@@ -85,8 +85,8 @@ pub struct ConfigError {
 }
 
 /// The words that are answered when the configuration says nothing: those that only read.
-const DEFAULT_WORDS: [&str; 8] = [
-    "ruok", "srvr", "stat", "mntr", "conf", "cons", "envi", "isro",
+const DEFAULT_WORDS: [&str; 9] = [
+    "ruok", "srvr", "stat", "mntr", "conf", "cons", "envi", "isro", "quor",
 ];
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in

@@ -188,7 +188,7 @@ fn the_whitelist_replaces_the_default_words() {
         ["ruok", "srvr"].map(str::to_owned).into()
     );
     let config = load(&format!("{THREE}4lw.commands.whitelist=*\n"), Some("1")).unwrap();
-    assert_eq!(config.four_letter_words.len(), 8);
+    assert_eq!(config.four_letter_words.len(), 9);
 }
 
 #[test]
