@@ -3,10 +3,10 @@
 //!
 //! What it must never do: end a run without showing that the ensemble serves again.
 
-use crate::cluster::{IN_FORCE, config, s, voters};
+use crate::cluster::{Cluster, Envelope, IN_FORCE, config, s, voters, z};
 use crate::sim::{Faults, Random, Sim, with_seeds};
-use keepright::types::ServerId;
-use keepright::zab::{Change, Config, Msg};
+use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::zab::{Change, Config, Difference, Elections, Entry, Message, Msg};
 use std::time::Duration;
 
 /// An ensemble of `count` voters with ids from 1 that serves, with newcomers up to `all`.
@@ -186,6 +186,61 @@ fn an_observer_that_is_given_a_vote_gets_what_it_was_not_told_of() {
 }
 
 /// Five servers of which some vote, with crashes, cuts and losses: safe after each step, live at the end.
+#[test]
+fn who_may_have_a_vote_by_a_later_history_counts_only_with_a_promise() {
+    let joins = |promise| {
+        let external = Config {
+            elections: Elections::External,
+            ..config(2, 0)
+        };
+        let mut cluster = Cluster::new(external).with_newcomers(&[3]);
+        let later = Entry {
+            zxid: z(1, 1),
+            txn: voters(&[2, 3]),
+        };
+        let newcomer = cluster.nodes.get_mut(&s(3)).expect("it is there");
+        newcomer.disk.history.append(later.zxid, later.txn);
+        cluster.start(s(2));
+        cluster.input(s(2), Msg::Elected(s(2)));
+        let say = |cluster: &mut Cluster, from: u8, message| {
+            let (src, dst) = (s(from), s(2));
+            cluster.deliver(&Envelope { src, dst, message });
+        };
+        let accepted_epoch = Epoch(1);
+        say(&mut cluster, 1, Message::FollowerInfo { accepted_epoch });
+        cluster.flush(s(2), 1);
+        let newer = Difference::Diff {
+            after: Zxid::ZERO,
+            entries: [later].into_iter().collect(),
+        };
+        let of_newcomer = Message::AckEpoch {
+            epoch: Epoch(2),
+            current_epoch: Epoch(1),
+            last_zxid: z(1, 1),
+            promise,
+            newer: Some(Box::new(newer)),
+        };
+        say(&mut cluster, 3, of_newcomer);
+        let of_voter = Message::AckEpoch {
+            epoch: Epoch(2),
+            current_epoch: Epoch(0),
+            last_zxid: Zxid::ZERO,
+            promise: true,
+            newer: None,
+        };
+        say(&mut cluster, 1, of_voter);
+        let leads = cluster.state(s(2)).recency();
+        assert_eq!(leads.current_epoch, Epoch(2));
+        leads.last_zxid
+    };
+    assert_eq!(joins(true), z(1, 1));
+    assert_eq!(
+        joins(false),
+        Zxid::ZERO,
+        "nobody has promised for that history"
+    );
+}
+
 #[test]
 fn whatever_happens_while_memberships_replace_each_other_somebody_serves_in_the_end() {
     with_seeds("whatever_happens", 60, |seed| {
