@@ -66,24 +66,17 @@ impl<P: Payload> Zab<P> {
     /// Leader: the next transaction of the epoch.
     fn propose(&self, s: &mut State<P>, txn: P::Txn, o: &mut Out<P>) {
         let Some(zxid) = s.next_zxid() else { return };
-        let observed = self.in_force(s).observers();
         let after = s.storage.history.last_zxid();
         let entry = Entry { zxid, txn };
         s.storage.history.append(zxid, entry.txn.clone());
         self.save(s, o);
+        // Who has been observing until now lacks what is not committed: it is repeated to it.
         let observers = self.in_force(s).observers();
         for peer in self.synchronized(s).difference(&observers).iter() {
-            let epoch = zxid.epoch();
-            if observed.contains(peer) {
-                // It has not been sent what is not committed yet.
-                let acked = self.acked(s, peer).unwrap_or(after);
-                self.send_entries(s, peer, epoch, acked, usize::MAX, o);
-                continue;
-            }
             send(
                 peer,
                 Message::Propose {
-                    epoch,
+                    epoch: zxid.epoch(),
                     after,
                     entry: entry.clone(),
                 },
@@ -449,17 +442,6 @@ impl<P: Payload> Zab<P> {
                     }
                 }
             }
-        }
-    }
-
-    /// What a learner has acknowledged in the epoch of this leader.
-    fn acked(&self, s: &State<P>, peer: ServerId) -> Option<Zxid> {
-        match &s.role {
-            Role::Leading(leader) => match &leader.stage {
-                Stage::Broadcast { acked, .. } => acked.get(&peer).copied(),
-                Stage::Discovery { .. } | Stage::NewEpoch { .. } => None,
-            },
-            Role::Looking(_) | Role::Following(_) => None,
         }
     }
 
