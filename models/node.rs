@@ -101,28 +101,26 @@ pub struct Nodes {
     moves: Cache<&'static [Move]>,
 }
 
+/// What a step makes of one server of a world, where it makes something of it.
+pub struct Edit<'a> {
+    /// The place of the server in the world.
+    pub place: usize,
+    /// What it becomes depends on this alone.
+    key: u64,
+    change: Change<'a>,
+}
+
+enum Change<'a> {
+    /// It takes the step.
+    Own,
+    /// It is reached by the step of another one.
+    Reached(&'a Reach),
+}
+
 impl Nodes {
-    /// Fetches where will be looked for what a step makes of the nodes.
-    pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
-        let rules = Rules::of(world.budget.without(step.spends));
-        let reached = step.reaches.iter().map(|reach| {
-            let node = world.node(reach.to);
-            match reach.is_repetition(&node) {
-                true => 0,
-                false => self.next.touch(Key::Effect(reach.number).of(node, rules)),
-            }
-        });
-        let node = world.node(step.server);
-        let own = match step.view_changes {
-            true => self
-                .next
-                .touch(Key::settled(node, step.step.after, world, rules)),
-            false if node.process.number() == step.after_number => 0,
-            false => self
-                .next
-                .touch(Key::Process(step.after_number).of(node, rules)),
-        };
-        reached.fold(own, |a, b| a ^ b)
+    /// Fetches where will be looked for what a server becomes.
+    pub fn touch(&self, edit: &Edit) -> u64 {
+        self.next.touch(edit.key)
     }
 }
 
@@ -213,76 +211,99 @@ impl Environment {
         nodes.moves.get(key, || process.moves.get(key, || find()))
     }
 
-    /// What a server that takes a step becomes, if the step does not change what is obsolete.
-    pub fn replaced(
-        &self,
-        nodes: &mut Nodes,
-        node: Interned<Node>,
-        step: &Move,
-        rules: Rules,
-    ) -> Interned<Node> {
-        let after = step.step.after;
-        if node.process == after {
-            return node;
+    /// Adds what a step makes of the servers of a world.
+    pub fn edits<'a>(world: &World, step: &'a Move, all: &mut Vec<Edit<'a>>) {
+        let rules = Rules::of(world.budget.without(step.spends));
+        let place = usize::from(step.server.0) - 1;
+        let node = world.nodes[place];
+        let own = match step.view_changes {
+            true => Some(Key::settled(node, step.step.after, world, rules)),
+            false => (node.process.number() != step.after_number)
+                .then(|| Key::Process(step.after_number).of(node, rules)),
+        };
+        all.extend(own.map(|key| Edit {
+            place,
+            key,
+            change: Change::Own,
+        }));
+        for reach in &step.reaches {
+            let place = usize::from(reach.to.0) - 1;
+            let node = world.nodes[place];
+            if !reach.is_repetition(&node) {
+                all.push(Edit {
+                    place,
+                    key: Key::Effect(reach.number).of(node, rules),
+                    change: Change::Reached(reach),
+                });
+            }
         }
-        let key = Key::Process(step.after_number).of(node, rules);
-        nodes
-            .next
-            .get(key, || self.intern_node(node.id, after, node.inbox.clone()))
     }
 
-    /// What a server becomes by the step of another one.
-    pub fn reached(
+    /// What one of the edits by `step` makes of a server of `world`.
+    pub fn edited(
         &self,
         nodes: &mut Nodes,
-        node: Interned<Node>,
-        reach: &Reach,
+        world: &World,
+        step: &Move,
+        edit: &Edit,
         rules: Rules,
     ) -> Interned<Node> {
-        if reach.is_repetition(&node) {
-            return node;
-        }
-        let key = Key::Effect(reach.number).of(node, rules);
-        nodes.next.get(key, || {
-            let Effect { from, sent } = reach.effect.get();
-            let is_obsolete = |envelope: &Envelope| {
-                self.is_obsolete(rules, *from, envelope, node.id, &node.process)
-            };
-            let mut inbox = node.inbox.clone();
-            inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
-            for envelope in sent {
-                let place =
-                    inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
-                if let Err(place) = place
-                    && !is_obsolete(envelope)
-                {
-                    inbox.insert(place, *envelope);
-                }
-            }
-            self.drop_superseded(rules, node.id, &node.process, &mut inbox);
-            self.intern_node(node.id, node.process, inbox)
+        let node = world.nodes[edit.place];
+        nodes.next.get(edit.key, || match edit.change {
+            Change::Reached(reach) => self.reached(node, reach.effect.get(), rules),
+            Change::Own if step.view_changes => self.settled(node, step.step.after, world, rules),
+            // Nothing is obsolete that was not before.
+            Change::Own => self.intern_node(node.id, step.step.after, node.inbox.clone()),
         })
     }
 
-    /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
-    pub fn settled(
+    /// What a server becomes if everything that is for it is judged anew, because the rules have changed.
+    pub fn judged_anew(
         &self,
         nodes: &mut Nodes,
+        node: Interned<Node>,
+        world: &World,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let key = Key::settled(node, node.process, world, rules);
+        let find = || self.settled(node, node.process, world, rules);
+        nodes.next.get(key, find)
+    }
+
+    /// What a server becomes by the step of another one.
+    fn reached(&self, node: Interned<Node>, effect: &Effect, rules: Rules) -> Interned<Node> {
+        let Effect { from, sent } = effect;
+        let is_obsolete =
+            |envelope: &Envelope| self.is_obsolete(rules, *from, envelope, node.id, &node.process);
+        let mut inbox = node.inbox.clone();
+        inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
+        for envelope in sent {
+            let place = inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+            if let Err(place) = place
+                && !is_obsolete(envelope)
+            {
+                inbox.insert(place, *envelope);
+            }
+        }
+        self.drop_superseded(rules, node.id, &node.process, &mut inbox);
+        self.intern_node(node.id, node.process, inbox)
+    }
+
+    /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
+    fn settled(
+        &self,
         node: Interned<Node>,
         process: Interned<Known>,
         world: &World,
         rules: Rules,
     ) -> Interned<Node> {
-        let key = Key::settled(node, process, world, rules);
-        nodes.next.get(key, || {
-            let mut inbox = node.inbox.clone();
-            inbox.retain(|envelope| {
-                let from = sender(envelope.src, world.server(envelope.src).get());
-                !self.is_obsolete(rules, from, envelope, node.id, &process)
-            });
-            self.drop_superseded(rules, node.id, &process, &mut inbox);
-            self.intern_node(node.id, process, inbox)
-        })
+        let mut inbox = node.inbox.clone();
+        inbox.retain(|envelope| {
+            let from = sender(envelope.src, world.server(envelope.src).get());
+            !self.is_obsolete(rules, from, envelope, node.id, &process)
+        });
+        self.drop_superseded(rules, node.id, &process, &mut inbox);
+        self.intern_node(node.id, process, inbox)
     }
 
     fn is_obsolete(

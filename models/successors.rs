@@ -8,7 +8,7 @@ use crate::engine::{self, Expand, Successor, touch};
 use crate::environment::{Action, Environment};
 use crate::intern::Interned;
 use crate::judge::Verdicts;
-use crate::node::{Nodes, Rules};
+use crate::node::{Edit, Nodes, Rules};
 use crate::steps::{LocalStep, Move};
 use crate::world::{Sums, World};
 use keepright::zab::invariants::Record;
@@ -36,39 +36,40 @@ impl Environment {
                         spends: 0,
                         ..Move::of(crash, step)
                     };
-                    next = self.after(memory, &next, &free).unwrap_or(next);
+                    next = self.after_one(memory, &next, &free).unwrap_or(next);
                 }
                 next.budget = next.budget.without(action.spends());
                 next
             }
             _ => {
                 let step = self.step_of(world, action)?;
-                self.after(memory, world, &Move::of(action, step))?
+                self.after_one(memory, world, &Move::of(action, step))?
             }
         };
         next.fingerprint = Sums::of(&next).seal(next.budget);
         Some(next)
     }
 
-    /// What a step of one server leads to, but for the hash; `None` if it changes nothing.
-    fn after(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
+    /// What a step of one server leads to, but for the hash, if it makes this of the servers; `None` if it
+    /// changes nothing.
+    fn after(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        step: &Move,
+        edits: &[Edit],
+    ) -> Option<World> {
         let budget = world.budget.without(step.spends);
         let rules = Rules::of(budget);
         let nodes = &mut memory.nodes;
         let mut next = world.clone();
-        let (server, node) = (usize::from(step.server.0) - 1, world.node(step.server));
-        next.nodes[server] = match step.view_changes {
-            true => self.settled(nodes, node, step.step.after, world, rules),
-            false => self.replaced(nodes, node, step, rules),
-        };
-        for reach in &step.reaches {
-            let to = usize::from(reach.to.0) - 1;
-            next.nodes[to] = self.reached(nodes, next.nodes[to], reach, rules);
+        for edit in edits {
+            next.nodes[edit.place] = self.edited(nodes, world, step, edit, rules);
         }
         if rules != Rules::of(world.budget) {
             for place in 0..next.nodes.len() {
                 let node = next.nodes[place];
-                next.nodes[place] = self.settled(nodes, node, node.process, &next, rules);
+                next.nodes[place] = self.judged_anew(nodes, node, &next, rules);
             }
         }
         if step.is_news {
@@ -76,6 +77,13 @@ impl Environment {
         }
         next.budget = budget;
         (next != *world).then_some(next)
+    }
+
+    /// What a single step leads to: see [`Self::after`].
+    fn after_one(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
+        let mut edits = Vec::new();
+        Self::edits(world, step, &mut edits);
+        self.after(memory, world, step, &edits)
     }
 
     /// The hash of what a step leads to, from the sums of the world before it.
@@ -133,23 +141,28 @@ impl Expand for Environment {
         let nodes = || worlds.iter().flat_map(|world| &world.nodes);
         touch(nodes().map(|node| node.number().into()));
         touch(nodes().map(|node| self.deliveries(*node).len() as u64));
-        let mut moves: Vec<(usize, &Move)> = Vec::new();
+        let mut all_moves: Vec<(usize, &Move)> = Vec::new();
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
                 let own = self.own_moves(&mut memory.nodes, *node, world.budget);
                 let all = self.deliveries(*node).iter().chain(own);
-                moves.extend(all.map(|step| (parent, step)));
+                all_moves.extend(all.map(|step| (parent, step)));
             }
         }
-        touch(moves.iter().map(|(_, step)| step.after_number.into()));
-        touch(
-            moves
-                .iter()
-                .map(|(parent, step)| memory.nodes.touch_next(&worlds[*parent], step)),
-        );
+        touch(all_moves.iter().map(|(_, step)| step.after_number.into()));
+        let (mut moves, mut edits) = (Vec::new(), Vec::new());
+        for (parent, step) in all_moves {
+            let first = edits.len();
+            Self::edits(&worlds[parent], step, &mut edits);
+            // Most steps only repeat what is on its way.
+            if edits.len() > first || step.is_news || step.spends != 0 {
+                moves.push((parent, step, first..edits.len()));
+            }
+        }
+        touch(edits.iter().map(|edit| memory.nodes.touch(edit)));
         let first = found.len();
-        for (parent, step) in moves {
-            if let Some(state) = self.after(memory, &worlds[parent], step) {
+        for (parent, step, its_edits) in moves {
+            if let Some(state) = self.after(memory, &worlds[parent], step, &edits[its_edits]) {
                 found.push(Successor {
                     hash: 0,
                     parent,
