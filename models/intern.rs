@@ -90,6 +90,15 @@ pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
     FixedState::with_seed(0x6b65_6570_7269_6768).hash_one(value)
 }
 
+/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
+/// not linear (the finalizer of SplitMix64).
+pub fn mix(hash: u64, place: u64) -> u64 {
+    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 /// The place where values of one type are kept.
 pub struct Interner<T: 'static> {
     shards: Vec<Mutex<HashTable<&'static Slot<T>>>>,

@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::environment::Environment;
-use crate::intern::fingerprint;
+use crate::intern::{fingerprint, mix};
 use crate::world::{World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record, Scope};
@@ -21,14 +21,14 @@ pub struct Verdicts {
 
 impl Verdicts {
     /// The invariants see the servers and the record, not the network and the budgets.
-    fn key(world: &World) -> u64 {
-        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
-        fingerprint(&(servers, world.record.number()))
+    pub fn key(world: &World) -> u64 {
+        let servers = world.ids().map(|id| world.server(id).number().into());
+        servers.fold(world.record.number().into(), mix)
     }
 
     /// Fetches where [`Environment::news`] will look.
-    pub fn touch(&self, world: &World) -> u64 {
-        self.whole.touch(Self::key(world))
+    pub fn touch(&self, key: u64) -> u64 {
+        self.whole.touch(key)
     }
 }
 
@@ -174,9 +174,9 @@ impl Environment {
         verdict
     }
 
-    /// A bit for each property: set for invariants that do not hold and for witnesses that do.
-    pub fn news(&self, memory: &mut Verdicts, world: &World) -> u64 {
-        let key = Verdicts::key(world);
+    /// A bit for each property: set for invariants that do not hold and for witnesses that do. The key is
+    /// [`Verdicts::key`].
+    pub fn news(&self, memory: &mut Verdicts, world: &World, key: u64) -> u64 {
         let verdict = match memory.whole.find(key) {
             Some(verdict) => verdict,
             None => {

@@ -6,7 +6,7 @@
 use crate::cache::Cache;
 use crate::environment::Environment;
 use crate::faults;
-use crate::intern::Interned;
+use crate::intern::{Interned, mix};
 use crate::steps::Move;
 use crate::world::{Budget, Envelope, Known, World, Writes};
 use keepright::types::ServerId;
@@ -364,13 +364,4 @@ fn peer(id: ServerId, known: &Known) -> Peer<'_, Writes> {
         durable: known.mark,
         state: known.state.as_ref(),
     }
-}
-
-/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
-/// not linear (the finalizer of SplitMix64).
-fn mix(hash: u64, place: u64) -> u64 {
-    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

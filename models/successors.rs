@@ -62,7 +62,10 @@ impl Environment {
         let budget = world.budget.without(step.spends);
         let rules = Rules::of(budget);
         let nodes = &mut memory.nodes;
-        let mut next = world.clone();
+        let mut next = World {
+            nodes: SmallVec::from_slice(&world.nodes), // A copy, where a clone is one by one.
+            ..*world
+        };
         for edit in edits {
             next.nodes[edit.place] = self.edited(nodes, world, step, edit, rules);
         }
@@ -215,9 +218,10 @@ impl Expand for Environment {
                 .iter()
                 .flat_map(|w| w.ids().map(|id| w.server(id).number().into())),
         );
-        touch(worlds.iter().map(|world| verdicts.touch(world)));
-        worlds.iter().map(move |world| {
-            let mut discovered = self.news(verdicts, world) & open;
+        let keys: SmallVec<[u64; 16]> = worlds.iter().map(Verdicts::key).collect();
+        touch(keys.iter().map(|key| verdicts.touch(*key)));
+        worlds.iter().zip(keys).map(move |(world, key)| {
+            let mut discovered = self.news(verdicts, world, key) & open;
             for (number, property) in properties.iter().enumerate().skip(of_verdict) {
                 if open & (1 << number) != 0 && !(property.condition)(self, world) {
                     discovered |= 1 << number;

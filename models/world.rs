@@ -212,7 +212,7 @@ impl World {
 ///
 /// The network is a set, and a server's place goes in with its hash, so sums will do; and the sums of a
 /// successor are found from what has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Sums(SmallVec<[u64; 6]>);
 
 impl Sums {
@@ -241,6 +241,12 @@ impl Sums {
     pub fn seal(&self, budget: Budget) -> u64 {
         let least = self.0.iter().fold(u64::MAX, |a, b| a.min(*b));
         fingerprint(&(least, budget.code()))
+    }
+}
+
+impl Clone for Sums {
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0)) // A copy, where a derived clone is one by one.
     }
 }
 
