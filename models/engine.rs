@@ -322,9 +322,9 @@ where
         let threads = memories.len();
         let expand = |memory: &mut M::Memory, states: &[M::State]| {
             let mut all = Found {
-                states: Vec::with_capacity(2 * states.len()),
+                states: Vec::with_capacity(4 * states.len()),
                 by_owner: (0..threads)
-                    .map(|_| Vec::with_capacity(2 * states.len() / threads))
+                    .map(|_| Vec::with_capacity(4 * states.len() / threads))
                     .collect(),
             };
             let mut found = Vec::new();

@@ -220,8 +220,9 @@ impl Expand for Environment {
         );
         let keys: SmallVec<[u64; 16]> = worlds.iter().map(Verdicts::key).collect();
         touch(keys.iter().map(|key| verdicts.touch(*key)));
+        let asked = self.still_asked(open);
         worlds.iter().zip(keys).map(move |(world, key)| {
-            let mut discovered = self.news(verdicts, world, key) & open;
+            let mut discovered = self.news(verdicts, world, key, asked) & open;
             for (number, property) in properties.iter().enumerate().skip(of_verdict) {
                 if open & (1 << number) != 0 && !(property.condition)(self, world) {
                     discovered |= 1 << number;
