@@ -101,7 +101,8 @@ pub fn mix(hash: u64, place: u64) -> u64 {
 
 /// The place where values of one type are kept.
 pub struct Interner<T: 'static> {
-    shards: Vec<Mutex<HashTable<&'static Slot<T>>>>,
+    /// With their hashes: so it does not have to be looked at most of those that are not asked for.
+    shards: Vec<Mutex<HashTable<(u64, &'static Slot<T>)>>>,
     count: AtomicU32,
 }
 
@@ -126,11 +127,11 @@ impl<T: Hash + Eq> Interner<T> {
             .expect("no thread panics while it holds this lock");
         let slot = table.entry(
             hash,
-            |slot| slot.hash == hash && slot.value == value,
-            |slot| slot.hash,
+            |(known, slot)| *known == hash && slot.value == value,
+            |(known, _)| *known,
         );
         match slot {
-            hashbrown::hash_table::Entry::Occupied(known) => Interned(*known.get()),
+            hashbrown::hash_table::Entry::Occupied(known) => Interned(known.get().1),
             hashbrown::hash_table::Entry::Vacant(vacant) => {
                 let images = images(&value);
                 let slot: &'static Slot<T> = Box::leak(Box::new(Slot {
@@ -139,7 +140,7 @@ impl<T: Hash + Eq> Interner<T> {
                     images,
                     value,
                 }));
-                vacant.insert(slot);
+                vacant.insert((hash, slot));
                 Interned(slot)
             }
         }

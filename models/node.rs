@@ -10,17 +10,21 @@ use crate::intern::{Interned, mix};
 use crate::steps::Move;
 use crate::world::{Budget, Envelope, Known, World, Writes};
 use keepright::types::ServerId;
+use keepright::zab::Message;
 use keepright::zab::obsolete::{Hazards, Peer, Sender};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
+
+/// What is on its way to a server.
+pub type Inbox = SmallVec<[Interned<Envelope>; 4]>;
 
 /// A server, its disk, and what is on its way to it.
 pub struct Node {
     pub id: ServerId,
     pub process: Interned<Known>,
     /// In the order of their hashes.
-    pub inbox: SmallVec<[Interned<Envelope>; 4]>,
+    pub inbox: Inbox,
     /// The datagrams that have an effect, once that was asked.
     deliveries: OnceLock<Box<[Move]>>,
 }
@@ -169,7 +173,7 @@ impl Environment {
         &self,
         id: ServerId,
         process: Interned<Known>,
-        inbox: SmallVec<[Interned<Envelope>; 4]>,
+        inbox: Inbox,
     ) -> Interned<Node> {
         let node = Node {
             id,
@@ -253,7 +257,9 @@ impl Environment {
             Change::Reached(reach) => self.reached(node, reach.effect.get(), rules),
             Change::Own if step.view_changes => self.settled(node, step.step.after, world, rules),
             // Nothing is obsolete that was not before.
-            Change::Own => self.intern_node(node.id, step.step.after, node.inbox.clone()),
+            Change::Own => {
+                self.intern_node(node.id, step.step.after, Inbox::from_slice(&node.inbox))
+            }
         })
     }
 
@@ -275,7 +281,7 @@ impl Environment {
         let Effect { from, sent } = effect;
         let is_obsolete =
             |envelope: &Envelope| self.is_obsolete(rules, *from, envelope, node.id, &node.process);
-        let mut inbox = node.inbox.clone();
+        let mut inbox = Inbox::from_slice(&node.inbox);
         inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
         for envelope in sent {
             let place = inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
@@ -297,7 +303,7 @@ impl Environment {
         world: &World,
         rules: Rules,
     ) -> Interned<Node> {
-        let mut inbox = node.inbox.clone();
+        let mut inbox = Inbox::from_slice(&node.inbox);
         inbox.retain(|envelope| {
             let from = sender(envelope.src, world.server(envelope.src).get());
             !self.is_obsolete(rules, from, envelope, node.id, &process)
@@ -325,25 +331,24 @@ impl Environment {
             .is_obsolete(from, &peer(id, to), &envelope.message, rules.hazards)
     }
 
-    /// Drops what can never have another effect than something else from the same server.
-    fn drop_superseded(
-        &self,
-        rules: Rules,
-        id: ServerId,
-        to: &Known,
-        inbox: &mut SmallVec<[Interned<Envelope>; 4]>,
-    ) {
+    /// Drops what can never have another effect than something else from the same server. That is said only
+    /// of what is told in elections.
+    fn drop_superseded(&self, rules: Rules, id: ServerId, to: &Known, inbox: &mut Inbox) {
         if self.setting.keeps_obsolete {
             return;
         }
-        let (to, all) = (peer(id, to), inbox.clone());
+        let told = |e: &Interned<Envelope>| matches!(e.message, Message::Notification(_));
+        let others: Inbox = inbox.iter().copied().filter(told).collect();
+        let to = peer(id, to);
         inbox.retain(|envelope| {
-            let mut others = all.iter().filter(|other| other.src == envelope.src);
-            !others.any(|other| {
-                let (message, other) = (&envelope.message, &other.message);
-                let hazards = rules.hazards;
-                self.zab.is_superseded(&to, message, other, hazards)
-            })
+            let is_superseded = |other: &Interned<Envelope>| {
+                let (message, other_message) = (&envelope.message, &other.message);
+                other.src == envelope.src
+                    && self
+                        .zab
+                        .is_superseded(&to, message, other_message, rules.hazards)
+            };
+            !(told(envelope) && others.iter().any(is_superseded))
         });
     }
 }
