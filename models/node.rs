@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::environment::Environment;
 use crate::faults;
 use crate::intern::{Interned, mix};
-use crate::steps::Move;
+use crate::steps::LocalStep;
 use crate::world::{Budget, Envelope, Known, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::Message;
@@ -26,7 +26,7 @@ pub struct Node {
     /// In the order of their hashes.
     pub inbox: Inbox,
     /// The datagrams that have an effect, once that was asked.
-    deliveries: OnceLock<Box<[Move]>>,
+    deliveries: OnceLock<Box<[&'static LocalStep]>>,
 }
 
 impl PartialEq for Node {
@@ -102,7 +102,7 @@ pub struct Nodes {
     /// What a node has become, by [`Key`].
     next: Cache<Interned<Node>>,
     /// What a process can do by itself.
-    moves: Cache<&'static [Move]>,
+    own_steps: Cache<&'static [&'static LocalStep]>,
 }
 
 /// What a step makes of one server of a world, where it makes something of it.
@@ -192,36 +192,37 @@ impl Environment {
     }
 
     /// The datagrams that have an effect on this server.
-    pub fn deliveries(&self, node: Interned<Node>) -> &'static [Move] {
+    pub fn deliveries(&self, node: Interned<Node>) -> &'static [&'static LocalStep] {
         let node = node.get();
         node.deliveries.get_or_init(|| {
             let inbox = node.inbox.iter().filter(|_| node.process.state.is_some());
-            let moves = inbox.filter_map(|envelope| self.delivery(node.process, *envelope));
-            moves.collect()
+            let steps = inbox.filter_map(|envelope| self.delivery(node.process, *envelope));
+            steps.collect()
         })
     }
 
     /// What this server can do by itself, with this much of each budget left.
-    pub fn own_moves(
+    pub fn own_steps_of(
         &self,
         nodes: &mut Nodes,
         node: Interned<Node>,
         budget: Budget,
-    ) -> &'static [Move] {
+    ) -> &'static [&'static LocalStep] {
         let Node { id, process, .. } = *node.get();
         let place = u64::from(process.number()) << 8 | u64::from(id.0);
         let key = mix(budget.code(), place);
-        let find = || Box::leak(self.moves(id, process, &budget).into_boxed_slice());
-        nodes.moves.get(key, || process.moves.get(key, || find()))
+        let find = || Box::leak(self.own_steps(id, process, &budget).into_boxed_slice());
+        nodes
+            .own_steps
+            .get(key, || process.own_steps.get(key, || find()))
     }
 
     /// Adds what a step makes of the servers of a world.
-    pub fn edits<'a>(world: &World, step: &'a Move, all: &mut Vec<Edit<'a>>) {
-        let rules = Rules::of(world.budget.without(step.spends));
+    pub fn edits<'a>(world: &World, step: &'a LocalStep, rules: Rules, all: &mut Vec<Edit<'a>>) {
         let place = usize::from(step.server.0) - 1;
         let node = world.nodes[place];
         let own = match step.view_changes {
-            true => Some(Key::settled(node, step.step.after, world, rules)),
+            true => Some(Key::settled(node, step.after, world, rules)),
             false => (node.process.number() != step.after_number)
                 .then(|| Key::Process(step.after_number).of(node, rules)),
         };
@@ -248,18 +249,16 @@ impl Environment {
         &self,
         nodes: &mut Nodes,
         world: &World,
-        step: &Move,
+        step: &LocalStep,
         edit: &Edit,
         rules: Rules,
     ) -> Interned<Node> {
         let node = world.nodes[edit.place];
         nodes.next.get(edit.key, || match edit.change {
             Change::Reached(reach) => self.reached(node, reach.effect.get(), rules),
-            Change::Own if step.view_changes => self.settled(node, step.step.after, world, rules),
+            Change::Own if step.view_changes => self.settled(node, step.after, world, rules),
             // Nothing is obsolete that was not before.
-            Change::Own => {
-                self.intern_node(node.id, step.step.after, Inbox::from_slice(&node.inbox))
-            }
+            Change::Own => self.intern_node(node.id, step.after, Inbox::from_slice(&node.inbox)),
         })
     }
 

@@ -9,8 +9,8 @@ use crate::environment::{Action, Environment};
 use crate::intern::Interned;
 use crate::judge::Verdicts;
 use crate::node::{Edit, Nodes, Rules};
-use crate::steps::{LocalStep, Move};
-use crate::world::{Sums, World};
+use crate::steps::LocalStep;
+use crate::world::{Budget, Sums, World};
 use keepright::zab::invariants::Record;
 use smallvec::SmallVec;
 use stateright::Property;
@@ -32,34 +32,31 @@ impl Environment {
                 let mut next = world.clone();
                 for crash in remains.crashes() {
                     let step = self.step_of(&next, crash).expect("who is up can crash");
-                    let free = Move {
-                        spends: 0,
-                        ..Move::of(crash, step)
-                    };
-                    next = self.after_one(memory, &next, &free).unwrap_or(next);
+                    let left = next.budget; // The crashes are free.
+                    next = self.after_one(memory, &next, step, left).unwrap_or(next);
                 }
                 next.budget = next.budget.without(action.spends());
                 next
             }
             _ => {
                 let step = self.step_of(world, action)?;
-                self.after_one(memory, world, &Move::of(action, step))?
+                self.after_one(memory, world, step, world.budget.without(step.spends))?
             }
         };
         next.fingerprint = Sums::of(&next).seal(next.budget);
         Some(next)
     }
 
-    /// What a step of one server leads to, but for the hash, if it makes this of the servers; `None` if it
-    /// changes nothing.
+    /// What a step of one server leads to, but for the hash, if this is left of the budget and becomes of the
+    /// servers; `None` if it changes nothing.
     fn after(
         &self,
         memory: &mut Memory,
         world: &World,
-        step: &Move,
+        step: &LocalStep,
+        budget: Budget,
         edits: &[Edit],
     ) -> Option<World> {
-        let budget = world.budget.without(step.spends);
         let rules = Rules::of(budget);
         let nodes = &mut memory.nodes;
         let mut next = World {
@@ -76,17 +73,23 @@ impl Environment {
             }
         }
         if step.is_news {
-            next.record = self.record_after(memory, world, step.step);
+            next.record = self.record_after(memory, world, step);
         }
         next.budget = budget;
         (next != *world).then_some(next)
     }
 
     /// What a single step leads to: see [`Self::after`].
-    fn after_one(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
+    fn after_one(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        step: &LocalStep,
+        budget: Budget,
+    ) -> Option<World> {
         let mut edits = Vec::new();
-        Self::edits(world, step, &mut edits);
-        self.after(memory, world, step, &edits)
+        Self::edits(world, step, Rules::of(budget), &mut edits);
+        self.after(memory, world, step, budget, &edits)
     }
 
     /// The hash of what a step leads to, from the sums of the world before it.
@@ -144,28 +147,30 @@ impl Expand for Environment {
         let nodes = || worlds.iter().flat_map(|world| &world.nodes);
         touch(nodes().map(|node| node.number().into()));
         touch(nodes().map(|node| self.deliveries(*node).len() as u64));
-        let mut all_moves: Vec<(usize, &Move)> = Vec::new();
+        let mut all_steps: Vec<(usize, &LocalStep)> = Vec::new();
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
-                let own = self.own_moves(&mut memory.nodes, *node, world.budget);
+                let own = self.own_steps_of(&mut memory.nodes, *node, world.budget);
                 let all = self.deliveries(*node).iter().chain(own);
-                all_moves.extend(all.map(|step| (parent, step)));
+                all_steps.extend(all.map(|step| (parent, *step)));
             }
         }
-        touch(all_moves.iter().map(|(_, step)| step.after_number.into()));
-        let (mut moves, mut edits) = (Vec::new(), Vec::new());
-        for (parent, step) in all_moves {
+        touch(all_steps.iter().map(|(_, step)| step.after_number.into()));
+        let (mut steps, mut edits) = (Vec::new(), Vec::new());
+        for (parent, step) in all_steps {
             let first = edits.len();
-            Self::edits(&worlds[parent], step, &mut edits);
+            let budget = worlds[parent].budget.without(step.spends);
+            Self::edits(&worlds[parent], step, Rules::of(budget), &mut edits);
             // Most steps only repeat what is on its way.
             if edits.len() > first || step.is_news || step.spends != 0 {
-                moves.push((parent, step, first..edits.len()));
+                steps.push((parent, step, budget, first..edits.len()));
             }
         }
         touch(edits.iter().map(|edit| memory.nodes.touch(edit)));
         let first = found.len();
-        for (parent, step, its_edits) in moves {
-            if let Some(state) = self.after(memory, &worlds[parent], step, &edits[its_edits]) {
+        for (parent, step, budget, its_edits) in steps {
+            let edits = &edits[its_edits];
+            if let Some(state) = self.after(memory, &worlds[parent], step, budget, edits) {
                 found.push(Successor {
                     hash: 0,
                     parent,

@@ -4,7 +4,7 @@ use crate::bounds::Bounds;
 use crate::intern::{Interned, fingerprint};
 use crate::node::Node;
 use crate::row::Row;
-use crate::steps::{LocalStep, Move};
+use crate::steps::LocalStep;
 use im::Vector;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
@@ -56,7 +56,7 @@ pub struct Known {
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
     /// What it can do by itself, by server and budget.
-    pub moves: Row<&'static [Move]>,
+    pub own_steps: Row<&'static [&'static LocalStep]>,
 }
 
 impl From<Process> for Known {
@@ -69,7 +69,7 @@ impl From<Process> for Known {
             follows,
             process,
             steps: Row::default(),
-            moves: Row::default(),
+            own_steps: Row::default(),
         }
     }
 }
