@@ -2,7 +2,7 @@
 
 /// Results by key.
 pub struct Cache<V> {
-    /// A power of two of them, or none yet.
+    /// None before there is a result.
     lines: Vec<Line<V>>,
     /// How many places are taken.
     taken: usize,
@@ -62,7 +62,8 @@ impl<V: Copy> Cache<V> {
 
     /// Remembers the result for `key`, which was not remembered.
     pub fn insert(&mut self, key: u64, value: V) {
-        if self.taken >= self.lines.len() * PLACES / 4 * 3 && self.lines.len() < LARGEST {
+        // With more than half of the places taken, many lines would have to forget.
+        if self.taken >= self.lines.len() * PLACES / 2 && self.lines.len() < LARGEST {
             self.grow();
         }
         let line = self.line(key);
@@ -78,7 +79,7 @@ impl<V: Copy> Cache<V> {
     fn line(&self, key: u64) -> usize {
         // Multiplicative hashing (Knuth): the upper bits are the good ones.
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> 32) as usize & self.lines.len().wrapping_sub(1)
+        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
     }
 
     fn grow(&mut self) {

@@ -101,10 +101,12 @@ pub fn mix(hash: u64, place: u64) -> u64 {
 
 /// The place where values of one type are kept.
 pub struct Interner<T: 'static> {
-    /// With their hashes: so it does not have to be looked at most of those that are not asked for.
-    shards: Vec<Mutex<HashTable<(u64, &'static Slot<T>)>>>,
+    shards: Vec<Mutex<Shard<T>>>,
     count: AtomicU32,
 }
+
+/// Slots with their hashes: so most of those that are not asked for do not have to be looked at.
+type Shard<T> = HashTable<(u64, &'static Slot<T>)>;
 
 const SHARDS: usize = 64;
 

@@ -297,15 +297,27 @@ mod tests {
         max_memory: None,
     };
 
-    /// Asks both ways in every state.
+    /// Asks both ways in every state, and by parts for one invariant and one witness alone.
     fn compare(environment: &Environment) {
-        let memory = Mutex::new(Verdicts::default());
+        let memory = Mutex::new((Verdicts::default(), Verdicts::default()));
+        let (invariant, witness) = (1, 1 << (environment.invariants.len() / 2));
+        let few = Predicates {
+            invariants: invariant,
+            witnesses: witness,
+        };
         let look = |world: &World, _| {
             let mut memory = memory
                 .lock()
                 .expect("no thread panics before it is compared");
-            let parts = environment.verdict_by_parts(&mut memory, world, Predicates::ALL);
-            assert_eq!(parts, environment.verdict(world), "{world:?}");
+            let (of_all, of_few) = &mut *memory;
+            let all = environment.verdict_by_parts(of_all, world, Predicates::ALL);
+            assert_eq!(all, environment.verdict(world), "{world:?}");
+            if world.nodes.len() > 1 {
+                let one = environment.verdict_by_parts(of_few, world, few);
+                let holds = |verdict: Verdict| verdict.holds.get() & invariant;
+                assert_eq!(holds(one), holds(all), "{world:?}");
+                assert_eq!(one.witnessed, all.witnessed & witness, "{world:?}");
+            }
         };
         engine::search_and_look(environment, LIMITS, &Progress::default(), &look);
     }
