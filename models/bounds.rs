@@ -1,7 +1,10 @@
 //! How far a model is explored: the size of the ensemble and a budget for each kind of event.
 
 use clap::Args;
+use keepright::quorum::{Membership, ServerSet, Weight};
+use keepright::types::ServerId;
 use std::fmt;
+use std::str::FromStr;
 
 /// The bounds of a model. Every budget is a total for the whole run of the ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
@@ -47,6 +50,104 @@ pub struct Bounds {
     #[arg(long, default_value_t = u32::MAX, hide_default_value = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_counter: u32,
+    /// What the vote of each server counts, as `3,1,0`; otherwise 1
+    #[arg(long, default_value_t = Weights::EQUAL, hide_default_value = true)]
+    pub weights: Weights,
+    /// Which write makes whom the voters, as `1=2,3`; servers that have no part before are added
+    #[arg(long)]
+    pub reconfigure: Option<Reconfiguration>,
+}
+
+/// A write that replaces the membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconfiguration {
+    /// The number of the write.
+    pub write: u8,
+    /// The voters from then on: a bit for each id from 1 to 6.
+    voters: u8,
+}
+
+impl Reconfiguration {
+    /// Write number `write` makes server `first` to `last` the voters.
+    pub const fn of_range(write: u8, first: u8, last: u8) -> Self {
+        let voters = (1 << (last + 1)) - (1 << first);
+        Self { write, voters }
+    }
+
+    pub fn voters(self) -> ServerSet {
+        let ids = (1..7u8).filter(|id| self.voters >> id & 1 == 1);
+        ids.map(ServerId).collect()
+    }
+
+    /// The highest id of a voter.
+    fn highest(self) -> u8 {
+        7 - self.voters.leading_zeros() as u8
+    }
+}
+
+impl FromStr for Reconfiguration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (write, ids) = text.split_once('=').ok_or("write it as `1=2,3`")?;
+        let number = |text: &str| text.parse::<u8>().map_err(|e| format!("`{text}`: {e}"));
+        let mut voters = 0;
+        for id in ids.split(',') {
+            match number(id)? {
+                id @ 1..=6 => voters |= 1 << id,
+                id => return Err(format!("{id} is not the id of a server, 1 to 6")),
+            }
+        }
+        Ok(Self {
+            write: number(write)?,
+            voters,
+        })
+    }
+}
+
+impl fmt::Display for Reconfiguration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = self.voters().iter().map(|sid| sid.to_string());
+        write!(f, "{}={}", self.write, ids.collect::<Vec<_>>().join(","))
+    }
+}
+
+/// What the votes of the servers count, by id; those that are not named count 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weights([u8; 6]);
+
+impl Weights {
+    pub const EQUAL: Self = Self([1; 6]);
+
+    /// What the votes of the first three servers count.
+    pub const fn of_three([one, two, three]: [u8; 3]) -> Self {
+        Self([one, two, three, 1, 1, 1])
+    }
+}
+
+impl FromStr for Weights {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut weights = Self::EQUAL;
+        for (i, number) in text.split(',').enumerate() {
+            let place = weights.0.get_mut(i).ok_or("more than six numbers")?;
+            *place = number.parse().map_err(|e| format!("`{number}`: {e}"))?;
+        }
+        match weights.0 {
+            [0, 0, 0, 0, 0, 0] => Err("nobody has a weight".to_owned()),
+            _ => Ok(weights),
+        }
+    }
+}
+
+/// Without the ones at the end.
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.0.iter().rposition(|weight| *weight != 1).unwrap_or(0);
+        let weights = self.0[..=last].iter().map(u8::to_string);
+        write!(f, "{}", weights.collect::<Vec<_>>().join(","))
+    }
 }
 
 /// More than any search can exhaust.
@@ -55,10 +156,40 @@ fn budget() -> clap::builder::RangedI64ValueParser<u8> {
 }
 
 impl Bounds {
+    /// How many servers there are: those of the configuration, and those that may join.
+    pub fn size(&self) -> u8 {
+        let joining = self.reconfigure.map_or(0, Reconfiguration::highest);
+        joining.max(self.servers + self.observers)
+    }
+
+    /// Who votes at first.
+    pub fn membership(&self) -> Membership {
+        let voters = (1..=self.servers).map(ServerId);
+        let observers = self.servers + 1..=self.servers + self.observers;
+        let observers: ServerSet = observers.map(ServerId).collect();
+        let membership = match self.weights {
+            Weights::EQUAL => Membership::majority(voters.collect()),
+            Weights(weights) => {
+                let weights = weights.map(Weight::from);
+                Membership::weighted([voters.zip(weights).collect()])
+            }
+        };
+        membership.with_observers(observers)
+    }
+
     /// These bounds, if each of them can have an effect. An error that says what is missing otherwise.
     pub fn sensible(self) -> Result<Self, String> {
         let strays = self.servers / 2;
-        if self.wipes > 0 && self.observers == 0 {
+        if self.membership().voters.is_empty() {
+            Err("--weights gives none of the --servers a vote".to_owned())
+        } else if self
+            .reconfigure
+            .is_some_and(|r| !(1..=self.writes).contains(&r.write))
+        {
+            Err("--reconfigure is about one of the writes: raise --writes".to_owned())
+        } else if self.reconfigure.is_some() && self.wipes > 0 {
+            Err("--wipes is about servers that never vote: leave out --reconfigure".to_owned())
+        } else if self.wipes > 0 && self.observers == 0 {
             Err("--wipes is about observers: add --observers 1".to_owned())
         } else if self.disk_errors > 0 && !self.pending_saves {
             Err("--disk-errors is about saves that are pending: add --pending-saves".to_owned())
@@ -88,6 +219,8 @@ impl Bounds {
             pending_saves: false,
             strays: 0,
             max_counter: u32::MAX,
+            weights: Weights::EQUAL,
+            reconfigure: None,
         }
     }
 
@@ -134,6 +267,8 @@ impl Bounds {
                 pending_saves,
                 strays,
                 max_counter: _,
+                weights: _,
+                reconfigure: _,
             } = *b;
             // A save that is flushed in the next step is one that was durable at once.
             [
@@ -155,7 +290,8 @@ impl Bounds {
             .iter()
             .zip(&theirs)
             .all(|(ours, theirs)| ours >= theirs);
-        enough && (self.servers, self.max_counter) == (other.servers, other.max_counter)
+        let fixed = |b: &Self| (b.servers, b.max_counter, b.weights, b.reconfigure);
+        enough && fixed(self) == fixed(other)
     }
 
     /// These bounds with one budget less, each in turn: the next smaller ones.
@@ -207,6 +343,12 @@ impl Bounds {
         if self.max_counter != u32::MAX {
             flags.push_str(&format!(" --max-counter {}", self.max_counter));
         }
+        if self.weights != Weights::EQUAL {
+            flags.push_str(&format!(" --weights {}", self.weights));
+        }
+        if let Some(reconfiguration) = self.reconfigure {
+            flags.push_str(&format!(" --reconfigure {reconfiguration}"));
+        }
         if self.pending_saves {
             flags.push_str(" --pending-saves");
         }
@@ -229,6 +371,12 @@ impl fmt::Display for Bounds {
         }
         if self.max_counter != u32::MAX {
             write!(f, " counter {}", self.max_counter)?;
+        }
+        if self.weights != Weights::EQUAL {
+            write!(f, " weights {}", self.weights)?;
+        }
+        if let Some(reconfiguration) = self.reconfigure {
+            write!(f, " reconfigure {reconfiguration}")?;
         }
         if self.pending_saves {
             write!(f, " pending")?;

@@ -1,6 +1,6 @@
 //! The models: what each leaves out, what it checks, and the bounds that `check` explores.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::environment::{Environment, Setting};
 use keepright::zab::{Elections, Variant};
 
@@ -66,6 +66,8 @@ const OF_ZAB: &[&str] = &[
     "commit_held",
     "up_to_date",
     "newcomer_told_everything",
+    "reconfigured_by_both",
+    "in_force_once_committed",
 ];
 
 /// What it takes three epochs to ask.
@@ -109,12 +111,37 @@ pub const ALL: &[Spec] = &[
                 ..Bounds::new(3, 2, 1, 0)
             },
             Bounds {
+                weights: Weights::of_three([3, 1, 1]),
+                ..Bounds::new(3, 1, 1, 0)
+            },
+            Bounds {
                 outages: 1,
                 ..Bounds::new(3, 1, 0, 0).with_pending_saves()
             },
             Bounds {
                 disk_errors: 1,
                 ..Bounds::new(3, 1, 1, 0).with_pending_saves()
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                ..Bounds::new(2, 2, 1, 0)
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                ..Bounds::new(2, 1, 1, 1)
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                max_counter: 1,
+                ..Bounds::new(2, 1, 1, 0)
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(2, 1, 2)),
+                ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 2)),
+                ..Bounds::new(1, 2, 1, 1).with_pending_saves()
             },
             Bounds::new(3, 2, 2, 0),
             Bounds::new(3, 3, 1, 0),
@@ -138,6 +165,10 @@ pub const ALL: &[Spec] = &[
             Bounds {
                 observers: 1,
                 ..Bounds::new(2, 1, 0, 0)
+            },
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                ..Bounds::new(2, 1, 2, 0)
             },
         ],
         invariants: &[OF_ZAB, OF_ELECTIONS],

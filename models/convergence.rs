@@ -13,7 +13,7 @@ use crate::world::{World, Writes};
 use keepright::quorum::ServerSet;
 use keepright::types::ServerId;
 use keepright::zab::invariants::delivered;
-use keepright::zab::{Role, State};
+use keepright::zab::{History, Role, State};
 use stateright::Property;
 use std::cell::Cell;
 use std::sync::{Mutex, OnceLock};
@@ -133,10 +133,21 @@ impl Environment {
     /// What becomes of a state under a schedule. `None` if the schedule asks nothing of it: those that
     /// are up are no quorum and nobody starts.
     pub fn fate(&self, schedule: Schedule, world: &World) -> Option<Fate> {
-        let voters = &self.zab.config.voters;
         let up = world.ids().filter(|id| world.server(*id).state.is_some());
         let up: ServerSet = up.collect();
-        if !schedule.restart && (up.len() == world.nodes.len() || !up.is_quorum_of(voters)) {
+        let suffices = |history: &History<Writes>| {
+            let configured = &self.zab.config.membership;
+            history.in_force(configured).is_quorum(&up)
+        };
+        let is_quorum = || {
+            world.ids().all(|id| {
+                let process = world.server(id).get();
+                let state = process.state.as_ref();
+                suffices(&process.disk.history)
+                    && state.is_none_or(|state| suffices(&state.storage().history))
+            })
+        };
+        if !schedule.restart && (up.len() == world.nodes.len() || !is_quorum()) {
             return None; // The same as with restarts, or nothing to hope for.
         }
         let calm = self.calm(world);
@@ -283,7 +294,7 @@ impl Environment {
             .filter(|(id, s)| serves(*id, s))
             .map(|(id, _)| id)
             .collect();
-        let peace = serving.is_quorum_of(&self.zab.config.voters)
+        let peace = self.zab.in_force(leads).is_quorum(&serving)
             && serving.len() < calm.members.len()
             && matches!(leads.role(), Role::Leading(leader) if leader.established())
             && calm

@@ -3,7 +3,7 @@
 //! Spec: `spec/0-assumptions.md`. A stateright `Model` over the very actors that the server runs. What
 //! it must never do: be kinder than the real world.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::convergence;
 use crate::coverage::Tally;
 use crate::explain;
@@ -17,7 +17,6 @@ use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::tale;
 use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
-use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, Round, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, Storage};
@@ -116,12 +115,7 @@ impl Environment {
         ids: &[&str],
         witnesses: bool,
     ) -> Self {
-        let voters: ServerSet = (1..=bounds.servers).map(ServerId).collect();
-        let observers = (1..=bounds.observers)
-            .map(|i| ServerId(bounds.servers + i))
-            .collect();
         let zab = Zab::new(Config {
-            observers,
             max_counter: bounds.max_counter,
             retain: 0,
             elections: setting.elections,
@@ -130,7 +124,7 @@ impl Environment {
             finalize_wait: schedule::FINALIZE,
             peer_timeout: schedule::PEER,
             establish_timeout: schedule::ESTABLISH,
-            ..Config::new(voters)
+            ..Config::new(bounds.membership())
         });
         let invariants: Vec<_> = invariants::all()
             .into_iter()
@@ -145,11 +139,13 @@ impl Environment {
             "an unknown invariant among {ids:?}"
         );
         properties.extend(more);
-        let size = bounds.servers + bounds.observers;
+        let size = bounds.size();
         // With elections held outside no handler compares ids, with one exception: among equally
         // recent reports, which differ at most in their snapshots, a leader takes the one of the
         // highest id. With three voters one report makes a quorum, so there is nothing to choose.
         let interchangeable = setting.elections == Elections::External
+            && bounds.weights == Weights::EQUAL
+            && bounds.reconfigure.is_none()
             && (bounds.servers <= 3 || bounds.snapshots == 0);
         let renamings = match interchangeable && setting.symmetry {
             true => Renamings::of_voters(bounds.servers, size),
@@ -179,7 +175,7 @@ impl Environment {
     }
 
     pub fn size(&self) -> u8 {
-        self.bounds.servers + self.bounds.observers
+        self.bounds.size()
     }
 
     fn init_state(&self, disks: &[Storage<Writes>]) -> World {
@@ -218,6 +214,7 @@ impl Environment {
                 leader: ServerId(u8::MAX),
                 current_epoch: Epoch(0),
                 last_zxid: Zxid::ZERO,
+                change: Zxid::ZERO,
             };
             let stance = Stance::Looking(vote);
             Envelope {
@@ -330,7 +327,9 @@ impl Environment {
         match state.role() {
             Role::Looking(election) => match self.setting.elections {
                 Elections::External => {
-                    for leader in self.zab.config.voters.iter() {
+                    let joining = self.bounds.reconfigure.map(Reconfiguration::voters);
+                    let voters = self.zab.config.membership.voters;
+                    for leader in voters.union(&joining.unwrap_or_default()).iter() {
                         actions.push(Action::Elect { server, leader });
                     }
                 }

@@ -3,6 +3,7 @@
 use crate::environment::Action;
 use crate::faults::Left;
 use crate::tale::Line;
+use crate::transaction;
 use crate::world::{Envelope, Process, World, Writes};
 use keepright::types::{Round, ServerId, Zxid};
 use keepright::zab::{
@@ -163,7 +164,7 @@ pub trait InWords {
 
 impl InWords for u8 {
     fn in_words(&self) -> String {
-        format!("w{self}")
+        transaction::name(*self)
     }
 }
 

@@ -121,7 +121,7 @@ pub fn of_server(
 
 /// Whether the disk of a server may be replaced by an empty one: an observer has promised nothing.
 pub fn may_forget(zab: &Zab<Writes>, server: ServerId) -> bool {
-    zab.config.observers.contains(server) || zab.config.variant == Variant::VoterForgets
+    zab.config.membership.observers.contains(server) || zab.config.variant == Variant::VoterForgets
 }
 
 /// The faults that can happen to all servers at once.

@@ -53,6 +53,7 @@ mod tale_tests;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod transaction;
 mod trial;
 mod visited;
 mod world;

@@ -3,7 +3,7 @@
 //! Spec: `spec/invariants.toml`, "mutants". A check that never failed is not trusted: here every
 //! invariant is seen to fail, in the smallest bounds that show it.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::checked::Tried;
 use crate::trial::Trial;
 use crate::{consensus, service};
@@ -65,6 +65,66 @@ pub const ALL: &[Mutant] = &[
         "zab",
         Bounds::new(3, 0, 0, 0),
         "leadership1",
+    ),
+    mutant(
+        "weights_ignored",
+        Variant::WeightsIgnored,
+        "zab",
+        Bounds {
+            weights: Weights::of_three([3, 1, 1]),
+            ..Bounds::new(3, 1, 0, 0)
+        },
+        "committed_survives",
+    ),
+    mutant(
+        "reconfigured_by_old",
+        Variant::ReconfiguredByOld,
+        "zab",
+        Bounds {
+            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+            ..Bounds::new(2, 1, 0, 0)
+        },
+        "reconfigured_by_both",
+    ),
+    mutant(
+        "reconfigured_by_new",
+        Variant::ReconfiguredByNew,
+        "zab",
+        Bounds {
+            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+            ..Bounds::new(2, 1, 0, 0)
+        },
+        "reconfigured_by_both",
+    ),
+    mutant(
+        "acknowledged_by_old",
+        Variant::AcknowledgedByOld,
+        "zab",
+        Bounds {
+            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+            ..Bounds::new(2, 1, 0, 0)
+        },
+        "committed_survives",
+    ),
+    mutant(
+        "in_force_when_proposed",
+        Variant::InForceWhenProposed,
+        "zab",
+        Bounds {
+            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+            ..Bounds::new(2, 1, 0, 0)
+        },
+        "in_force_once_committed",
+    ),
+    mutant(
+        "elected_by_old",
+        Variant::ElectedByOld,
+        "zab",
+        Bounds {
+            reconfigure: Some(Reconfiguration::of_range(1, 2, 2)),
+            ..Bounds::new(1, 1, 0, 1).with_pending_saves()
+        },
+        "committed_survives",
     ),
     mutant(
         "no_new_epoch",

@@ -10,6 +10,7 @@ use crate::environment::{Action, Environment};
 use crate::explain;
 use crate::svg::Diagram;
 use crate::tale::Line;
+use crate::transaction;
 use crate::world::{World, Writes};
 use crate::{bugs, mutants};
 use keepright::types::ServerId;
@@ -144,7 +145,7 @@ impl Environment {
             (invariant.explain)(&Inquiry {
                 ensemble,
                 step: taken,
-                name: |number| format!("w{number}"),
+                name: |txn| transaction::name(*txn),
             })
         })
     }

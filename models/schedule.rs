@@ -12,6 +12,7 @@ use crate::memo::Key;
 use crate::steps::Step;
 use crate::symmetry::Images;
 use crate::world::{Envelope, Known, Process, World, Writes};
+use keepright::quorum::ServerSet;
 use keepright::types::ServerId;
 use keepright::zab::{Elections, Message, Msg, Role, State, Timer};
 use smallvec::SmallVec;
@@ -231,9 +232,10 @@ impl Environment {
         needed.push(Timer::Heartbeat);
         match state.role() {
             Role::Looking(election) => {
-                let config = &self.zab.config;
-                let decides = config.elections == Elections::Held && config.voters.contains(id);
-                if decides && election.supporters.is_quorum_of(&config.voters) {
+                let in_force = self.zab.in_force(state);
+                let decides = self.zab.config.elections == Elections::Held
+                    && (election.vote.leader != id || in_force.votes(id));
+                if decides && in_force.is_quorum(&election.supporters) {
                     needed.push(Timer::Finalize);
                 }
             }
@@ -436,17 +438,16 @@ impl Environment {
                 .max_by_key(|(id, state)| (state.epoch(), *id))
                 .map(|(id, _)| id)
         };
-        let voters = &self.zab.config.voters;
         let looking = || {
-            calm.up().filter(|(id, state)| {
-                voters.contains(*id) && matches!(state.role(), Role::Looking(_))
-            })
+            calm.up()
+                .filter(|(_, state)| matches!(state.role(), Role::Looking(_)))
         };
-        let together: keepright::quorum::ServerSet = looking().map(|(id, _)| id).collect();
+        let together: ServerSet = looking().map(|(id, _)| id).collect();
         let best = || {
-            let best = looking().max_by_key(|(id, state)| (state.recency(), *id));
-            best.map(|(id, _)| id)
-                .filter(|_| together.is_quorum_of(voters))
+            let voters = looking().filter(|(id, state)| self.zab.in_force(state).votes(*id));
+            let best = voters.max_by_key(|(id, state)| (state.recency(), *id));
+            best.filter(|(_, state)| self.zab.in_force(state).is_quorum(&together))
+                .map(|(id, _)| id)
         };
         leads(true).or_else(|| leads(false)).or_else(best)
     }

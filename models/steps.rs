@@ -8,6 +8,7 @@ use crate::faults::{self, Left};
 use crate::intern::Interned;
 use crate::node::{Effect, Reach, sender};
 use crate::symmetry::Images;
+use crate::transaction;
 use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
@@ -201,7 +202,13 @@ impl Environment {
             Action::Elect { server, leader } => self.input(process, server, Msg::Elected(leader)),
             Action::Write(server) => {
                 let number = self.bounds.writes - budget.writes + 1;
-                self.input(process, server, Msg::Propose(number))
+                let txn = match self.bounds.reconfigure {
+                    Some(reconfiguration) if reconfiguration.write == number => {
+                        transaction::proposing(reconfiguration.voters())
+                    }
+                    Some(_) | None => number,
+                };
+                self.input(process, server, Msg::Propose(txn))
             }
             Action::Snapshot(server) => {
                 let state = process.state.as_ref()?;

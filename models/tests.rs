@@ -1,6 +1,6 @@
 //! The checker, checked: against stateright's own search, against itself, and against its mutants.
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Weights};
 use crate::catalogue::{self, Spec};
 use crate::converge;
 use crate::convergence;
@@ -182,6 +182,33 @@ fn the_numbers_of_states_are_as_recorded() {
             "zab {bounds}"
         );
     }
+}
+
+/// One server of three decides alone; two of three decide, and the third has no vote.
+#[test]
+fn the_protocol_holds_whatever_the_votes_count() {
+    let mut counts = String::new();
+    for (model, weights) in [
+        ("zab", [3, 1, 1]),
+        ("zab", [1, 1, 0]),
+        ("ensemble", [3, 1, 1]),
+        ("ensemble", [0, 1, 1]),
+    ] {
+        let bounds = Bounds {
+            weights: Weights::of_three(weights),
+            ..Bounds::new(3, 1, 1, 0)
+        };
+        let spec = catalogue::find(model).expect("it is in the catalogue");
+        let outcome = explore(&spec.faithful(bounds), 2);
+        assert_eq!(outcome.end, End::Complete, "{model} {bounds}");
+        counts += &format!("{model} {bounds} {} {}\n", outcome.distinct, outcome.depth);
+    }
+    let recorded = "zab (3,1,1,0) weights 3 21586 32
+zab (3,1,1,0) weights 1,1,0 11052 32
+ensemble (3,1,1,0) weights 3 29998 31
+ensemble (3,1,1,0) weights 0 3042 27
+";
+    assert_eq!(counts, recorded);
 }
 
 #[test]

@@ -5,21 +5,39 @@ use crate::intern::{Interned, fingerprint};
 use crate::node::Node;
 use crate::row::Row;
 use crate::steps::LocalStep;
+use crate::transaction;
 use im::Vector;
+use keepright::quorum::Membership;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
-use keepright::zab::{Entry, Mark, Message, Payload, State, Storage};
+use keepright::zab::{Change, Entry, Mark, Message, Payload, State, Storage};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
-/// What the models replicate: the numbers of the client writes, 1, 2, 3...
+/// What the models replicate: the numbers of the client writes, 1, 2, 3... and changes of the membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Writes;
 
 impl Payload for Writes {
     type Txn = u8;
     type Snapshot = Vector<Entry<u8>>;
+
+    fn change(txn: &u8) -> Option<Change> {
+        transaction::change(*txn)
+    }
+
+    fn in_force() -> Option<u8> {
+        Some(transaction::IN_FORCE)
+    }
+
+    fn membership(snapshot: &Self::Snapshot) -> Option<Membership> {
+        let proposed = |entry: &Entry<u8>| match Self::change(&entry.txn)? {
+            Change::Proposed(membership) => Some(membership),
+            Change::InForce => None,
+        };
+        snapshot.iter().rev().find_map(proposed)
+    }
 }
 
 /// One server and its disk.

@@ -9,21 +9,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the bottom, and what each may use of this crate.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("types", &[]),
     ("quorum", &["types"]),
     ("zab", &["types", "quorum"]),
+    ("members", &["types", "quorum"]),
     ("znode", &["types"]),
     ("proto", &["types", "znode"]),
-    ("service", &["types", "quorum", "zab", "znode", "proto"]),
+    (
+        "service",
+        &["types", "quorum", "zab", "members", "znode", "proto"],
+    ),
     (
         "server",
-        &["types", "quorum", "zab", "znode", "proto", "service"],
+        &[
+            "types", "quorum", "zab", "members", "znode", "proto", "service",
+        ],
     ),
 ];
 
 /// The layers that must be functions of their inputs.
-const PURE: [&str; 6] = ["types", "quorum", "zab", "znode", "proto", "service"];
+const PURE: [&str; 7] = [
+    "types", "quorum", "zab", "members", "znode", "proto", "service",
+];
 
 /// What the pure layers must not name, and why.
 const FORBIDDEN: [(&str, &str); 15] = [

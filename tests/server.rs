@@ -475,6 +475,15 @@ fn four_letter_words_answer_before_there_is_a_quorum() {
             .word("conf")
             .contains(&format!("server.2=127.0.0.1:{other}:{other}:participant\n"))
     );
+    let quorum = server.word("quor");
+    for line in [
+        "Role: LOOKING, votes for 1 with 1\n",
+        "Quorum: no\n",
+        "Epoch: 0, accepted 0\n",
+        "Voters: 1 2\nObservers: -\n",
+    ] {
+        assert!(quorum.contains(line), "{quorum}");
+    }
     assert!(server.word("envi").contains("zookeeper.version=3.9"));
     assert!(server.word("dump").contains("not in the whitelist"));
 }

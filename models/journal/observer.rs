@@ -5,10 +5,11 @@
 //! by what a server says of itself where its journal shows what it did.
 
 use super::window::{Seen, Window};
+use keepright::quorum::ServerSet;
 use keepright::service::ZooKeeper;
 use keepright::types::{ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Server};
-use keepright::zab::{Entry, Mark, Message, Role, State, Storage, Zab};
+use keepright::zab::{Entry, Mark, Message, Payload, Role, State, Storage, Zab};
 use keepright::znode::Txn;
 use std::collections::BTreeMap;
 
@@ -83,8 +84,16 @@ impl Observer {
         for disk in disks.values() {
             window.propose_given(disk.history.entries().iter());
         }
-        let all_vote = zab
-            .config
+        let mut config = zab.config.clone();
+        if let Some(given) = disks
+            .values()
+            .max_by_key(|disk| disk.history.snapshot().zxid)
+            && let Some(agreed) = ZooKeeper::membership(&given.history.snapshot().state)
+        {
+            config.membership = agreed;
+        }
+        let all_vote = config
+            .membership
             .voters
             .iter()
             .all(|voter| disks.contains_key(&voter));
@@ -99,14 +108,13 @@ impl Observer {
         };
         let servers = disks.into_iter().map(watch).collect();
         let verdict = |invariant: Invariant<Seen>| Verdict {
-            unasked: (!all_vote && invariant.id == "committed_survives")
-                .then_some("needs all voters"),
+            unasked: (!all_vote && needs_all_voters(&invariant)).then_some(NEEDS_ALL_VOTERS),
             invariant,
             broken: None,
             witnessed: None,
         };
         Self {
-            seen_zab: Zab::new(zab.config.clone()),
+            seen_zab: Zab::new(config),
             zab,
             window,
             servers,
@@ -179,12 +187,29 @@ impl Observer {
             seen,
         };
         self.servers.insert(server, watched);
+        let delivered = self.window.committed();
         if self.window.advance() {
             self.view_all();
         }
+        self.look_for_voters(delivered);
         self.states += 1;
         self.ask_if_due(number);
         true
+    }
+
+    /// Stops asking what needs the disks of all voters if a membership was delivered, after the first `known`
+    /// transactions, that has others.
+    fn look_for_voters(&mut self, known: usize) {
+        let unknown = |voters: &ServerSet| voters.iter().any(|v| !self.servers.contains_key(&v));
+        let mut proposed = self.window.proposed_after(known);
+        let lacks_some = proposed.any(|membership| unknown(&membership.voters));
+        if lacks_some {
+            for verdict in &mut self.verdicts {
+                if needs_all_voters(&verdict.invariant) && verdict.broken.is_none() {
+                    verdict.unasked = Some(NEEDS_ALL_VOTERS);
+                }
+            }
+        }
     }
 
     /// Shows every history through the window as it is now.
@@ -254,6 +279,13 @@ impl Observer {
             .filter(move |v| v.broken == Some(number));
         broken.map(|verdict| verdict.invariant.id)
     }
+}
+
+const NEEDS_ALL_VOTERS: &str = "needs all voters";
+
+/// Whether an invariant is about what the disks of a quorum hold.
+fn needs_all_voters(invariant: &Invariant<Seen>) -> bool {
+    ["committed_survives", "reconfigured_by_both"].contains(&invariant.id)
 }
 
 /// A history by its ends: while these stay, it stays.

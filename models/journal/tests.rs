@@ -2,6 +2,7 @@
 
 use super::observer::{Observer, Step};
 use super::window::KEPT;
+use keepright::quorum::Membership;
 use keepright::service::ZooKeeper;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::{self, Entry, Snapshot, Storage, Zab};
@@ -47,7 +48,9 @@ fn committed(entries: impl Iterator<Item = Entry<Txn>>) -> Storage<ZooKeeper> {
 
 /// An observer of two servers; lets one of them have this history at once.
 fn observe(observer: &mut Observer, number: u64, server: ServerId, disk: &Storage<ZooKeeper>) {
-    let zab = Zab::new(zab::Config::new([1, 2].map(ServerId).into_iter().collect()));
+    let zab = Zab::new(zab::Config::new(Membership::majority(
+        [1, 2].map(ServerId).into_iter().collect(),
+    )));
     let state = zab.on_start(server.into(), &Some(disk.clone()), &mut Out::new());
     for state in [None, Some(&state)] {
         let sent = &[];
@@ -65,7 +68,9 @@ fn observe(observer: &mut Observer, number: u64, server: ServerId, disk: &Storag
 
 /// What falls when the first server has delivered everything, step by step, and then the second has this.
 fn falls(second: impl Iterator<Item = Entry<Txn>>) -> Vec<&'static str> {
-    let zab = Zab::new(zab::Config::new([1, 2].map(ServerId).into_iter().collect()));
+    let zab = Zab::new(zab::Config::new(Membership::majority(
+        [1, 2].map(ServerId).into_iter().collect(),
+    )));
     let disks: BTreeMap<_, _> = [FIRST, SECOND].map(|id| (id, Storage::default())).into();
     let mut observer = Observer::new(zab, disks);
     observer.propose_given(

@@ -8,6 +8,7 @@
 //!
 //! * the last [`KEPT`] transactions that anyone has delivered, and all after them;
 //! * the last transaction of the initial history of each epoch;
+//! * each transaction that changes who votes;
 //! * each transaction that a server delivers later than the others and not as the others did: what is left
 //!   out is compared, once, when a server delivers it.
 //!
@@ -16,11 +17,12 @@
 //!
 //! What this must never do: show two servers the same transaction in two ways.
 
+use keepright::quorum::Membership;
 use keepright::service::ZooKeeper;
 use keepright::service::journal::digest;
 use keepright::types::Zxid;
 use keepright::zab::invariants::Record;
-use keepright::zab::{Entry, History, Payload, Snapshot};
+use keepright::zab::{Change, Entry, History, Payload, Snapshot};
 use keepright::znode::Txn;
 use std::collections::BTreeSet;
 
@@ -32,9 +34,30 @@ pub const KEPT: usize = 12;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Seen;
 
+/// What is shown of a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Digest {
+    digest: u64,
+    /// Who votes is no secret to the invariants.
+    change: Option<Change>,
+}
+
 impl Payload for Seen {
-    type Txn = u64;
-    type Snapshot = im::Vector<Entry<u64>>;
+    type Txn = Digest;
+    type Snapshot = im::Vector<Entry<Digest>>;
+
+    fn change(txn: &Digest) -> Option<Change> {
+        txn.change.clone()
+    }
+
+    fn membership(shown: &Self::Snapshot) -> Option<Membership> {
+        let changes = shown.iter().filter_map(|entry| entry.txn.change.as_ref());
+        let proposed = changes.filter_map(|change| match change {
+            Change::Proposed(membership) => Some(membership),
+            Change::InForce => None,
+        });
+        proposed.last().cloned()
+    }
 }
 
 /// What is shown, and what is known of the rest.
@@ -47,18 +70,21 @@ pub struct Window {
     /// What is shown although it does not lie after.
     pivots: BTreeSet<Zxid>,
     /// Everything that was delivered after [`Self::given`], in order.
-    delivered: Vec<Entry<u64>>,
-    pub record: Record<u64>,
+    delivered: Vec<Entry<Digest>>,
+    pub record: Record<Digest>,
     /// Whether something else is shown than when histories were viewed last.
     moved: bool,
 }
 
 /// A transaction as the invariants see it.
-pub fn seen(entry: &Entry<Txn>) -> Entry<u64> {
+pub fn seen(entry: &Entry<Txn>) -> Entry<Digest> {
     let bytes = postcard::to_stdvec(&entry.txn).expect("a transaction can be encoded");
     Entry {
         zxid: entry.zxid,
-        txn: digest(entry.zxid.0, &bytes),
+        txn: Digest {
+            digest: digest(entry.zxid.0, &bytes),
+            change: ZooKeeper::change(&entry.txn),
+        },
     }
 }
 
@@ -79,6 +105,15 @@ impl Window {
     /// How many transactions were committed since the journals began.
     pub fn committed(&self) -> usize {
         self.delivered.len()
+    }
+
+    /// The memberships that were delivered after the first `known` transactions.
+    pub fn proposed_after(&self, known: usize) -> impl Iterator<Item = &Membership> {
+        let new = self.delivered[known..].iter();
+        new.filter_map(|entry| match &entry.txn.change {
+            Some(Change::Proposed(membership)) => Some(membership),
+            Some(Change::InForce) | None => None,
+        })
     }
 
     /// A history as the invariants are to see it.
@@ -111,16 +146,25 @@ impl Window {
         {
             from = history.floor(Zxid(from.0 - 1)).unwrap_or(history.start());
         }
-        from
+        // A snapshot tells of one membership.
+        let mut old = self.pivots.range(..=from).rev();
+        let last = old.find_map(|zxid| self.entry_of(history, *zxid)?.txn.change.zip(Some(*zxid)));
+        match last {
+            Some((Change::Proposed(_), zxid)) => Zxid(zxid.0 - 1),
+            Some((Change::InForce, _)) | None => from,
+        }
     }
 
     /// The transaction of a history; what is given is known by its zxid alone.
-    fn entry_of(&self, history: &History<ZooKeeper>, zxid: Zxid) -> Option<Entry<u64>> {
+    fn entry_of(&self, history: &History<ZooKeeper>, zxid: Zxid) -> Option<Entry<Digest>> {
         if zxid > history.last_zxid() || !history.covers(zxid) {
             return None;
         }
         if zxid <= self.given {
-            return Some(Entry { zxid, txn: 0 });
+            return Some(Entry {
+                zxid,
+                txn: Digest::default(),
+            });
         }
         match zxid > history.start() {
             true => history.after(Zxid(zxid.0 - 1)).next().map(seen),
@@ -128,7 +172,7 @@ impl Window {
         }
     }
 
-    fn known(&self, zxid: Zxid) -> Option<&Entry<u64>> {
+    fn known(&self, zxid: Zxid) -> Option<&Entry<Digest>> {
         let place = self
             .delivered
             .binary_search_by_key(&zxid, |entry| entry.zxid);
@@ -136,7 +180,7 @@ impl Window {
     }
 
     /// What was delivered after `from`, up to `to`.
-    fn delivered_between(&self, from: Zxid, to: Zxid) -> &[Entry<u64>] {
+    fn delivered_between(&self, from: Zxid, to: Zxid) -> &[Entry<Digest>] {
         let place = |zxid| self.delivered.partition_point(|entry| entry.zxid <= zxid);
         self.delivered
             .get(place(from)..place(to))
@@ -148,7 +192,10 @@ impl Window {
         if zxid == Zxid::ZERO || !self.pivots.insert(zxid) || zxid > self.base {
             return;
         }
-        let given = (zxid <= self.given).then_some(Entry { zxid, txn: 0 });
+        let given = (zxid <= self.given).then_some(Entry {
+            zxid,
+            txn: Digest::default(),
+        });
         if let Some(entry) = given.or_else(|| self.known(zxid).cloned()) {
             insert(&mut self.record.proposed, entry.clone());
             insert(&mut self.record.delivered, entry);
@@ -168,7 +215,7 @@ impl Window {
             .collect();
         let others = self.delivered_between(from, to);
         if own != others {
-            let differ = |a: &[Entry<u64>], b: &[Entry<u64>]| -> Vec<Zxid> {
+            let differ = |a: &[Entry<Digest>], b: &[Entry<Digest>]| -> Vec<Zxid> {
                 let missing = a.iter().filter(|entry| !b.contains(entry));
                 missing.map(|entry| entry.zxid).collect()
             };
@@ -185,10 +232,13 @@ impl Window {
             .record
             .delivered
             .partition_point(|entry| entry.zxid <= last);
-        self.delivered
-            .extend_from_slice(&self.record.delivered[new..]);
-        let initial: Vec<Zxid> = self.record.initial.iter().map(|(_, zxid)| *zxid).collect();
-        initial.into_iter().for_each(|zxid| self.keep(zxid));
+        let new = &self.record.delivered[new..];
+        self.delivered.extend_from_slice(new);
+        let changes = new.iter().filter(|entry| entry.txn.change.is_some());
+        let changes = changes.map(|entry| entry.zxid);
+        let initial = self.record.initial.iter().map(|(_, zxid)| *zxid);
+        let kept: Vec<Zxid> = changes.chain(initial).collect();
+        kept.into_iter().for_each(|zxid| self.keep(zxid));
         let shown = self.delivered_between(self.base, Zxid(u64::MAX)).len();
         if shown < 2 * KEPT {
             return std::mem::take(&mut self.moved);
@@ -196,14 +246,14 @@ impl Window {
         self.moved = false;
         self.base = self.delivered[self.delivered.len() - KEPT - 1].zxid;
         let is_shown =
-            |entry: &Entry<u64>| entry.zxid > self.base || self.pivots.contains(&entry.zxid);
+            |entry: &Entry<Digest>| entry.zxid > self.base || self.pivots.contains(&entry.zxid);
         self.record.delivered.retain(is_shown);
         self.record.proposed.retain(is_shown);
         true
     }
 }
 
-fn insert(entries: &mut Vec<Entry<u64>>, entry: Entry<u64>) {
+fn insert(entries: &mut Vec<Entry<Digest>>, entry: Entry<Digest>) {
     if !entries.contains(&entry) {
         let place = entries.partition_point(|known| known.zxid <= entry.zxid);
         entries.insert(place, entry);

@@ -108,6 +108,8 @@ fn body_in_words(body: &TxnBody) -> String {
         TxnBody::Create { path, .. } => format!("create {path}"),
         TxnBody::Delete { path } => format!("delete {path}"),
         TxnBody::SetData { path, .. } => format!("set {path}"),
+        TxnBody::Reconfigure { .. } => "other members".to_owned(),
+        TxnBody::InForce => "members in force".to_owned(),
         TxnBody::SetAcl { path, .. } => format!("setAcl {path}"),
         TxnBody::Check { path, .. } => format!("check {path}"),
         TxnBody::CreateSession { .. } => "session".to_owned(),

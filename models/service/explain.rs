@@ -261,6 +261,8 @@ pub fn describe_entry(entry: &Entry<Txn>) -> String {
         TxnBody::Create { path, .. } => format!("create {path}"),
         TxnBody::Delete { path } => format!("delete {path}"),
         TxnBody::SetData { path, version, .. } => format!("set {path} to version {version}"),
+        TxnBody::Reconfigure { .. } => "other members".to_owned(),
+        TxnBody::InForce => "members in force".to_owned(),
         TxnBody::SetAcl { path, .. } => format!("set ACL of {path}"),
         TxnBody::Check { path, .. } => format!("check {path}"),
         TxnBody::CreateSession { .. } => "open session".to_owned(),

@@ -7,6 +7,7 @@
 
 use im::Vector;
 use keepright::service::ZooKeeper;
+use keepright::service::reconfig::Ensemble;
 use keepright::service::replication::Replication;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::{Entry, History, Snapshot};
@@ -108,6 +109,11 @@ impl Replication for Below<'_> {
         };
         let leads = self.copy.standing == Standing::Leading;
         leads.then(|| Zxid::new(self.copy.epoch, counter + 1))
+    }
+
+    /// No scenario replaces members: what that takes is checked in the models of the protocol.
+    fn ensemble(&self) -> Ensemble {
+        Ensemble::default()
     }
 
     fn propose(&mut self, txn: Txn) {

@@ -2,7 +2,7 @@
 
 use super::chance::Chance;
 use super::swarm::{Goals, Kind, Swarm, Walked, kinds};
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::catalogue::Spec;
 use crate::environment::{Action, Environment, Setting};
 use crate::faults;
@@ -103,15 +103,13 @@ fn draw_bounds(chance: &mut Chance) -> Bounds {
         false => 1 + chance.few(20 * length),
     };
     let pending_saves = chance.one_in(2);
-    // An outage of many servers with many pending saves leaves more than can be listed for the explorer.
-    let too_many = pending_saves && servers + observers > 4;
-    Bounds {
+    let mut bounds = Bounds {
         servers,
         observers,
         writes: chance.few(20 * length),
         timeouts,
         crashes,
-        outages: if too_many { 0 } else { outages },
+        outages,
         disk_errors,
         wipes,
         cuts,
@@ -122,8 +120,22 @@ fn draw_bounds(chance: &mut Chance) -> Bounds {
         },
         pending_saves,
         strays: u8::from(chance.one_in(8)),
+        weights: Weights::EQUAL,
+        reconfigure: None,
         max_counter: *chance.pick(&[1, 3, u32::MAX, u32::MAX, u32::MAX, u32::MAX]),
+    };
+    if bounds.writes > 0 && chance.one_in(6) {
+        let write = 1 + chance.below(bounds.writes.min(4).into()) as u8;
+        let first = 1 + chance.below(4) as u8;
+        let last = first + chance.below(3) as u8;
+        bounds.reconfigure = Some(Reconfiguration::of_range(write, first, last));
+        bounds.wipes = 0; // Of servers that never vote.
     }
+    // An outage of many servers with many pending saves leaves more than can be listed for the explorer.
+    if pending_saves && bounds.size() > 4 {
+        bounds.outages = 0;
+    }
+    bounds
 }
 
 /// How many kinds of faults there are, beside timeouts.

@@ -116,7 +116,7 @@ const FOUND: &[(&str, &str, &str)] = &[
     ("zab", "commit_without_quorum", "committed_survives"),
     ("zab", "ack_before_saved", "durable_before_said"),
     ("zab", "gap_accepted", "history_identified"),
-    ("zab", "follower_counts", "history_consistency"),
+    ("zab", "follower_counts", "integrity"),
     ("zab", "deliver_proposal", "committed_survives"),
     ("zab", "zk4643", "initial_history"),
     ("ensemble", "serve_before_quorum", "committed_survives"),

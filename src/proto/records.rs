@@ -66,6 +66,19 @@ impl SetWatches {
     }
 }
 
+/// Another membership for the ensemble: a list of all, or what changes in the one that there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reconfiguration {
+    /** Lines `server.N=...`, parted by commas. */
+    pub joining: String,
+    /** Numbers of servers, parted by commas. */
+    pub leaving: String,
+    /** All lines; then the others do not count. Empty if the list is to be changed. */
+    pub members: String,
+    /** The version of the list that is to be replaced; -1 is any. */
+    pub version: i64,
+}
+
 /// A request of an open session, with the client's number (xid) beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Request {
@@ -118,6 +131,7 @@ pub enum Request {
         version: i32,
     },
     Multi(Vec<Request>),
+    Reconfig(Reconfiguration),
     Auth {
         scheme: String,
         auth: Bytes,

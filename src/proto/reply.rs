@@ -175,7 +175,9 @@ fn decode_response(request: &Request, reader: &mut Reader<'_>) -> Result<Respons
         Request::Exists { .. } | Request::SetData { .. } | Request::SetAcl { .. } => {
             Response::Stat(reader.stat()?)
         }
-        Request::GetData { .. } => Response::Data(reader.data()?, reader.stat()?),
+        Request::GetData { .. } | Request::Reconfig(_) => {
+            Response::Data(reader.data()?, reader.stat()?)
+        }
         Request::GetAcl { .. } => Response::Acl(reader.acl()?, reader.stat()?),
         Request::GetChildren {
             with_stat: false, ..

@@ -8,7 +8,7 @@
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
-use super::records::{ConnectRequest, CreateMode, Request, SetWatches};
+use super::records::{ConnectRequest, CreateMode, Reconfiguration, Request, SetWatches};
 
 /// Decodes the first message of a connection, with or without the flag `readOnly`.
 pub fn decode_connect(message: &[u8]) -> Result<ConnectRequest, DecodeError> {
@@ -130,6 +130,12 @@ fn decode_body(opcode: i32, reader: &mut Reader<'_>) -> Result<Request, DecodeEr
         },
         opcode::MULTI => decode_multi(reader)?,
         opcode::MULTI_READ => decode_multi_read(reader)?,
+        opcode::RECONFIG => Request::Reconfig(Reconfiguration {
+            joining: reader.string()?,
+            leaving: reader.string()?,
+            members: reader.string()?,
+            version: reader.i64()?,
+        }),
         opcode::AUTH => {
             // A type that every client sends as 0 and no server reads.
             reader.i32()?;
@@ -281,6 +287,7 @@ pub fn opcode_of(request: &Request) -> i32 {
         Request::Ping => opcode::PING,
         Request::Check { .. } => opcode::CHECK,
         Request::Multi(_) => opcode::MULTI,
+        Request::Reconfig(_) => opcode::RECONFIG,
         Request::Auth { .. } => opcode::AUTH,
         Request::Sasl { .. } => opcode::SASL,
         Request::SetWatches(watches) => match watches.has_persistent() {
@@ -360,6 +367,13 @@ fn encode_body(request: &Request, writer: &mut Writer) {
                 encode_body(request, writer);
             }
             writer.i32(-1).bool(true).i32(-1);
+        }
+        Request::Reconfig(asked) => {
+            writer
+                .string(&asked.joining)
+                .string(&asked.leaving)
+                .string(&asked.members)
+                .i64(asked.version);
         }
         Request::Auth { scheme, auth } => {
             writer.i32(0).string(scheme).buffer(auth);

@@ -135,6 +135,14 @@ fn requests() -> impl Strategy<Value = Request> {
         Just(Request::Ping),
         Just(Request::CloseSession),
         prop::collection::vec(operations(), 0..4).prop_map(Request::Multi),
+        (text(), text(), text(), any::<i64>()).prop_map(|(joining, leaving, members, version)| {
+            Request::Reconfig(Reconfiguration {
+                joining,
+                leaving,
+                members,
+                version,
+            })
+        }),
         (text(), bytes()).prop_map(|(scheme, auth)| Request::Auth { scheme, auth }),
         bytes().prop_map(|token| Request::Sasl { token }),
         set_watches().prop_map(Request::SetWatches),
@@ -145,7 +153,7 @@ fn requests() -> impl Strategy<Value = Request> {
         text().prop_map(|prefix| Request::GetEphemerals { prefix }),
         text().prop_map(|path| Request::GetAllChildrenNumber { path }),
         Just(Request::WhoAmI),
-        prop_oneof![Just(16), Just(20), 23..100i32, 108..i32::MAX].prop_map(Request::Unimplemented),
+        prop_oneof![Just(20), 23..100i32, 108..i32::MAX].prop_map(Request::Unimplemented),
     ]
 }
 
@@ -201,7 +209,7 @@ fn exchanges() -> impl Strategy<Value = (Request, Response)> {
             Request::Exists { .. } | Request::SetData { .. } | Request::SetAcl { .. } => {
                 stats().prop_map(Response::Stat).boxed()
             }
-            Request::GetData { .. } => (data(), stats())
+            Request::GetData { .. } | Request::Reconfig(_) => (data(), stats())
                 .prop_map(|(data, stat)| Response::Data(data, stat))
                 .boxed(),
             Request::GetAcl { .. } => (acls(), stats())
@@ -282,6 +290,8 @@ fn txns() -> impl Strategy<Value = Txn> {
         any::<i32>().prop_map(|timeout_ms| TxnBody::CreateSession { timeout_ms }),
         texts().prop_map(|ephemerals| TxnBody::CloseSession { ephemerals }),
         prop::option::of(errors()).prop_map(TxnBody::Error),
+        data().prop_map(|data| TxnBody::Reconfigure { data }),
+        Just(TxnBody::InForce),
         prop::collection::vec(simple_bodies(), 0..4).prop_map(TxnBody::Multi),
         prop::collection::vec(prop::option::of(errors()), 1..4).prop_map(TxnBody::FailedMulti),
     ];

@@ -3,16 +3,21 @@
 //! Spec: `spec/6-server.md`, "The log". What it must never do: write a transaction that it reads back
 //! as another one.
 //!
-//! Two of our transactions have no name of their own in ZooKeeper: a `sync` is written as an error
-//! with the number 0, and a multi that failed as a multi of errors.
+//! Three of our transactions have no name of their own in ZooKeeper: a `sync` is written as an error
+//! with the number 0, the end of a reconfiguration as one with [`IN_FORCE`], and a multi that failed as a multi
+//! of errors.
 
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
 use crate::types::Zxid;
-use crate::znode::{ErrorCode, Lifetime, Ttl, Txn, TxnBody};
+use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody};
 
 /// The bytes of the digest of the tree that ZooKeeper may write after a transaction.
 const DIGEST_BYTES: usize = 12;
+
+/// No number of an error: with it stands the transaction that puts the members in force that were proposed.
+/// ZooKeeper does nothing at an error.
+const IN_FORCE: i32 = 1;
 
 /// Encodes a transaction and its zxid, without a length.
 pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {
@@ -40,7 +45,8 @@ fn type_of(body: &TxnBody) -> i32 {
         TxnBody::Check { .. } => opcode::CHECK,
         TxnBody::CreateSession { .. } => opcode::CREATE_SESSION,
         TxnBody::CloseSession { .. } => opcode::CLOSE_SESSION,
-        TxnBody::Error(_) => opcode::ERROR,
+        TxnBody::Reconfigure { .. } => opcode::RECONFIG,
+        TxnBody::Error(_) | TxnBody::InForce => opcode::ERROR,
         TxnBody::Multi(_) | TxnBody::FailedMulti(_) => opcode::MULTI,
     }
 }
@@ -71,6 +77,12 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
             version,
         } => {
             writer.string(path).data(data).i32(*version);
+        }
+        TxnBody::Reconfigure { data } => {
+            writer.string(CONFIG).data(data).i32(-1);
+        }
+        TxnBody::InForce => {
+            writer.i32(IN_FORCE);
         }
         TxnBody::SetAcl { path, acl, version } => {
             writer.string(path).acl(acl).i32(*version);
@@ -107,7 +119,7 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
 /// Decodes a transaction and its zxid.
 ///
 /// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
-/// with us: create2, reconfig and deleteContainer, which are a create, a set and a delete; a create
+/// with us: create2 and deleteContainer, which are a create and a delete; a create
 /// without the parent's version and a close without paths, of old servers; a digest at the end,
 /// which is skipped.
 pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
@@ -170,7 +182,13 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
         opcode::DELETE | opcode::DELETE_CONTAINER => TxnBody::Delete {
             path: reader.string()?,
         },
-        opcode::SET_DATA | opcode::RECONFIG => TxnBody::SetData {
+        opcode::RECONFIG => {
+            let _path = reader.string()?;
+            let data = reader.data()?;
+            let _version = reader.i32()?;
+            TxnBody::Reconfigure { data }
+        }
+        opcode::SET_DATA => TxnBody::SetData {
             path: reader.string()?,
             data: reader.data()?,
             version: reader.i32()?,
@@ -193,7 +211,13 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
                 _ => reader.vector(Reader::string)?,
             },
         },
-        opcode::ERROR => TxnBody::Error(reader.error()?),
+        opcode::ERROR => match reader.clone().i32()? {
+            IN_FORCE => {
+                reader.i32()?;
+                TxnBody::InForce
+            }
+            _ => TxnBody::Error(reader.error()?),
+        },
         other => return Err(reader.unknown(other, "the type of a transaction that we serve")),
     })
 }

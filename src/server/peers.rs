@@ -6,13 +6,16 @@
 //! Departs from ZooKeeper: D23 in `spec/deviations.toml`.
 
 use super::config::Config;
+use crate::members::{Endpoint, Members, PeerAddress};
 use crate::types::ServerId;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket as StdSocket};
 use std::time::Duration;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
 
 /// Room for datagrams in the kernel, in bytes; it may grant less.
 const BUFFER: usize = 8 << 20;
@@ -33,23 +36,35 @@ pub enum PeerEvent {
 
 /// The socket of a server, or nothing for one that stands alone.
 pub struct PeerSockets {
-    socket: Option<UdpSocket>,
-    sender: Option<StdSocket>,
+    me: ServerId,
+    own: Option<Own>,
     buffer: std::cell::RefCell<Vec<u8>>,
+    /// Who looks for each peer, and where.
+    watches: BTreeMap<ServerId, (Endpoint, JoinHandle<()>)>,
+    events: UnboundedSender<PeerEvent>,
+}
+
+struct Own {
+    address: SocketAddr,
+    socket: UdpSocket,
+    sender: StdSocket,
 }
 
 impl PeerSockets {
-    /// Binds this server's own address and begins to look for the peers' ones. Runs on a `LocalSet`.
+    /// Binds this server's own address.
     ///
     /// # Errors
     /// If the own address cannot be bound, in words that say what to do.
     pub async fn open(config: &Config, events: UnboundedSender<PeerEvent>) -> Result<Self, String> {
         let mut sockets = Self {
-            socket: None,
-            sender: None,
+            me: config.my_id,
+            own: None,
             buffer: vec![0; 1 << 16].into(),
+            watches: BTreeMap::new(),
+            events,
         };
-        let Some(own) = config.servers.get(&config.my_id) else {
+        let servers = config.members.as_ref().map(Members::servers);
+        let Some(own) = servers.and_then(|servers| servers.get(&config.my_id)) else {
             return Ok(sockets);
         };
         let own = &own.peer;
@@ -66,28 +81,45 @@ impl PeerSockets {
             .next();
         let address = address.ok_or_else(|| fail(io::Error::other("the name has no address")))?;
         let socket = bind(address).map_err(fail)?;
-        sockets.sender = Some(socket.try_clone().map_err(fail)?);
-        sockets.socket = Some(UdpSocket::from_std(socket).map_err(fail)?);
-        for (peer, server) in config.servers.iter().filter(|(id, _)| **id != config.my_id) {
-            let (host, port) = (server.peer.host.clone(), server.peer.port);
-            let watch = watch_peer(*peer, host, port, address, events.clone());
-            tokio::task::spawn_local(watch);
-        }
+        sockets.own = Some(Own {
+            address,
+            sender: socket.try_clone().map_err(fail)?,
+            socket: UdpSocket::from_std(socket).map_err(fail)?,
+        });
         Ok(sockets)
+    }
+
+    /// Looks for these peers from now on, and for no others. Runs on a `LocalSet`.
+    pub fn watch(&mut self, servers: &BTreeMap<ServerId, PeerAddress>) {
+        let Some(own) = &self.own else { return };
+        self.watches.retain(|peer, (endpoint, task)| {
+            let stays = servers.get(peer).is_some_and(|at| at.peer == *endpoint);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (peer, server) in servers.iter().filter(|(id, _)| **id != self.me) {
+            let Endpoint { host, port } = server.peer.clone();
+            self.watches.entry(*peer).or_insert_with(|| {
+                let watch = watch_peer(*peer, host, port, own.address, self.events.clone());
+                (server.peer.clone(), tokio::task::spawn_local(watch))
+            });
+        }
     }
 
     /// Waits until there are datagrams.
     pub async fn readable(&self) {
-        match &self.socket {
+        match &self.own {
             // An error shows when the datagram is read.
-            Some(socket) => drop(socket.readable().await),
+            Some(own) => drop(own.socket.readable().await),
             None => std::future::pending().await,
         }
     }
 
     /// Takes up to `limit` datagrams without waiting.
     pub fn receive(&self, limit: usize, mut take: impl FnMut(SocketAddr, &[u8])) {
-        let Some(socket) = &self.socket else {
+        let Some(Own { socket, .. }) = &self.own else {
             return;
         };
         let mut buffer = self.buffer.borrow_mut();
@@ -102,8 +134,8 @@ impl PeerSockets {
 
     /// Sends a datagram, or loses it: a full buffer is one more way for a network to lose.
     pub fn send(&self, to: SocketAddr, datagram: &[u8]) {
-        if let Some(socket) = &self.sender
-            && let Err(error) = socket.send_to(datagram, to)
+        if let Some(own) = &self.own
+            && let Err(error) = own.sender.send_to(datagram, to)
         {
             tracing::debug!("a datagram to {to} was not sent: {error}");
         }

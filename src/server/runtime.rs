@@ -10,15 +10,16 @@ use super::peers::{PeerEvent, PeerSockets};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
 use super::transport::Transport;
-use crate::quorum::ServerSet;
+use crate::members::PeerAddress;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::secret::LENGTH;
 use crate::service::{self, Msg, PeerMsg, Replica, ZooKeeper};
-use crate::types::{Epoch, ServerId};
+use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{self, Zab};
 use crate::znode::acl::Schemes;
 use stateright::actor::{Command, Id, Out};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -155,9 +156,9 @@ async fn serve(
 fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
     let storage = dir.storage();
     let (last, epoch) = (storage.history.last_zxid(), storage.current_epoch);
-    let ensemble = match config.is_standalone() {
-        true => "standalone".to_owned(),
-        false => format!("one of {} servers", config.servers.len()),
+    let ensemble = match &config.members {
+        None => "standalone".to_owned(),
+        Some(members) => format!("one of {} servers", members.servers().len()),
     };
     let plain = config.client_port.map(|port| format!("port {port}"));
     let secure = config.security.tls.as_ref();
@@ -173,24 +174,11 @@ fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
 
 /// The actor that the configuration describes.
 fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
-    let select = |observer: bool| -> ServerSet {
-        let servers = config
-            .servers
-            .iter()
-            .filter(|(_, server)| server.observer == observer);
-        servers.map(|(id, _)| *id).collect()
-    };
-    let (voters, observers) = match config.is_standalone() {
-        true => (ServerSet::of(config.my_id), ServerSet::EMPTY),
-        false => (select(false), select(true)),
-    };
-    let defaults = zab::Config::new(voters);
     let zab = Zab::new(zab::Config {
-        observers,
         heartbeat: HEARTBEAT.min(config.tick_time / 2),
         peer_timeout: config.tick_time * config.sync_limit,
         establish_timeout: config.tick_time * config.init_limit,
-        ..defaults
+        ..zab::Config::new(config.membership())
     });
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -207,7 +195,7 @@ fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
             sasl: config.security.sasl,
             x509: config.security.tls.is_some(),
         },
-        members: config.members(),
+        members: config.members.clone(),
         snap_size: config.snap_size_limit,
         ..service::Config::new(config.my_id, incarnation, config.tick_time)
     };
@@ -229,6 +217,9 @@ struct Server {
     log: LogWriter<ZooKeeper>,
     /// The leader, whether clients are served, and the epoch, as the log of this process last told.
     announced: Option<Standing>,
+    /// The members of the ensemble, and the part of the history that they were found in.
+    servers: BTreeMap<ServerId, PeerAddress>,
+    found_in: Option<(Zxid, Zxid)>,
 }
 
 impl Server {
@@ -243,7 +234,9 @@ impl Server {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let me = replica.config().sid;
+        let service::Config {
+            sid: me, reconfig, ..
+        } = *replica.config();
         let mut server = Self {
             me,
             replica,
@@ -251,11 +244,13 @@ impl Server {
             journal,
             held: Vec::new(),
             timers: Timers::new(),
-            transport: Transport::new(me, since.as_nanos() as u64),
+            transport: Transport::new(me, since.as_nanos() as u64, reconfig),
             sockets,
             port,
             log,
             announced: None,
+            servers: BTreeMap::new(),
+            found_in: None,
         };
         server.step(Input::Start(Box::new(storage)));
         server
@@ -357,8 +352,10 @@ impl Server {
                 // Who asked may be gone.
                 let _ = answer.send(Status {
                     stats,
+                    quorum: self.replica.quorum(self.state()),
                     epoch,
                     datagrams: self.transport.counters(),
+                    servers: self.servers.clone(),
                 });
             }
         }
@@ -399,6 +396,7 @@ impl Server {
         for storage in self.held.drain(..) {
             self.log.save(storage);
         }
+        self.follow_members();
         let now = Instant::now();
         let sockets = &self.sockets;
         self.transport
@@ -410,6 +408,38 @@ impl Server {
         let deadlines = [self.timers.next(), self.transport.deadline()];
         let idle = Instant::now() + Duration::from_secs(60);
         deadlines.into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    /// Looks for those who are members by now.
+    fn follow_members(&mut self) {
+        let history = &self.state().zab().storage().history;
+        let last_change = history
+            .changes()
+            .last()
+            .map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+        let found_in = Some((history.snapshot().zxid, last_change));
+        if self.found_in == found_in {
+            return;
+        }
+        let is_first = self.found_in.is_none();
+        self.found_in = found_in;
+        let servers = self.replica.servers(self.state());
+        if servers == self.servers {
+            return;
+        }
+        let configured = self.replica.config().members.as_ref();
+        if !is_first || configured.is_some_and(|members| *members.servers() != servers) {
+            let listed: Vec<String> = servers
+                .iter()
+                .map(|(id, server)| format!("server.{id}={server}"))
+                .collect();
+            let listed = listed.join(", ");
+            tracing::info!("the members that the ensemble has agreed on: {listed}");
+        }
+        self.sockets.watch(&servers);
+        self.transport
+            .set_members(servers.keys().copied().collect());
+        self.servers = servers;
     }
 
     /// Logs a change of role.

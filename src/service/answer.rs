@@ -277,6 +277,7 @@ pub fn written(
             Response::PathAndStat(path, stat)
         }
         (AnswerForm::Stat, Outcome::DataSet(stat) | Outcome::AclSet(stat)) => Response::Stat(stat),
+        (AnswerForm::Members, Outcome::Reconfigured(data, stat)) => Response::Data(data, stat),
         (AnswerForm::Synced(path), Outcome::Synced) => Response::Path(path),
         (AnswerForm::Empty, Outcome::Deleted | Outcome::Checked)
         | (AnswerForm::Closed, Outcome::SessionClosed) => Response::Empty,
@@ -304,6 +305,8 @@ fn multi_result((form, outcome): (AnswerForm, Outcome)) -> MultiResult {
             Outcome::SessionCreated
             | Outcome::SessionClosed
             | Outcome::Synced
+            | Outcome::Reconfigured(..)
+            | Outcome::InForce
             | Outcome::Multi(_)
             | Outcome::FailedMulti(_),
         ) => MultiResult::Error(Some(ErrorCode::SystemError)),

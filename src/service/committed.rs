@@ -74,6 +74,8 @@ impl Service {
             TxnBody::Create { .. }
             | TxnBody::Delete { .. }
             | TxnBody::SetData { .. }
+            | TxnBody::Reconfigure { .. }
+            | TxnBody::InForce
             | TxnBody::SetAcl { .. }
             | TxnBody::Check { .. }
             | TxnBody::Error(_)

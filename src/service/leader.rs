@@ -9,6 +9,7 @@
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
+use super::reconfig::{self, Ensemble};
 use super::secret::{self, Secret};
 use super::session::Expiry;
 use super::unused;
@@ -16,15 +17,12 @@ use super::variant::Variant;
 use super::write::{Submission, Write};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::quota::{Excess, Growth};
-use crate::znode::{Data, ErrorCode, SessionId, Tree, Txn, TxnBody};
+use crate::znode::{CONFIG, Data, ErrorCode, SessionId, Tree, Txn, TxnBody};
 use im::{OrdMap, Vector};
 use stateright::actor::Id;
 
 /// The cxid of transactions that no connection waits for.
 pub const NO_TICKET: i32 = i32::MIN;
-
-/// The znode that shows the members of the ensemble.
-const CONFIG: &str = "/zookeeper/config";
 
 /// The state of a leader's service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +63,13 @@ enum Queued {
     Members { time: i64 },
     /// The container or the znode with a TTL was found to be unused.
     Unused { path: String, time: i64 },
+}
+
+/// What a write is judged by, beside the tree.
+#[derive(Clone, Copy)]
+struct Ground {
+    zxid: Zxid,
+    ensemble: Ensemble,
 }
 
 /// What the leader tells the origin of a forwarded message.
@@ -172,27 +177,38 @@ impl Leading {
         }
     }
 
-    /// The next transaction to propose, which gets `zxid`; and the quotas that it exceeds. `committed` is
+    /// The next transaction to propose, which gets `zxid`; and what the log is to be told of it. `committed` is
     /// the tree without what is proposed and not committed, which must not be judged by.
     pub fn next_proposal(
         &mut self,
         config: &Config,
         zxid: Zxid,
+        ensemble: Ensemble,
         committed: &Tree,
-    ) -> Option<(Txn, Vec<Excess>)> {
+    ) -> Option<(Txn, Vec<String>)> {
+        let mut warnings = Vec::new();
         loop {
             let txn = match self.secret(config) {
                 Some(secret) => Some(secret),
-                None => self.next_write(config, zxid, committed)?,
+                None => {
+                    let ground = Ground { zxid, ensemble };
+                    self.next_write(config, ground, committed, &mut warnings)?
+                }
             };
             if let Some(txn) = txn {
-                // Whoever asked is answered when the transaction is committed and applied.
                 let excess = self.excess(config, &txn.body);
-                let _ = self.tree.apply(zxid, &txn);
-                self.proposed = zxid;
-                return Some((txn, excess));
+                warnings.extend(excess.iter().map(Excess::to_string));
+                self.take_in(zxid, &txn);
+                return Some((txn, warnings));
             }
         }
+    }
+
+    /// A transaction is the last one that is proposed: one of the service, or one that Zab has added of its own.
+    pub fn take_in(&mut self, zxid: Zxid, txn: &Txn) {
+        // Whoever asked is answered when the transaction is committed and applied.
+        let _ = self.tree.apply(zxid, txn);
+        self.proposed = zxid;
     }
 
     /// The transaction that gives the ensemble its secret, before any other, if it has none.
@@ -209,9 +225,17 @@ impl Leading {
     }
 
     /// The transaction of the first write that waits, `Some(None)` if it has none.
-    fn next_write(&mut self, config: &Config, zxid: Zxid, committed: &Tree) -> Option<Option<Txn>> {
+    fn next_write(
+        &mut self,
+        config: &Config,
+        ground: Ground,
+        committed: &Tree,
+        warnings: &mut Vec<String>,
+    ) -> Option<Option<Txn>> {
         Some(match self.waiting.pop_front()? {
-            Queued::Submitted { owner, write } => self.prepare(config, zxid, owner, write),
+            Queued::Submitted { owner, write } => {
+                self.prepare(config, ground, owner, write, warnings)
+            }
             Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
             Queued::Unused { path, time } => {
                 delete_unused(config, self.in_use(config, committed), path, time)
@@ -235,9 +259,10 @@ impl Leading {
     fn prepare(
         &mut self,
         config: &Config,
-        zxid: Zxid,
+        Ground { zxid, ensemble }: Ground,
         owner: Owner,
         write: Submission,
+        warnings: &mut Vec<String>,
     ) -> Option<Txn> {
         let Submission {
             session,
@@ -279,6 +304,14 @@ impl Leading {
             Write::Operation(operation) => prepare::operation(&self.tree, asker, operation)
                 .unwrap_or_else(|error| TxnBody::Error(Some(error))),
             Write::Multi(operations) => prepare::multi(&self.tree, zxid, asker, operations),
+            Write::Reconfigure(asked) => {
+                let prepared = reconfig::prepare(&self.tree, zxid, asker, ensemble, &asked);
+                prepared.unwrap_or_else(|refusal| {
+                    let problem = refusal.problem;
+                    warnings.extend(problem.map(|p| format!("a reconfiguration is refused: {p}")));
+                    TxnBody::Error(Some(refusal.code))
+                })
+            }
         };
         Some(Txn {
             session,
@@ -306,6 +339,8 @@ impl Leading {
                 all.flatten().collect()
             }
             TxnBody::Delete { .. }
+            | TxnBody::Reconfigure { .. }
+            | TxnBody::InForce
             | TxnBody::SetAcl { .. }
             | TxnBody::Check { .. }
             | TxnBody::CreateSession { .. }
@@ -315,9 +350,13 @@ impl Leading {
         }
     }
 
-    /// The transaction that shows the members of the ensemble, unless they are shown.
+    /// The transaction that shows the members by the configuration, unless they are shown, or the ensemble has
+    /// agreed on others.
     fn members(&self, config: &Config, time: i64) -> Option<Txn> {
-        let data = Data::from(config.members.clone().into_bytes());
+        if reconfig::agreed(&self.tree).is_some() {
+            return None;
+        }
+        let data = Data::from(config.members.as_ref()?.to_string().into_bytes());
         let shown = self.tree.node(CONFIG)?;
         (shown.data != data).then(|| Txn {
             session: SessionId::default(),

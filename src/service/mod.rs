@@ -12,6 +12,8 @@ pub mod leader;
 pub mod local;
 pub mod message;
 pub mod prepare;
+pub mod quorum;
+pub mod reconfig;
 pub mod replica;
 pub mod replication;
 pub mod secret;
@@ -30,6 +32,7 @@ pub use message::{ClientInput, ClientOutput, Msg, PeerMsg};
 pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
+use crate::members::Members;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
@@ -38,6 +41,7 @@ use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
 use local::LocalSessions;
+use reconfig::Ensemble;
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
 use std::time::Duration;
@@ -91,8 +95,12 @@ pub struct Config {
     pub local_sessions_upgrading: bool,
     /// Whether clients are served while this server leads (`leaderServes`).
     pub leader_serves: bool,
-    /// The members of the ensemble, as `/zookeeper/config` shows them; empty if this server stands alone.
-    pub members: String,
+    /// The members of the ensemble by the configuration; `None` if this server stands alone.
+    pub members: Option<Members>,
+    /// Whether clients may replace them (`reconfigEnabled`).
+    pub reconfig: bool,
+    /// Whether an ensemble must have two voters, because one that has fewer is none (`standaloneEnabled`).
+    pub standalone: bool,
     /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
     pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
@@ -129,7 +137,9 @@ impl Config {
             local_sessions: false,
             local_sessions_upgrading: false,
             leader_serves: true,
-            members: String::new(),
+            members: None,
+            reconfig: false,
+            standalone: true,
             snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
@@ -307,7 +317,7 @@ impl Service {
             proposed = zxid;
         }
         let mut leading = Leading::new(epoch, tree, proposed, self.clock_ms);
-        if !env.config.members.is_empty() {
+        if env.config.members.is_some() {
             leading.show_members(self.clock_ms);
         }
         for (&session, &timeout_ms) in self.tree.sessions() {
@@ -357,17 +367,23 @@ impl Service {
 
     /// The next transaction to propose, if this is the leader's service and a write waits. It gets
     /// `zxid`, and must be proposed.
-    pub fn next_proposal(&mut self, env: &mut Env, zxid: Zxid) -> Option<Txn> {
+    pub fn next_proposal(&mut self, env: &mut Env, zxid: Zxid, ensemble: Ensemble) -> Option<Txn> {
         let Rank::Leader(leading) = &mut self.period.as_mut()?.rank else {
             return None;
         };
         if env.config.variant == Variant::JudgeByCommitted {
             leading.judge_by(&self.tree);
         }
-        let (txn, excess) = leading.next_proposal(env.config, zxid, &self.tree)?;
-        let warnings = excess.iter().map(|excess| Effect::Warn(excess.to_string()));
-        env.out.extend(warnings);
+        let (txn, warnings) = leading.next_proposal(env.config, zxid, ensemble, &self.tree)?;
+        env.out.extend(warnings.into_iter().map(Effect::Warn));
         Some(txn)
+    }
+
+    /// Zab has added a transaction of its own to what this leader's service has proposed.
+    pub fn take_in(&mut self, zxid: Zxid, txn: &Txn) {
+        if let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank) {
+            leading.take_in(zxid, txn);
+        }
     }
 
     /// Hands a write to the leader.

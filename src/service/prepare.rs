@@ -12,18 +12,12 @@ use crate::proto::CreateMode;
 use crate::types::Zxid;
 use crate::znode::quota::Growth;
 use crate::znode::{
-    Acl, AuthId, Data, ErrorCode, Lifetime, Node, Perms, SessionId, Tree, Ttl, Txn, TxnBody, acl,
-    path,
+    Acl, AuthId, CONFIG, Data, ErrorCode, Lifetime, Node, Perms, SessionId, Tree, Ttl, Txn,
+    TxnBody, acl, path,
 };
 
 /// The znodes that nobody may delete.
-const SPECIAL_PATHS: [&str; 5] = [
-    "/",
-    "/zookeeper",
-    "/zookeeper/quota",
-    "/zookeeper/config",
-    secret::PATH,
-];
+const SPECIAL_PATHS: [&str; 5] = ["/", "/zookeeper", "/zookeeper/quota", CONFIG, secret::PATH];
 
 /// A version that matches every version.
 const ANY_VERSION: i32 = -1;
@@ -228,7 +222,8 @@ fn valid_node<'a>(tree: &'a Tree, path: &str) -> Result<&'a Node, ErrorCode> {
     tree.node(path).ok_or(ErrorCode::NoNode)
 }
 
-fn permit(node: &Node, perms: Perms, asker: Asker) -> Result<(), ErrorCode> {
+/// Lets through who has the permission.
+pub(super) fn permit(node: &Node, perms: Perms, asker: Asker) -> Result<(), ErrorCode> {
     match acl::permits(&node.acl, perms, asker.auth) {
         true => Ok(()),
         false => Err(ErrorCode::NoAuth),

@@ -3,15 +3,20 @@
 //! Spec: `spec/5-service.md`, "The replica". What it must never do: let the service see what is not
 //! committed, but for the leader's judgement of requests; or change what Zab says and saves.
 
+use super::leader::NO_TICKET;
+use super::reconfig::{self, Ensemble};
 use super::replication::{self, Replication};
 use super::stats::{Mode, Stats};
 use super::{ClientInput, Config, Effect, Env, Msg, PeerMsg, Service};
+use crate::members::PeerAddress;
+use crate::quorum::{Membership, ServerSet};
 use crate::types::{Epoch, ServerId, Zxid};
-use crate::zab::{self, History, Payload, Role, Snapshot, Stage, Storage, Zab};
-use crate::znode::{self, Tree, Txn};
+use crate::zab::{self, Change, History, Payload, Role, Snapshot, Storage, Zab};
+use crate::znode::{self, SessionId, Tree, Txn, TxnBody};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// What Zab replicates in production.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +25,23 @@ pub struct ZooKeeper;
 impl Payload for ZooKeeper {
     type Txn = znode::Txn;
     type Snapshot = Tree;
+
+    fn change(txn: &Txn) -> Option<Change> {
+        reconfig::change(&txn.body)
+    }
+
+    fn in_force() -> Option<Txn> {
+        Some(Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time: 0,
+            body: TxnBody::InForce,
+        })
+    }
+
+    fn membership(tree: &Tree) -> Option<Membership> {
+        Some(reconfig::agreed(tree)?.membership().clone())
+    }
 }
 
 /// One server: the actor.
@@ -82,11 +104,10 @@ impl Replica {
     /// The figures of a server.
     pub fn stats(&self, state: &State) -> Stats {
         let Config { sid, .. } = self.config;
-        let zab::Config {
-            voters, observers, ..
-        } = &self.zab.config;
         let zab = state.zab();
-        let alone = voters.len() == 1 && voters.contains(sid) && observers.is_empty();
+        let in_force = self.zab.in_force(zab);
+        let (voters, observers) = (in_force.voters(), in_force.observers());
+        let alone = self.config.members.is_none();
         let mode = match zab.role() {
             _ if state.service.is_read_only() => Mode::ReadOnly,
             _ if !zab.serving() => Mode::Looking,
@@ -96,18 +117,18 @@ impl Replica {
             Role::Following(_) => Mode::Follower,
             Role::Looking(_) => Mode::Looking,
         };
-        let synced: Vec<ServerId> = match zab.role() {
-            Role::Leading(leader) => match &leader.stage {
-                Stage::Broadcast { acked, .. } => {
-                    let active = |peer: &&ServerId| leader.active.contains(**peer);
-                    acked.keys().filter(active).copied().collect()
-                }
-                Stage::Discovery { .. } | Stage::NewEpoch { .. } => Vec::new(),
-            },
-            Role::Looking(_) | Role::Following(_) => Vec::new(),
-        };
-        let followers = synced.iter().filter(|peer| voters.contains(**peer)).count();
-        state.service.stats(mode, synced, followers)
+        let synced = zab.learners();
+        let followers = synced.intersection(&voters).len();
+        state
+            .service
+            .stats(mode, synced.iter().collect(), followers)
+    }
+
+    /// The members of the ensemble with their addresses, as far as this server knows: those that decide, and those
+    /// that are to replace them. Empty if it stands alone.
+    pub fn servers(&self, state: &State) -> BTreeMap<ServerId, PeerAddress> {
+        let history = &state.zab().storage().history;
+        reconfig::servers(self.config.members.as_ref(), history)
     }
 }
 
@@ -206,6 +227,13 @@ impl Replication for Below<'_> {
 
     fn next_zxid(&self) -> Option<Zxid> {
         self.state.next_zxid()
+    }
+
+    fn ensemble(&self) -> Ensemble {
+        Ensemble {
+            is_changing: self.actor.in_force(&self.state).next.is_some(),
+            synchronized: self.state.learners().union(&ServerSet::of(self.me)),
+        }
     }
 
     fn propose(&mut self, txn: Txn) {

@@ -4,12 +4,13 @@
 //! oracle is, which does whatever Zab may do. What this must never do: let the service see what is not
 //! committed, but for the leader's judgement of requests.
 
+use super::reconfig::Ensemble;
 use super::replica::ZooKeeper;
 use super::{Config, Env, Service};
 use crate::proto::encode_txn;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{Entry, History, Snapshot};
-use crate::znode::{Tree, Txn};
+use crate::znode::{Tree, Txn, TxnBody};
 
 /// A replicated history of transactions, as one server has it.
 pub trait Replication {
@@ -23,6 +24,8 @@ pub trait Replication {
     fn history(&self) -> &History<ZooKeeper>;
     /// The zxid that the next proposal gets, or `None` while nothing can be proposed here.
     fn next_zxid(&self) -> Option<Zxid>;
+    /// Who is up to date with this leader, and whether members are being replaced.
+    fn ensemble(&self) -> Ensemble;
     /// Appends a transaction, with [`Self::next_zxid`], to be committed if it can be.
     fn propose(&mut self, txn: Txn);
     /// A snapshot at a committed transaction: what lies before it need not be kept as transactions.
@@ -91,6 +94,7 @@ fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication)
     let me = env.config.sid;
     let leader = below.leader();
     let history = below.history();
+    take_in(service, history);
     // What the leader's service has proposed is the end of the history, unless somebody else has
     // changed it: then the service's judgements are void.
     let astray = service
@@ -110,12 +114,26 @@ fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication)
     }
 }
 
+/// Tells the leader's service of what Zab proposes of its own: that members that were agreed on are in force.
+fn take_in(service: &mut Service, history: &History<ZooKeeper>) {
+    let Some(proposed) = service
+        .proposed()
+        .filter(|zxid| *zxid < history.last_zxid())
+    else {
+        return;
+    };
+    let entries = history.after(proposed);
+    for Entry { zxid, txn } in entries.take_while(|entry| entry.txn.body == TxnBody::InForce) {
+        service.take_in(*zxid, txn);
+    }
+}
+
 /// Proposes the next write, if there is one and it can be proposed.
 fn propose(service: &mut Service, env: &mut Env, below: &mut impl Replication) -> bool {
     let Some(zxid) = below.next_zxid() else {
         return false; // The writes wait.
     };
-    let Some(txn) = service.next_proposal(env, zxid) else {
+    let Some(txn) = service.next_proposal(env, zxid, below.ensemble()) else {
         return false;
     };
     below.propose(txn);

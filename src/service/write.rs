@@ -7,7 +7,7 @@
 //! Departs from ZooKeeper: D18 and D34 in `spec/deviations.toml`.
 
 use super::watch::WatchKind;
-use crate::proto::{CreateMode, Request, Response, SetWatches};
+use crate::proto::{CreateMode, Reconfiguration, Request, Response, SetWatches};
 use crate::znode::{Acl, AuthId, Data, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
 use stateright::actor::Id;
@@ -44,6 +44,8 @@ pub enum Write {
     Sync,
     Operation(Operation),
     Multi(Vec<Operation>),
+    /// Other members for the ensemble.
+    Reconfigure(Reconfiguration),
 }
 
 /// A change of the tree, or a check inside a multi.
@@ -142,6 +144,8 @@ pub enum AnswerForm {
     Synced(String),
     /// The answer to a read behind a sync of its own.
     Read(Read),
+    /// The members of the ensemble, and the stat of the znode that shows them.
+    Members,
     /// The answer of each operation.
     Multi(Vec<AnswerForm>),
     /// The end of the session.
@@ -194,7 +198,11 @@ impl Write {
         match self {
             Self::Operation(operation) => is_ephemeral(operation),
             Self::Multi(operations) => operations.iter().any(is_ephemeral),
-            Self::CreateSession { .. } | Self::Resume | Self::CloseSession | Self::Sync => false,
+            Self::CreateSession { .. }
+            | Self::Resume
+            | Self::CloseSession
+            | Self::Sync
+            | Self::Reconfigure(_) => false,
         }
     }
 }
@@ -230,6 +238,7 @@ impl Course {
                     Err(error) => Self::Read(Read::Refused(error)),
                 }
             }
+            Request::Reconfig(asked) => Self::Write(Write::Reconfigure(asked), AnswerForm::Members),
             // A check stands only inside a multi.
             Request::Check { .. } => Self::Read(Read::Refused(ErrorCode::Unimplemented)),
             Request::Create { .. }
@@ -297,6 +306,7 @@ fn read(request: Request) -> Read {
         | Request::Sync { .. }
         | Request::Check { .. }
         | Request::Multi(_)
+        | Request::Reconfig(_)
         | Request::Auth { .. }
         | Request::Sasl { .. }
         | Request::CloseSession
@@ -352,6 +362,7 @@ fn operation(request: Request) -> Result<(Operation, AnswerForm), ErrorCode> {
         | Request::Sync { .. }
         | Request::Ping
         | Request::Multi(_)
+        | Request::Reconfig(_)
         | Request::Auth { .. }
         | Request::Sasl { .. }
         | Request::SetWatches(_)

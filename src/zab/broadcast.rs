@@ -4,8 +4,8 @@
 //! quorum has not acknowledged, or leave a gap.
 
 use super::{
-    Difference, Entry, Leader, Message, Out, Payload, Role, Snapshot, Stage, State, Variant, Zab,
-    send,
+    Change, Difference, Entry, Leader, Message, Out, Payload, Role, Snapshot, Stage, State,
+    Variant, Zab, send,
 };
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
@@ -46,18 +46,40 @@ impl<P: Payload> Zab<P> {
     ///
     /// Departs from ZooKeeper: D14 in `spec/deviations.toml`.
     pub(super) fn on_propose(&self, s: &mut Cow<State<P>>, txn: P::Txn, o: &mut Out<P>) {
-        let Some(zxid) = s.next_zxid() else { return }; // The service keeps it until it can be.
-        let s = s.to_mut();
+        if s.next_zxid().is_none() {
+            return; // The service keeps it until it can be.
+        }
+        let pending = self.in_force(s).next.is_some();
+        match P::change(&txn) {
+            Some(Change::Proposed(_)) if pending => {} // One after the other.
+            Some(Change::InForce) => {}                // That is for the leader itself to say.
+            Some(Change::Proposed(_)) | None => self.propose(s.to_mut(), txn, o),
+        }
+        if self.config.variant == Variant::InForceWhenProposed
+            && self.in_force(s).next.is_some()
+            && let Some(txn) = P::in_force()
+        {
+            self.propose(s.to_mut(), txn, o);
+        }
+    }
+
+    /// Leader: the next transaction of the epoch.
+    fn propose(&self, s: &mut State<P>, txn: P::Txn, o: &mut Out<P>) {
+        let Some(zxid) = s.next_zxid() else { return };
+        let observed = self.in_force(s).observers();
         let after = s.storage.history.last_zxid();
         let entry = Entry { zxid, txn };
         s.storage.history.append(zxid, entry.txn.clone());
         self.save(s, o);
-        for peer in self
-            .synchronized(s)
-            .intersection(&self.config.voters)
-            .iter()
-        {
+        let observers = self.in_force(s).observers();
+        for peer in self.synchronized(s).difference(&observers).iter() {
             let epoch = zxid.epoch();
+            if observed.contains(peer) {
+                // It has not been sent what is not committed yet.
+                let acked = self.acked(s, peer).unwrap_or(after);
+                self.send_entries(s, peer, epoch, acked, usize::MAX, o);
+                continue;
+            }
             send(
                 peer,
                 Message::Propose {
@@ -217,11 +239,12 @@ impl<P: Payload> Zab<P> {
         };
         let own = (s.durable.current_epoch == epoch).then_some((me, s.durable.last_zxid));
         let votes = || acked.iter().map(|(peer, zxid)| (*peer, *zxid)).chain(own);
+        let in_force = self.in_force_for_commit(s);
         let has_quorum = |zxid: Zxid| {
             let holders = votes()
                 .filter(|(_, acked)| *acked >= zxid)
                 .map(|(peer, _)| peer);
-            self.is_quorum(&holders.collect())
+            self.is_quorum(in_force, &holders.collect())
         };
         let committed = match self.config.variant {
             Variant::CommitWithoutQuorum if established => Some(s.storage.history.last_zxid()),
@@ -253,8 +276,9 @@ impl<P: Payload> Zab<P> {
             o.cancel_timer(super::Timer::Establish);
         }
         let synchronized = self.synchronized(s);
+        let observers = self.in_force(s).observers();
         for peer in synchronized.iter() {
-            if established && self.config.observers.contains(peer) {
+            if established && observers.contains(peer) {
                 self.send_entries(s, peer, epoch, before, usize::MAX, o);
             } else {
                 send(
@@ -265,6 +289,29 @@ impl<P: Payload> Zab<P> {
                     },
                     o,
                 );
+            }
+        }
+        self.settle(me, s, o);
+    }
+
+    /// Leader: a membership that is proposed and committed is put in force; and a leader that has no vote by the
+    /// one that is in force, and committed to be, gives up. Then a quorum of that membership knows of it.
+    fn settle(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let in_force = s.storage.history.in_force(&self.config.membership);
+        let committed = s.committed;
+        match in_force.next {
+            Some((zxid, _)) if zxid <= committed => {
+                if let Some(txn) = P::in_force() {
+                    self.propose(s, txn, o);
+                }
+            }
+            Some(_) => {}
+            None => {
+                let mut changes = s.storage.history.changes().iter();
+                let is_known = changes.all(|(zxid, _)| *zxid <= committed);
+                if is_known && !in_force.now.voters.contains(me) {
+                    self.abandon(me, s, o);
+                }
             }
         }
     }
@@ -405,6 +452,17 @@ impl<P: Payload> Zab<P> {
         }
     }
 
+    /// What a learner has acknowledged in the epoch of this leader.
+    fn acked(&self, s: &State<P>, peer: ServerId) -> Option<Zxid> {
+        match &s.role {
+            Role::Leading(leader) => match &leader.stage {
+                Stage::Broadcast { acked, .. } => acked.get(&peer).copied(),
+                Stage::Discovery { .. } | Stage::NewEpoch { .. } => None,
+            },
+            Role::Looking(_) | Role::Following(_) => None,
+        }
+    }
+
     /// The learners that are synchronized in the epoch of this leader.
     fn synchronized(&self, s: &State<P>) -> ServerSet {
         match &s.role {
@@ -431,7 +489,7 @@ impl<P: Payload> Zab<P> {
             // The next ones are not kept any more: the learner would not see that some are missing.
             return self.send_snapshot(s, peer, epoch, o);
         }
-        let observer = self.config.observers.contains(peer);
+        let observer = self.in_force(s).observers().contains(peer);
         let mut after = from;
         for entry in s.storage.history.after(from).take(limit) {
             if observer && entry.zxid > s.committed {
@@ -488,7 +546,11 @@ impl<P: Payload> Zab<P> {
         };
         let keep_after = keep_after.unwrap_or(snapshot.zxid);
         let history = &mut s.storage.history;
-        let newer = snapshot.zxid > history.snapshot().zxid && snapshot.zxid <= s.committed;
+        // A snapshot tells of one membership: while one is being replaced there is none.
+        let at_snapshot = history.in_force_at(&self.config.membership, snapshot.zxid);
+        let newer = snapshot.zxid > history.snapshot().zxid
+            && snapshot.zxid <= s.committed
+            && at_snapshot.next.is_none();
         if newer && history.contains(snapshot.zxid) {
             history.compact(snapshot, self.config.retain, keep_after);
             self.save(s, o);

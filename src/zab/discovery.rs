@@ -85,7 +85,7 @@ impl<P: Payload> Zab<P> {
         let Stage::Discovery { highest } = leader.stage else {
             return;
         };
-        if self.is_quorum_with(me, &leader.active) {
+        if self.is_quorum_with(self.in_force(s), me, &leader.active) {
             self.propose_epoch(s, highest, o);
         }
     }
@@ -259,11 +259,13 @@ impl<P: Payload> Zab<P> {
             // Said before. If it says so without a promise it has restarted since: the one that it
             // gave stands, and so does its history.
             Stage::NewEpoch { reports, .. } if reports.contains_key(&peer) => {}
-            Stage::NewEpoch { .. } if !promise && self.config.voters.contains(peer) => {
+            Stage::NewEpoch { .. } if !promise && self.in_force(s).votes(peer) => {
                 // It has promised this epoch before, to somebody or to an earlier self of ours, and
                 // cannot promise it again: only a later epoch can win it.
                 self.abandon(me, s.to_mut(), o);
             }
+            // It may have a vote by a history that is yet to be taken over, and does not promise.
+            Stage::NewEpoch { .. } if !promise && !self.in_force(s).observers().contains(peer) => {}
             Stage::NewEpoch { .. } => {
                 let s = s.to_mut();
                 let Role::Leading(leader) = &mut s.role else {
@@ -281,35 +283,47 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: with the promises of a quorum, take over its most recent history and go on to
-    /// synchronization.
+    /// synchronization. What a quorum is, that history says.
     pub(super) fn conclude_discovery(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
-        let Role::Leading(leader) = &mut s.role else {
+        let Role::Leading(leader) = &s.role else {
             return;
         };
-        let Stage::NewEpoch { epoch, reports } = &mut leader.stage else {
+        let Stage::NewEpoch { epoch, reports } = &leader.stage else {
             return;
         };
-        let promised: ServerSet = reports.keys().copied().collect();
-        if !self.has_promised(s.durable, *epoch) || !self.is_quorum_with(me, &promised) {
+        if !self.has_promised(s.durable, *epoch) {
             return;
         }
-        let epoch = *epoch;
-        let reports = std::mem::take(reports);
+        // Whether observers have promised was not asked.
+        let observers = self.in_force(s).observers();
+        let others = || {
+            let reports = reports.iter();
+            reports.filter(|(peer, _)| !observers.contains(**peer))
+        };
         let own = leader.had; // Its history has not changed since.
-        let best = reports
-            .iter()
-            .filter(|(peer, _)| self.config.voters.contains(**peer))
+        let best = others()
             .map(|(_, report)| report)
             .max_by_key(|report| report.recency())
-            .filter(|report| report.recency() > own);
-        if let Some(best) = best.filter(|_| self.config.variant != Variant::KeepOwnHistory) {
+            .filter(|report| report.recency() > own)
+            .filter(|_| self.config.variant != Variant::KeepOwnHistory);
+        let adopted = best.map(|best| {
             let newer = best.newer.as_ref();
-            let adopted = newer
+            newer
                 .and_then(|step| s.storage.history.apply(step, s.committed))
-                .filter(|history| history.last_zxid().epoch() <= epoch);
-            let Some(history) = adopted else {
-                return; // It does not fit: not a word of this protocol. Timer::Establish ends the wait.
-            };
+                .filter(|history| history.last_zxid().epoch() <= *epoch)
+        });
+        let history = match &adopted {
+            None => &s.storage.history,
+            Some(Some(history)) => history,
+            // It does not fit: not a word of this protocol. Timer::Establish ends the wait.
+            Some(None) => return,
+        };
+        let promised: ServerSet = others().map(|(peer, _)| *peer).collect();
+        if !self.is_quorum_with(self.in_force_by(history), me, &promised) {
+            return;
+        }
+        let (epoch, reports) = (*epoch, reports.clone());
+        if let Some(history) = adopted.flatten() {
             self.replace_history(s, epoch, history, o);
         }
         self.begin_synchronization(s, epoch, &reports, o);

@@ -7,7 +7,7 @@
 use super::{Elections, Out, Payload, Recency, Role, State, Storage, Timer, Variant, Zab};
 use super::{at, send};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, Round, ServerId};
+use crate::types::{Epoch, Round, ServerId, Zxid};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -17,11 +17,14 @@ use std::cmp::Ordering;
 pub struct Vote {
     pub leader: ServerId,
     pub current_epoch: Epoch,
-    pub last_zxid: crate::types::Zxid,
+    pub last_zxid: Zxid,
+    /// The last change of the membership in the history of that leader, as far as it is not in a snapshot. It has
+    /// no part in the order of votes.
+    pub change: Zxid,
 }
 
 impl Vote {
-    fn for_self(me: ServerId, recency: Recency) -> Self {
+    pub(super) fn for_self(me: ServerId, recency: Recency, change: Zxid) -> Self {
         let Recency {
             current_epoch,
             last_zxid,
@@ -30,6 +33,7 @@ impl Vote {
             leader: me,
             current_epoch,
             last_zxid,
+            change,
         }
     }
 
@@ -78,10 +82,10 @@ pub struct Election {
 
 impl Election {
     /// The election in which `me` has just entered `round` and proposes itself.
-    pub(super) fn candidate(me: ServerId, round: Round, recency: Recency) -> Self {
+    pub(super) fn candidate(me: ServerId, round: Round, vote: Vote) -> Self {
         Self {
             round,
-            vote: Vote::for_self(me, recency),
+            vote,
             supporters: ServerSet::of(me),
         }
     }
@@ -99,12 +103,22 @@ pub struct Notification {
 pub enum Stance {
     /// LOOKING, with a vote.
     Looking(Vote),
-    /// LOOKING without a vote: an observer that asks who leads.
+    /// LOOKING without a vote: a server that asks who leads. The round is 0, but in answer to a vote that asks for
+    /// the support of this server.
     Asking,
     /// FOLLOWING this server since that round.
     Following(ServerId),
     /// LEADING since that round; established if a quorum is synchronized.
     Leading { established: bool },
+}
+
+impl From<Vote> for Recency {
+    fn from(vote: Vote) -> Self {
+        Self {
+            current_epoch: vote.current_epoch,
+            last_zxid: vote.last_zxid,
+        }
+    }
 }
 
 impl Recency {
@@ -131,18 +145,32 @@ impl<P: Payload> Zab<P> {
             Elections::Held => round.next(s.storage.accepted_epoch),
             Elections::External => Round::default(),
         };
-        s.role = Role::Looking(Election::candidate(me, round, s.recency()));
+        s.role = Role::Looking(Election::candidate(me, round, self.candidacy(me, s)));
         self.notify_voters(me, s, o);
         self.check_support(me, s, o);
     }
 
-    /// Says to every voter where this LOOKING server stands.
+    /// The vote with which a server stands for election: that of its own history. Who has no vote stands with
+    /// nothing; but whoever asks it for support, because it knows it as a voter, may get it.
+    fn candidacy(&self, me: ServerId, s: &State<P>) -> Vote {
+        let recency = match self.in_force(s).votes(me) {
+            true => s.recency(),
+            false => Recency::default(),
+        };
+        Vote::for_self(me, recency, s.storage.history.last_change())
+    }
+
+    /// Says to every voter where this LOOKING server stands, and to the one that it votes for.
     pub(super) fn notify_voters(&self, me: ServerId, s: &State<P>, o: &mut Out<P>) {
         if self.config.elections == Elections::External {
             return; // The election is held elsewhere.
         }
         let message = self.notification(me, s);
-        for voter in self.config.voters.iter().filter(|voter| *voter != me) {
+        let mut voters = self.in_force(s).voters();
+        if let Role::Looking(election) = &s.role {
+            voters.insert(election.vote.leader);
+        }
+        for voter in voters.iter().filter(|voter| *voter != me) {
             send(voter, message.clone(), o);
         }
     }
@@ -183,26 +211,31 @@ impl<P: Payload> Zab<P> {
         n: Notification,
         o: &mut Out<P>,
     ) {
-        if !self.config.voters.contains(peer) {
-            return; // Observers' words do not count, and a LOOKING server has nothing to tell them.
-        }
+        let votes = self.in_force(s).votes(peer);
         let variant = self.config.variant;
         if variant == Variant::MalformedVoteDeafens && election.supporters.is_empty() {
             return;
         }
-        if variant == Variant::AnyWordSupports {
+        if variant == Variant::AnyWordSupports && votes {
             self.add_supporter(me, s, peer, o);
             if s.leader(me).is_some() {
                 return;
             }
         }
         match n.stance {
-            Stance::Looking(vote) if self.config.voters.contains(me) => {
-                self.on_vote(me, s, election, peer, n.round, vote, o);
+            Stance::Looking(vote) => self.on_vote(me, s, election, peer, n.round, vote, o),
+            // Of somebody who has no vote, or thinks so, but has been asked for its support.
+            Stance::Asking if votes && n.round > election.round => {
+                let own = self.candidacy(me, s);
+                self.change_vote(me, s.to_mut(), n.round, own, o);
             }
-            Stance::Looking(_) | Stance::Asking => {} // An observer has no part in this.
+            Stance::Asking => {} // A LOOKING server has nothing to tell.
             Stance::Following(leader) => {
-                if n.round == election.round && leader == election.vote.leader {
+                if votes && leader != me && !self.in_force(s).votes(leader) {
+                    // A leader by a membership that this server has not heard of.
+                    send(leader, self.notification(me, s), o);
+                }
+                if votes && n.round == election.round && leader == election.vote.leader {
                     self.add_supporter(me, s, peer, o);
                 }
             }
@@ -229,19 +262,25 @@ impl<P: Payload> Zab<P> {
         vote: Vote,
         o: &mut Out<P>,
     ) {
-        if !self.config.voters.contains(vote.leader) {
+        let in_force = self.in_force(s);
+        let known = in_force.votes(peer) && in_force.votes(vote.leader);
+        // Whoever has the more recent history may know a later membership; and who has no vote, and is asked all
+        // the same, leaves it to others what that is worth.
+        let later = Recency::from(vote) > s.recency();
+        let votes = in_force.votes(me);
+        if !known && !later && votes {
             if self.config.variant == Variant::MalformedVoteDeafens
                 && let Role::Looking(election) = &mut s.to_mut().role
             {
                 election.supporters = ServerSet::EMPTY; // Its mark: it does not even support itself.
             }
-            return; // A vote for nobody we know (ZOOKEEPER-3769).
+            return; // Of somebody, or for somebody, without a vote (ZOOKEEPER-3769).
         }
         let variant = self.config.variant;
         match round.cmp(&election.round) {
             // A later round: what was said in the earlier one is void.
             Ordering::Greater => {
-                let own = Vote::for_self(me, s.recency());
+                let own = self.candidacy(me, s);
                 let best = if vote.beats(&own, variant) { vote } else { own };
                 self.change_vote(me, s.to_mut(), round, best, o);
             }
@@ -250,11 +289,20 @@ impl<P: Payload> Zab<P> {
             }
             Ordering::Equal => {}
             Ordering::Less => {
-                send(peer, self.notification(me, s), o);
+                let stands = votes || election.vote.leader != me;
+                let answer = match stands {
+                    true => self.notification(me, s),
+                    // It cannot support what is over, but if the other comes to its round, it can.
+                    false => super::Message::Notification(Notification {
+                        round: election.round,
+                        stance: Stance::Asking,
+                    }),
+                };
+                send(peer, answer, o);
                 return;
             }
         }
-        if matches!(&s.role, Role::Looking(election) if election.vote == vote) {
+        if matches!(&s.role, Role::Looking(election) if election.vote.order(&vote).is_eq()) {
             self.add_supporter(me, s, peer, o);
         }
     }
@@ -287,19 +335,23 @@ impl<P: Payload> Zab<P> {
         }
     }
 
-    /// With a quorum for its vote a server waits a little for a better one; with everybody, no more.
+    /// With a quorum for its vote a server waits a little for a better one; with everybody, no more. Who everybody
+    /// is it does not know if the vote is of a history with another membership.
     fn check_support(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
         let Role::Looking(election) = &s.role else {
             return;
         };
-        let voters = &self.config.voters;
-        if self.config.elections == Elections::External || !voters.contains(me) {
+        let in_force = self.in_force(s);
+        let stands = election.vote.leader != me || in_force.votes(me);
+        if self.config.elections == Elections::External || !stands {
             return;
         }
-        if election.supporters.intersection(voters) == *voters {
+        let absent = in_force.voters().difference(&election.supporters);
+        let knows_all = election.vote.change == s.storage.history.last_change();
+        if absent.is_empty() && knows_all {
             let (leader, round) = (election.vote.leader, election.round);
             self.conclude_election(me, s, leader, round, o);
-        } else if self.is_quorum(&election.supporters) {
+        } else if self.is_quorum(in_force, &election.supporters) {
             o.set_timer(Timer::Finalize, at(self.config.finalize_wait));
         }
     }
@@ -309,16 +361,19 @@ impl<P: Payload> Zab<P> {
         let Role::Looking(election) = &s.role else {
             return;
         };
-        if self.config.elections == Elections::Held && self.is_quorum(&election.supporters) {
+        let is_quorum = self.is_quorum(self.in_force(s), &election.supporters);
+        if self.config.elections == Elections::Held && is_quorum {
             let (leader, round) = (election.vote.leader, election.round);
             self.conclude_election(me, s.to_mut(), leader, round, o);
         }
     }
 
     fn notification(&self, me: ServerId, s: &State<P>) -> super::Message<P> {
-        let votes = self.config.voters.contains(me);
+        let votes = self.in_force(s).votes(me);
         let (round, stance) = match &s.role {
-            Role::Looking(election) if votes => (election.round, Stance::Looking(election.vote)),
+            Role::Looking(election) if votes || election.vote.leader != me => {
+                (election.round, Stance::Looking(election.vote))
+            }
             Role::Looking(_) => (Round::default(), Stance::Asking),
             Role::Following(follower) => (follower.round, Stance::Following(follower.leader)),
             Role::Leading(leader) => {

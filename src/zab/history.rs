@@ -5,19 +5,36 @@
 //!
 //! Departs from ZooKeeper: D08 in `spec/deviations.toml`.
 
+use super::membership::{Change, Course};
+use crate::quorum::Membership;
 use crate::types::{Epoch, Zxid};
 use im::Vector;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// What the protocol replicates. Zab never looks inside either type.
+/// What the protocol replicates. Zab looks inside neither type, but for who votes.
 pub trait Payload: Clone + Debug + PartialEq + Eq + Hash + 'static {
     /// One transaction.
     type Txn: Clone + Debug + PartialEq + Eq + Hash;
     /// The state that a prefix of the transactions adds up to. `Default` is the state before the
     /// first transaction. Cloning must be cheap: use persistent collections.
     type Snapshot: Clone + Debug + Default + PartialEq + Eq + Hash;
+
+    /// What a transaction does to the membership, if anything.
+    fn change(_: &Self::Txn) -> Option<Change> {
+        None
+    }
+
+    /// The transaction that is [`Change::InForce`], if memberships are ever replaced.
+    fn in_force() -> Option<Self::Txn> {
+        None
+    }
+
+    /// The membership that is in force in a state, if the state tells.
+    fn membership(_: &Self::Snapshot) -> Option<Membership> {
+        None
+    }
 }
 
 /// A transaction in a history.
@@ -49,6 +66,8 @@ pub struct History<P: Payload> {
     start: Zxid,
     entries: Vector<Entry<P::Txn>>,
     snapshot: Snapshot<P::Snapshot>,
+    /// What all this says of memberships: it follows from the rest.
+    pub(super) course: Option<Box<Course>>,
 }
 
 impl<P: Payload> Default for History<P> {
@@ -66,6 +85,7 @@ impl<P: Payload> History<P> {
         Self {
             start: snapshot.zxid,
             entries: Vector::new(),
+            course: Course::of::<P>(&snapshot.state, std::iter::empty()),
             snapshot,
         }
     }
@@ -85,8 +105,10 @@ impl<P: Payload> History<P> {
                 (entry.zxid > previous).then_some(entry.zxid)
             })
             .is_some();
+        let later = entries.iter().filter(|entry| entry.zxid > snapshot.zxid);
         let history = Self {
             start,
+            course: Course::of::<P>(&snapshot.state, later),
             entries,
             snapshot,
         };
@@ -149,6 +171,9 @@ impl<P: Payload> History<P> {
             "{zxid} appended after {}",
             self.last_zxid()
         );
+        if let Some(change) = P::change(&txn) {
+            Course::push(&mut self.course, zxid, change);
+        }
         self.entries.push_back(Entry { zxid, txn });
     }
 
@@ -177,6 +202,7 @@ impl<P: Payload> History<P> {
             "truncating to {zxid}, before the snapshot"
         );
         self.entries.truncate(self.index_after(zxid));
+        Course::truncate(&mut self.course, zxid);
     }
 
     /// Replaces the snapshot by a newer one of this history and drops the entries before it, but for
@@ -197,6 +223,7 @@ impl<P: Payload> History<P> {
             self.entries = self.entries.skip(drop);
         }
         self.snapshot = snapshot;
+        self.course = Course::of::<P>(&self.snapshot.state, self.after(self.snapshot.zxid));
     }
 
     /// How many entries have a zxid at or below `zxid`: the index of the first one after it.

@@ -5,9 +5,13 @@
 //! in which its premise is true must be reachable within the same bounds.
 
 mod culprits;
+mod reconfiguration;
 mod synchronization;
 
 pub use culprits::{Inquiry, Taken};
+pub use reconfiguration::{
+    in_force_once_committed, membership_in_force, reconfiguration_delivered, reconfigured_by_both,
+};
 pub use synchronization::*;
 
 use super::{
@@ -92,6 +96,12 @@ impl<T: Clone + PartialEq> Record<T> {
         if let Some(before) = before.filter(proposes) {
             self.observe_proposals(before, after);
         }
+        if let Some(before) = before
+            && let Some(epoch) = moved_on(before, after)
+        {
+            self.observe_proposals(before, after);
+            self.observe_established(id, epoch);
+        }
         if let Role::Leading(leader) = after.role() {
             self.observe_leader(id, leader);
             if let Some(Role::Looking(election)) = before.map(State::role) {
@@ -132,16 +142,39 @@ impl<T: Clone + PartialEq> Record<T> {
             self.initial.insert(index, (epoch, initial));
         }
         if established {
-            match self
-                .leaders
-                .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
-            {
-                Ok(index) => {
-                    self.leaders[index].1.insert(id);
-                }
-                Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
-            }
+            self.observe_established(id, epoch);
         }
+    }
+
+    fn observe_established(&mut self, id: ServerId, epoch: Epoch) {
+        match self
+            .leaders
+            .binary_search_by_key(&epoch, |(epoch, _)| *epoch)
+        {
+            Ok(index) => {
+                self.leaders[index].1.insert(id);
+            }
+            Err(index) => self.leaders.insert(index, (epoch, ServerSet::of(id))),
+        }
+    }
+}
+
+/// The epoch of a leader that one step has established and, because what it proposed at once has used the last
+/// counter, has taken on to the next epoch.
+fn moved_on<P: Payload>(before: &State<P>, after: &State<P>) -> Option<Epoch> {
+    let (Role::Leading(led), Role::Leading(leads)) = (before.role(), after.role()) else {
+        return None;
+    };
+    match (&led.stage, &leads.stage) {
+        (
+            Stage::Broadcast {
+                epoch,
+                established: false,
+                ..
+            },
+            Stage::NewEpoch { .. },
+        ) => Some(*epoch),
+        _ => None,
     }
 }
 
@@ -169,10 +202,12 @@ fn stronger<'a, P: Payload>(
     let rank = |sid, state: &State<P>| (state.recency(), sid);
     let is_stronger = |sid: &ServerId| {
         others(*sid).is_some_and(|other| match other.role() {
+            // Who has no vote by its own history does not stand for election.
             Role::Looking(theirs)
                 if theirs.round == election.round && theirs.vote == election.vote =>
             {
-                rank(*sid, other) >= rank(winner, state)
+                let stands = !other.storage().history.excludes(*sid);
+                stands && rank(*sid, other) >= rank(winner, state)
             }
             Role::Looking(_) | Role::Following(_) | Role::Leading(_) => false,
         })
@@ -427,14 +462,8 @@ pub fn committed_survives<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     let Some(last) = e.record.delivered.last() else {
         return true;
     };
-    let holders = e
-        .servers
-        .iter()
-        .filter(|s| whole(s.disk).any(|entry| entry == last));
-    let on_quorum = holders
-        .map(|s| s.id)
-        .collect::<ServerSet>()
-        .is_quorum_of(&e.zab.config.voters);
+    let holders = reconfiguration::holders(e, last);
+    let on_quorum = reconfiguration::lacking(e, &holders).is_none();
     let latest = e.record.leaders.last().map(|(epoch, _)| *epoch);
     on_quorum
         && e.established()
@@ -565,14 +594,17 @@ pub fn leader_established<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     !e.record.leaders.is_empty()
 }
 
-/// In a round, at most one leader is supported by a quorum at any one time. What a quorum is, the
-/// servers themselves decide.
+/// In a round, at most one leader is supported by a quorum at any one time, of those that count by the same
+/// membership. What a quorum is, the servers themselves decide.
 pub fn one_leader_a_round<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     e.running().all(|(i, a)| {
         leading_round(a).is_none_or(|round| {
             !is_supported(e, i, round)
                 || e.running().all(|(j, b)| {
-                    i >= j || leading_round(b) != Some(round) || !is_supported(e, j, round)
+                    i >= j
+                        || leading_round(b) != Some(round)
+                        || !is_supported(e, j, round)
+                        || !e.zab.in_force(a).shares_with(e.zab.in_force(b))
                 })
         })
     })
@@ -593,7 +625,11 @@ fn leading_round<P: Payload>(state: &State<P>) -> Option<Round> {
 
 /// Whether a quorum stands by the leader `id` in `round`.
 fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: Round) -> bool {
-    e.zab.is_quorum(&supporters(e, id, round))
+    let leader = e.running().find(|(sid, _)| *sid == id);
+    leader.is_some_and(|(_, state)| {
+        e.zab
+            .is_quorum(e.zab.in_force(state), &supporters(e, id, round))
+    })
 }
 
 /// Who stands by the leader `id` in `round`.
@@ -653,6 +689,8 @@ pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
         commit_held of Pair / follower_delivered of Pair,
         up_to_date of Record / serving_what_was_taken_over of Server,
         newcomer_told_everything of Record / newcomer_lacks_proposals of Pair,
+        reconfigured_by_both of Ensemble / reconfiguration_delivered of Record,
+        in_force_once_committed of Server / membership_in_force of Server,
         one_leader_a_round of Ensemble / leader_supported of Ensemble,
         strongest_elected of Record / somebody_elected of Pair,
     ]

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod election;
 pub mod history;
 pub mod invariants;
+pub mod membership;
 pub mod message;
 pub mod obsolete;
 pub mod state;
@@ -21,12 +22,13 @@ mod synchronization;
 
 pub use election::{Election, Notification, Stance, Vote};
 pub use history::{Difference, Entry, History, Payload, Snapshot, Storage};
+pub use membership::{Change, InForce};
 pub use message::{Message, Msg};
 pub use state::{Follower, Leader, Mark, Recency, Report, Role, Stage, State};
 pub use variant::Variant;
 
-use crate::quorum::ServerSet;
-use crate::types::{Round, ServerId};
+use crate::quorum::{Membership, ServerSet};
+use crate::types::{Round, ServerId, Zxid};
 use serde::{Deserialize, Serialize};
 use stateright::actor::{Actor, Id};
 use std::borrow::Cow;
@@ -45,10 +47,8 @@ pub struct Zab<P: Payload> {
 /// What the servers of an ensemble have agreed on, and the durations of one of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
-    /// The participants.
-    pub voters: ServerSet,
-    /// The servers without a vote.
-    pub observers: ServerSet,
+    /// Who votes, and what a quorum is.
+    pub membership: Membership,
     /// How often a server repeats its last word (and so shows that it is alive).
     pub heartbeat: Duration,
     /// How long a peer may be silent before it is given up: syncLimit ticks.
@@ -68,12 +68,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration of an ensemble of `voters` with ZooKeeper's defaults: ticks of 2 s,
-    /// initLimit 10, syncLimit 5.
-    pub fn new(voters: ServerSet) -> Self {
+    /// The configuration of an ensemble with ZooKeeper's defaults: ticks of 2 s, initLimit 10,
+    /// syncLimit 5.
+    pub fn new(membership: Membership) -> Self {
         Self {
-            voters,
-            observers: ServerSet::EMPTY,
+            membership,
             heartbeat: Duration::from_millis(100),
             peer_timeout: Duration::from_secs(10),
             establish_timeout: Duration::from_secs(20),
@@ -123,7 +122,8 @@ impl<P: Payload> Actor for Zab<P> {
             storage.accepted_epoch = storage.history.last_zxid().epoch();
             storage.current_epoch = storage.accepted_epoch;
         }
-        let election = Election::candidate(me, Round::default(), Recency::of(&storage));
+        let vote = Vote::for_self(me, Recency::default(), Zxid::ZERO);
+        let election = Election::candidate(me, Round::default(), vote);
         let mut state = State::restored(storage, Role::Looking(election));
         o.set_timer(Timer::Heartbeat, at(self.config.heartbeat));
         self.look_for_leader(me, &mut state, Round::default(), o);
@@ -134,9 +134,8 @@ impl<P: Payload> Actor for Zab<P> {
         let me = server(id);
         match msg {
             Msg::Peer(message) => {
-                let Some(peer) = ServerId::from_actor(src).filter(|peer| self.is_peer(me, *peer))
-                else {
-                    return; // Nobody of this ensemble.
+                let Some(peer) = ServerId::from_actor(src).filter(|peer| *peer != me) else {
+                    return; // No server, or an echo.
                 };
                 self.on_peer_message(me, state, peer, message, o);
             }
@@ -247,7 +246,7 @@ impl<P: Payload> Zab<P> {
     /// Somebody else has held an election.
     fn on_elected(&self, me: ServerId, s: &mut Cow<State<P>>, leader: ServerId, o: &mut Out<P>) {
         let expected = self.config.elections == Elections::External
-            && self.config.voters.contains(leader)
+            && (leader != me || self.in_force(s).votes(me))
             && matches!(s.role, Role::Looking(_));
         if expected {
             self.conclude_election(me, s.to_mut(), leader, Round::default(), o);
@@ -317,13 +316,15 @@ impl<P: Payload> Zab<P> {
                 if !leader.active.contains(peer) {
                     return; // Given up before.
                 }
-                let Role::Leading(leader) = &mut s.to_mut().role else {
+                let s = s.to_mut();
+                let Role::Leading(leader) = &mut s.role else {
                     unreachable!()
                 };
                 leader.active.remove(peer);
                 // Before it is established a leader has Timer::Establish to give up by.
-                if leader.established() && !self.is_quorum_with(me, &leader.active) {
-                    self.abandon(me, s.to_mut(), o);
+                let (active, established) = (leader.active, leader.established());
+                if established && !self.is_quorum_with(self.in_force(s), me, &active) {
+                    self.abandon(me, s, o);
                 }
             }
         }
@@ -353,24 +354,25 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Whether `others` and this server are a quorum.
-    fn is_quorum_with(&self, me: ServerId, others: &ServerSet) -> bool {
-        self.is_quorum(&others.union(&ServerSet::of(me)))
+    fn is_quorum_with(&self, in_force: InForce<'_>, me: ServerId, others: &ServerSet) -> bool {
+        self.is_quorum(in_force, &others.union(&ServerSet::of(me)))
     }
 
-    /// Whether these servers are a quorum.
-    pub(crate) fn is_quorum(&self, servers: &ServerSet) -> bool {
-        let voters = &self.config.voters;
-        if self.config.variant == Variant::HalfIsQuorum {
-            // As if one more of them were there.
-            let absent = voters.iter().find(|voter| !servers.contains(*voter));
-            let and_one = servers.iter().chain(absent).collect::<ServerSet>();
-            return and_one.is_quorum_of(voters);
+    /// Whether these servers are a quorum of each membership that is in force.
+    pub(crate) fn is_quorum(&self, in_force: InForce<'_>, servers: &ServerSet) -> bool {
+        let mut memberships = in_force.memberships();
+        match self.config.variant {
+            Variant::HalfIsQuorum => memberships.all(|membership| {
+                // As if one more of them were there.
+                let mut voters = membership.voters.iter();
+                let absent = voters.find(|voter| !servers.contains(*voter));
+                membership.is_quorum(&servers.iter().chain(absent).collect())
+            }),
+            Variant::WeightsIgnored => {
+                memberships.all(|membership| servers.is_majority_of(&membership.voters))
+            }
+            _ => in_force.is_quorum(servers),
         }
-        servers.is_quorum_of(voters)
-    }
-
-    fn is_peer(&self, me: ServerId, peer: ServerId) -> bool {
-        peer != me && (self.config.voters.contains(peer) || self.config.observers.contains(peer))
     }
 }
 

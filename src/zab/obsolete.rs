@@ -170,7 +170,7 @@ impl<P: Payload> Zab<P> {
         let answered = !(hazards.spare_followers() && from.follows);
         match n.stance {
             Stance::Looking(_) => !answered && n.round < least,
-            Stance::Asking => !answered,
+            Stance::Asking => !answered && n.round <= least,
             Stance::Leading { established: true } => false,
             Stance::Following(_) | Stance::Leading { established: false } => n.round < least,
         }

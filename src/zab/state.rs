@@ -160,6 +160,20 @@ impl<P: Payload> State<P> {
         }
     }
 
+    /// The learners that this leader has brought up to date, and hears of.
+    pub fn learners(&self) -> ServerSet {
+        let Role::Leading(leader) = &self.role else {
+            return ServerSet::EMPTY;
+        };
+        match &leader.stage {
+            Stage::Broadcast { acked, .. } => {
+                let known: ServerSet = acked.keys().copied().collect();
+                known.intersection(&leader.active)
+            }
+            Stage::Discovery { .. } | Stage::NewEpoch { .. } => ServerSet::EMPTY,
+        }
+    }
+
     /// Whether this server leads, or wants to.
     pub fn is_leading(&self) -> bool {
         matches!(self.role, Role::Leading(_))

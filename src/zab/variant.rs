@@ -27,6 +27,18 @@ pub enum Variant {
     CommitWithoutQuorum,
     /// Half of the voters are taken for a quorum.
     HalfIsQuorum,
+    /// More than half of the voters are taken for a quorum, whatever their weights.
+    WeightsIgnored,
+    /// The old membership alone commits the one that replaces it.
+    ReconfiguredByOld,
+    /// The new membership alone commits itself.
+    ReconfiguredByNew,
+    /// What follows a reconfiguration is acknowledged by the old membership.
+    AcknowledgedByOld,
+    /// A membership is put in force when it is proposed.
+    InForceWhenProposed,
+    /// Elections and promises count by the old membership until the new one is in force.
+    ElectedByOld,
     /// A new leader takes the highest epoch that it has heard of, not one above it.
     NoNewEpoch,
     /// The follower makes the current epoch durable before the history that belongs to it.

@@ -10,6 +10,7 @@
 
 use super::node::Node;
 use super::quota::Growth;
+use super::tree::CONFIG;
 use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
 use crate::types::Zxid;
 
@@ -30,6 +31,9 @@ pub enum Outcome {
     Created(String, Stat),
     Deleted,
     DataSet(Stat),
+    /// The members as they are shown now.
+    Reconfigured(Data, Stat),
+    InForce,
     AclSet(Stat),
     Checked,
     SessionCreated,
@@ -114,6 +118,13 @@ impl Tree {
                 data,
                 version,
             } => self.set_data(header, path, data, *version, events),
+            TxnBody::Reconfigure { data } => {
+                // The version of the list is in the list. That of the znode is never any other in ZooKeeper.
+                self.set_data(header, CONFIG, data, -1, events)?;
+                let stat = self.stat(CONFIG).ok_or(ErrorCode::NoNode)?;
+                Ok(Outcome::Reconfigured(data.clone(), stat))
+            }
+            TxnBody::InForce => Ok(Outcome::InForce),
             TxnBody::SetAcl { path, acl, version } => self.set_acl(path, acl, *version),
             TxnBody::Check { path, .. } => match self.contains(path) {
                 true => Ok(Outcome::Checked),

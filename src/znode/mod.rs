@@ -28,5 +28,5 @@ pub use lifetime::{Lifetime, Ttl};
 pub use node::Node;
 pub use path::PathError;
 pub use stat::Stat;
-pub use tree::Tree;
+pub use tree::{CONFIG, Tree};
 pub use txn::{SessionId, Txn, TxnBody};

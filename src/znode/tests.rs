@@ -474,6 +474,16 @@ impl Naive {
                 node.stat.mtime = txn.time;
                 events.push((TreeEventKind::DataChanged, path.clone()));
             }
+            TxnBody::Reconfigure { data } => {
+                let path = "/zookeeper/config".to_owned();
+                let body = TxnBody::SetData {
+                    path,
+                    data: data.clone(),
+                    version: -1,
+                };
+                self.apply(zxid, txn, &body, events)?;
+            }
+            TxnBody::InForce => {}
             TxnBody::SetAcl { path, acl, version } => {
                 let node = self.znodes.get_mut(path).ok_or(ErrorCode::NoNode)?;
                 node.acl = acl.to_vec();
@@ -538,6 +548,8 @@ enum Op {
     Delete(usize),
     SetData(usize, Data),
     SetAcl(usize, bool),
+    Reconfigure(Data),
+    InForce,
     Check(usize),
     CreateSession(i32),
     CloseSession(bool),
@@ -587,6 +599,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => in_multi.clone(),
         1 => (path(), any::<bool>()).prop_map(|(p, open)| Op::SetAcl(p, open)),
+        1 => data().prop_map(Op::Reconfigure),
+        1 => Just(Op::InForce),
         1 => any::<i32>().prop_map(Op::CreateSession),
         1 => any::<bool>().prop_map(Op::CloseSession),
         1 => prop_oneof![Just(None), Just(Some(ErrorCode::BadVersion))].prop_map(Op::Error),
@@ -618,6 +632,8 @@ fn body_of(op: &Op, tree: &Tree, session: i64) -> TxnBody {
             },
             version: version(PATHS[*path], |node| node.aversion) + 1,
         },
+        Op::Reconfigure(data) => TxnBody::Reconfigure { data: data.clone() },
+        Op::InForce => TxnBody::InForce,
         Op::Check(path) => TxnBody::Check {
             path: PATHS[*path].to_owned(),
             version: -1,

@@ -21,6 +21,9 @@ use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+/// The znode that shows the members of the ensemble.
+pub const CONFIG: &str = "/zookeeper/config";
+
 /// The state of the service at one transaction. A clone costs O(1) and shares everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
@@ -61,7 +64,7 @@ impl Default for Tree {
             aversion: -1,
             ..Node::initial()
         };
-        tree.insert("/zookeeper/config", config);
+        tree.insert(CONFIG, config);
         tree
     }
 }

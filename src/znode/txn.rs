@@ -56,6 +56,13 @@ pub enum TxnBody {
         data: Data,
         version: i32,
     },
+    /// The members of the ensemble are to be others: what `/zookeeper/config` shows from now on. They decide
+    /// together with those before them until this is put in force.
+    Reconfigure {
+        data: Data,
+    },
+    /// The members that were proposed last decide alone from now on. Nothing changes in the tree.
+    InForce,
     /// `version` is the new ACL version.
     SetAcl {
         path: String,

@@ -61,7 +61,7 @@ def java(servers):
         session = session_of(first, "/eph")
         first.say("addWatch -m PERSISTENT_RECURSIVE /a")
         first.ask("get -w /a", "^two$")
-        servers.kill_server_of(session)
+        killed = servers.kill_server_of(session)
         first.expect("state:Disconnected type:None")
         first.expect("state:SyncConnected type:None")
         first.ask("create -e /eph-again x", "^Created /eph-again$")
@@ -73,6 +73,18 @@ def java(servers):
         for path in ["/a/b", "/a/b/c"]:
             second.ask(f"create {path} x", f"^Created {path}$")
             first.expect(f"type:NodeCreated path:{path}$")
+
+        print("  the killed server is no member any more, and then one again", flush=True)
+        first.ask(f"reconfig -remove {killed}", "Insufficient permission")
+        first.say("addauth digest super:test")
+        first.ask("config", f"(?s)^server.{killed}=.*^version=0$")
+        second.ask("config -w", "^version=0$")
+        first.ask(f"reconfig -remove {killed}", r"(?s)^Committed new configuration:$(?!.*^server.%d).*^version=0+[1-9]" % killed)
+        second.expect("type:NodeDataChanged path:/zookeeper/config")
+        first.ask("reconfig -v 77 -remove 1", "version No is not valid")
+        first.ask(f"reconfig -add server.{killed}={servers.line(killed)}", f"(?s)^Committed new.*^server.{killed}=.*^version=0+[1-9]")
+        servers.start(killed)
+        servers.wait_serving()
 
         print("  the session ends, and its ephemerals with it", flush=True)
         second.ask("stat -w /eph", "^ephemeralOwner = 0x")
@@ -135,4 +147,10 @@ def c(servers):
         second.end()
 
 
-with_servers(sys.argv[2], {"java": java, "c": c}[sys.argv[1]])
+# What `super:test` may do is reconfigure.
+LINES = [
+    "reconfigEnabled=true",
+    "DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=",
+]
+
+with_servers(sys.argv[2], {"java": java, "c": c}[sys.argv[1]], lambda sid: LINES)

@@ -32,6 +32,7 @@ class Servers(Ensemble):
         sid = self.server_of(session)
         print(f"    server {sid} ({self.mode(sid)}), which has the session 0x{session:x}, is killed", flush=True)
         self.kill(sid)
+        return sid
 
 
 class Program:

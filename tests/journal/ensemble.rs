@@ -1,8 +1,8 @@
-//! Three real servers with journals, and a client that writes.
+//! Real servers with journals, and a client that writes and replaces members.
 
 use keepright::proto::{
-    ConnectRequest, CreateMode, Reply, Request, decode_connect_response, decode_reply,
-    encode_connect, encode_request,
+    ConnectRequest, CreateMode, Reconfiguration, Reply, Request, Response, decode_connect_response,
+    decode_reply, encode_connect, encode_request,
 };
 use keepright::types::Zxid;
 use keepright::znode::{Acl, AuthId, Perms, SessionId};
@@ -16,37 +16,52 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The servers 1 to 3; killed when the test is done with them.
+/// Real servers, 1 and so on; killed when the test is done with them.
 pub struct Ensemble {
     pub dir: TempDir,
     ports: Vec<u16>,
+    /// Their `server.N` lines.
+    lines: Vec<String>,
     processes: Vec<Option<Child>>,
 }
 
 impl Ensemble {
+    /// Three members.
     pub fn start(more: &str) -> Self {
+        Self::with_guests(3, 0, more)
+    }
+
+    /// Some members, and then servers that know them, and that they do not know.
+    pub fn with_guests(members: usize, guests: usize, more: &str) -> Self {
+        let count = members + guests;
         let dir = tempfile::tempdir().unwrap();
         // Held until all are known, so that they differ.
-        let clients: Vec<_> = (0..3)
+        let clients: Vec<_> = (0..count)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
             .collect();
-        let peers: Vec<_> = (0..3)
+        let peers: Vec<_> = (0..count)
             .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
             .collect();
         let ports = clients.iter().map(|l| l.local_addr().unwrap().port());
         let ports: Vec<u16> = ports.collect();
-        let line = |(index, socket): (usize, &UdpSocket)| {
+        let line = |((index, socket), client): ((usize, &UdpSocket), &u16)| {
             let port = socket.local_addr().unwrap().port();
-            format!("server.{}=127.0.0.1:{port}:{port}\n", index + 1)
+            format!(
+                "server.{}=127.0.0.1:{port}:{port};127.0.0.1:{client}",
+                index + 1
+            )
         };
-        let lines: String = peers.iter().enumerate().map(line).collect();
+        let lines: Vec<String> = peers.iter().enumerate().zip(&ports).map(line).collect();
         for (index, port) in ports.iter().enumerate() {
+            let known = |at: &usize| *at < members || *at == index;
+            let known: Vec<_> = (0..count).filter(known).map(|at| &*lines[at]).collect();
+            let known = known.join("\n");
             let home = dir.path().join((index + 1).to_string());
             fs::create_dir(&home).unwrap();
             fs::write(home.join("myid"), (index + 1).to_string()).unwrap();
             let text = format!(
                 "tickTime=200\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={port}\n\
-                 clientPortAddress=127.0.0.1\n{lines}{more}",
+                 clientPortAddress=127.0.0.1\n{known}\n{more}",
                 home.display()
             );
             fs::write(home.join("zoo.cfg"), text).unwrap();
@@ -55,9 +70,10 @@ impl Ensemble {
         let mut ensemble = Self {
             dir,
             ports,
-            processes: vec![None, None, None],
+            lines,
+            processes: (0..count).map(|_| None).collect(),
         };
-        for server in 1..=3 {
+        for server in 1..=count {
             ensemble.restart(server);
         }
         ensemble
@@ -97,19 +113,26 @@ impl Ensemble {
         process.wait().unwrap();
     }
 
+    /// What a server answers to a four-letter word.
+    pub fn word(&self, server: usize, word: &str) -> String {
+        self.try_word(server, word).unwrap()
+    }
+
+    fn try_word(&self, server: usize, word: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[server - 1]))?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     /// The servers that serve clients, with what they say of themselves.
     fn modes(&self) -> Vec<(usize, String)> {
-        let word = |port: u16| -> io::Result<String> {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_read_timeout(Some(LIMIT))?;
-            stream.write_all(b"srvr")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let running = (1..=3).filter(|server| self.processes[server - 1].is_some());
+        let all = 1..=self.processes.len();
+        let running = all.filter(|server| self.processes[server - 1].is_some());
         let mode = |server: usize| {
-            let answer = word(self.ports[server - 1]).ok()?;
+            let answer = self.try_word(server, "srvr").ok()?;
             let mode = answer
                 .lines()
                 .find_map(|line| line.strip_prefix("Mode: "))?;
@@ -143,6 +166,29 @@ impl Ensemble {
                 let reply = client.receive(request);
                 assert!(reply.result.is_ok(), "{reply:?}");
             }
+        }
+    }
+
+    /// Replaces members by a request to a server; returns the list that it answers.
+    pub fn reconfigure(&self, server: usize, joining: &[usize], leaving: &str) -> String {
+        let mut client = Client::connect(self.ports[server - 1]);
+        let superuser = Request::Auth {
+            scheme: "digest".to_owned(),
+            auth: b"super:test".to_vec().into(),
+        };
+        let lines: Vec<_> = joining.iter().map(|id| &*self.lines[id - 1]).collect();
+        let asked = Request::Reconfig(Reconfiguration {
+            joining: lines.join(","),
+            leaving: leaving.to_owned(),
+            members: String::new(),
+            version: -1,
+        });
+        client.send(&superuser);
+        assert_eq!(client.receive(&superuser).result, Ok(Response::Empty));
+        client.send(&asked);
+        match client.receive(&asked).result {
+            Ok(Response::Data(data, _)) => String::from_utf8(data.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
         }
     }
 

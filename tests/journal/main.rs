@@ -16,6 +16,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// What `check replay` prints, and whether it is content.
 fn replay(dirs: &[PathBuf], options: &[&str]) -> (bool, String) {
@@ -127,7 +128,7 @@ fn the_journals_of_a_run_with_a_killed_leader_replay_and_every_invariant_holds()
     let (passed, text) = replay(&dirs, &[]);
     assert!(passed && text.contains("PASSED"), "{text}");
     assert!(!text.contains("FALLS") && !text.contains("note:"), "{text}");
-    assert_eq!(text.matches(" holds ").count(), 23, "{text}");
+    assert_eq!(text.matches(" holds ").count(), 25, "{text}");
     assert_eq!(number_before(&text, " restarts"), 1, "{text}");
     // The sessions are transactions, too.
     assert!(
@@ -144,6 +145,78 @@ fn the_journals_of_a_run_with_a_killed_leader_replay_and_every_invariant_holds()
     a_missing_record_is_refused_with_its_place(&ensemble, &dirs, follower);
     a_forged_input_is_refused_for_what_the_actor_does(&ensemble, &dirs, follower);
     what_was_durable_and_is_not_found_is_told(&ensemble, &dirs, first);
+}
+
+/// What lets members be replaced, by the superuser `super:test`.
+const REPLACEABLE: &str = "reconfigEnabled=true\nsnapCount=50\n\
+    zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=\n";
+
+#[test]
+fn members_are_replaced_while_clients_write_and_the_journals_replay() {
+    let mut ensemble = Ensemble::with_guests(3, 1, REPLACEABLE);
+    let first = ensemble.wait_for(4);
+    ensemble.write(4, "guest", 60);
+    // The guest takes the place of the leader.
+    let list = ensemble.reconfigure(4, &[4], &first.to_string());
+    assert!(
+        list.contains("server.4=") && !list.contains(&format!("server.{first}=")),
+        "{list}"
+    );
+    let second = wait_for_other(&ensemble, first);
+    ensemble.write(first, "replaced", 60);
+    let quorum = ensemble.word(second, "quor");
+    assert!(quorum.contains("Role: LEADING\nQuorum: yes\n"), "{quorum}");
+    for server in (1..=4).filter(|server| *server != second) {
+        let line = format!("Server {server}: has acknowledged 0x");
+        assert!(quorum.contains(&line), "{quorum}");
+    }
+    // Neither who has left nor one of three is needed.
+    let third = (1..=4)
+        .find(|server| ![first, second].contains(server))
+        .unwrap();
+    ensemble.kill(first);
+    ensemble.kill(third);
+    ensemble.write(ensemble.wait_for(2), "fewer", 60);
+    // The files still say what they said.
+    ensemble.restart(first);
+    ensemble.restart(third);
+    ensemble.wait_for(4);
+    ensemble.stop();
+    (1..=4).for_each(|server| ensemble.restart(server));
+    let leader = ensemble.wait_for(4);
+    assert_ne!(leader, first, "it has no vote");
+    ensemble.write(first, "again", 60);
+    let list = ensemble.reconfigure(first, &[first], "");
+    assert!(list.contains(&format!("server.{first}=")), "{list}");
+    ensemble.write(leader, "four", 60);
+    ensemble.stop();
+    let dirs: Vec<_> = (1..=4).map(|server| ensemble.journal(server)).collect();
+    let (passed, text) = replay(&dirs, &[]);
+    assert!(passed && text.contains("PASSED"), "{text}");
+    assert!(
+        !text.contains("FALLS") && !text.contains("needs all voters"),
+        "{text}"
+    );
+    for witness in ["reconfiguration_delivered", "membership_in_force"] {
+        let line = text.lines().find(|line| line.contains(witness));
+        assert!(line.is_some_and(|line| line.contains("in step")), "{text}");
+    }
+}
+
+/// Waits until somebody else leads.
+fn wait_for_other(ensemble: &Ensemble, leader: usize) -> usize {
+    let start = Instant::now();
+    loop {
+        let other = ensemble.wait_for(4);
+        if other != leader {
+            return other;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{leader} leads on"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn it_is_exported(ensemble: &Ensemble, dirs: &[PathBuf]) {

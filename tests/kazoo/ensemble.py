@@ -28,6 +28,11 @@ class Ensemble:
         self.ended = []
         print(f"ensemble of {count} in {self.dir}", flush=True)
 
+    def line(self, sid):
+        """Where a server is, as its line for others says, with its port for clients."""
+        port = self.peer_ports[sid]
+        return f"127.0.0.1:{port}:{port};127.0.0.1:{self.client_ports[sid]}"
+
     def host(self, sid):
         return f"127.0.0.1:{self.client_ports[sid]}"
 

@@ -1,7 +1,7 @@
 //! A deterministic world for replicas: virtual time, a network that loses, duplicates and reorders,
 //! disks that take their time, crashes that lose what is not durable. Everything follows from a seed.
 
-use keepright::quorum::ServerSet;
+use keepright::quorum::{Membership, ServerSet};
 use keepright::service::replica::{State, Timer};
 use keepright::service::{ClientInput, ClientOutput, Config, Msg, PeerMsg, Replica, ZooKeeper};
 use keepright::types::ServerId;
@@ -121,7 +121,7 @@ impl World {
             finalize_wait: Duration::from_millis(20),
             max_counter: self.bounds.max_counter,
             retain: self.bounds.retain,
-            ..zab::Config::new(self.voters)
+            ..zab::Config::new(Membership::majority(self.voters))
         };
         let incarnation = self.now_ms;
         let config = Config {

@@ -4,11 +4,11 @@
 //! the caller. What it must never do: hide an effect, or leave out the invariants after a step.
 
 use im::Vector;
-use keepright::quorum::ServerSet;
+use keepright::quorum::{Membership, ServerSet};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record};
 use keepright::zab::{
-    Config, Entry, Mark, Message, Msg, Out, Payload, Snapshot, State, Storage, Timer, Zab,
+    Change, Config, Entry, Mark, Message, Msg, Out, Payload, Snapshot, State, Storage, Timer, Zab,
 };
 use stateright::actor::{Actor, Command, Id};
 use std::borrow::Cow;
@@ -22,6 +22,37 @@ pub struct Numbers;
 impl Payload for Numbers {
     type Txn = u32;
     type Snapshot = Vector<Entry<u32>>;
+
+    fn change(txn: &u32) -> Option<Change> {
+        let voters = (1..31).filter(|id| txn >> id & 1 == 1).map(ServerId);
+        (txn & IN_FORCE != 0).then(|| match *txn {
+            IN_FORCE => Change::InForce,
+            _ => Change::Proposed(Membership::majority(voters.collect())),
+        })
+    }
+
+    fn in_force() -> Option<u32> {
+        Some(IN_FORCE)
+    }
+
+    fn membership(snapshot: &Self::Snapshot) -> Option<Membership> {
+        let proposed = |entry: &Entry<u32>| match Self::change(&entry.txn)? {
+            Change::Proposed(membership) => Some(membership),
+            Change::InForce => None,
+        };
+        snapshot.iter().rev().find_map(proposed)
+    }
+}
+
+/// The witnesses that only `reconfiguration.rs` can come by: elsewhere no membership is replaced.
+pub const OF_CHANGES: [&str; 2] = ["reconfiguration_delivered", "membership_in_force"];
+
+/// The number that puts a membership in force.
+pub const IN_FORCE: u32 = 1 << 31;
+
+/// The number that proposes these servers as the voters.
+pub fn voters(ids: &[u8]) -> u32 {
+    ids.iter().fold(IN_FORCE, |all, id| all | 1 << id)
 }
 
 /// A datagram.
@@ -77,13 +108,14 @@ pub fn z(epoch: u32, counter: u32) -> Zxid {
 /// The configuration of an ensemble of `voters` with ids from 1 and `observers` after them, with
 /// time limits that suit a simulation.
 pub fn config(voters: u8, observers: u8) -> Config {
+    let observers = (voters + 1..=voters + observers).map(ServerId).collect();
+    let voters = (1..=voters).map(ServerId).collect();
     Config {
-        observers: (voters + 1..=voters + observers).map(ServerId).collect(),
         heartbeat: Duration::from_millis(100),
         peer_timeout: Duration::from_millis(1000),
         establish_timeout: Duration::from_millis(2000),
         finalize_wait: Duration::from_millis(200),
-        ..Config::new((1..=voters).map(ServerId).collect())
+        ..Config::new(Membership::majority(voters).with_observers(observers))
     }
 }
 
@@ -95,7 +127,7 @@ impl Cluster {
             unsaved: VecDeque::new(),
             state: None,
         };
-        let all: ServerSet = config.voters.union(&config.observers);
+        let all: ServerSet = config.membership.voters.union(&config.membership.observers);
         Self {
             nodes: all.iter().map(|id| (id, down())).collect(),
             zab: Zab::new(config),
@@ -103,6 +135,18 @@ impl Cluster {
             fallen: None,
             invariants: invariants::all(),
         }
+    }
+
+    /// The same with more servers, which the configuration does not name.
+    pub fn with_newcomers(mut self, ids: &[u8]) -> Self {
+        let empty = Node {
+            disk: Storage::default(),
+            unsaved: VecDeque::new(),
+            state: None,
+        };
+        let more = ids.iter().map(|id| (ServerId(*id), empty.clone()));
+        self.nodes.extend(more);
+        self
     }
 
     pub fn ids(&self) -> Vec<ServerId> {

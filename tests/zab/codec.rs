@@ -98,6 +98,7 @@ impl Forger<'_> {
                 leader: self.sid(),
                 current_epoch: self.epoch(),
                 last_zxid: self.zxid(),
+                change: self.zxid(),
             }),
             1 => Stance::Asking,
             2 => Stance::Following(self.sid()),

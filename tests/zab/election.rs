@@ -61,6 +61,7 @@ fn votes_are_ordered_by_current_epoch_then_zxid_then_server_id() {
         leader: s(leader),
         current_epoch: Epoch(epoch),
         last_zxid: zxid,
+        change: Zxid::ZERO,
     };
     let ascending = [
         vote(1, z(1, 1), 1),
@@ -171,14 +172,15 @@ fn observers_never_vote() {
 }
 
 #[test]
-fn a_vote_for_a_server_outside_of_the_ensemble_is_ignored() {
+fn a_vote_for_a_server_outside_that_tells_of_no_more_recent_history_is_ignored() {
     let mut cluster = Cluster::new(config(3, 1));
     cluster.start(s(1));
     for stranger in [0, 4, 77] {
         let vote = Vote {
             leader: s(stranger),
-            current_epoch: Epoch(9),
-            last_zxid: z(9, 9),
+            current_epoch: Epoch(0),
+            last_zxid: Zxid::ZERO,
+            change: Zxid::ZERO,
         };
         let effects = cluster.deliver(&Envelope {
             src: s(2),
@@ -193,11 +195,11 @@ fn a_vote_for_a_server_outside_of_the_ensemble_is_ignored() {
 }
 
 #[test]
-fn messages_from_unknown_servers_are_ignored() {
+fn messages_from_what_is_no_server_are_ignored() {
     let sim = Sim::established(config(3, 0), 1);
     let zab: &Zab<Numbers> = &sim.cluster.zab;
     for (_, envelope) in &sim.sent {
-        for stranger in [0, 4, 255, 256, 259] {
+        for stranger in [256, 259] {
             let mut state = Cow::Borrowed(sim.cluster.state(envelope.dst));
             let mut out = Out::new();
             let msg = Msg::Peer(envelope.message.clone());
@@ -242,6 +244,7 @@ fn vote_for(leader: u8) -> Stance {
         leader: s(leader),
         current_epoch: Epoch(0),
         last_zxid: Zxid::ZERO,
+        change: Zxid::ZERO,
     })
 }
 
@@ -287,28 +290,57 @@ fn an_observer_does_not_lead_whoever_says_to_follow_it() {
 }
 
 #[test]
-fn an_outcome_from_outside_names_a_voter_and_reaches_a_server_that_is_looking() {
+fn an_outcome_from_outside_reaches_a_server_that_is_looking_and_makes_only_voters_lead() {
     let mut cluster = Cluster::new(Config {
         elections: Elections::External,
         ..config(3, 1)
     });
     cluster.start(s(1));
-    for stranger in [4, 9] {
-        assert!(!cluster.input(s(1), Msg::Elected(s(stranger))).changed);
-    }
+    cluster.start(s(4));
+    assert!(!cluster.input(s(4), Msg::Elected(s(4))).changed);
     assert!(cluster.input(s(1), Msg::Elected(s(2))).changed);
     assert!(!cluster.input(s(1), Msg::Elected(s(3))).changed);
     assert_eq!(cluster.state(s(1)).following(), Some(s(2)));
 }
 
 #[test]
-fn an_observer_takes_no_notice_of_votes() {
+fn an_observer_supports_whoever_takes_it_for_a_voter() {
     let mut cluster = Cluster::new(config(3, 1));
     cluster.start(s(4));
-    for round in [0, 1, 2] {
-        let effects = notify(&mut cluster, 3, 4, round, vote_for(3));
-        assert!(!effects.changed && effects.sent.is_empty() && effects.timers.is_empty());
-    }
+    let effects = notify(&mut cluster, 3, 4, 0, vote_for(3));
+    let answer = |round, stance| Message::Notification(Notification { round, stance });
+    assert!(!effects.changed);
+    assert_eq!(effects.sent[0].message, answer(round(1), Stance::Asking));
+    let vote = Stance::Looking(Vote {
+        leader: s(3),
+        current_epoch: Epoch(1),
+        last_zxid: z(1, 1),
+        change: Zxid::ZERO,
+    });
+    let effects = notify(&mut cluster, 3, 4, 2, vote);
+    assert!(effects.changed);
+    let to_3 = effects.sent.iter().find(|envelope| envelope.dst == s(3));
+    assert_eq!(to_3.expect("said").message, answer(round(2), vote));
+}
+
+#[test]
+fn a_voter_enters_the_later_round_of_one_that_it_has_asked_for_support() {
+    let mut cluster = Cluster::new(config(3, 1));
+    cluster.start(s(1));
+    let observer = notify(&mut cluster, 4, 1, 5, Stance::Asking);
+    assert!(!observer.changed, "nobody has asked it");
+    let effects = notify(&mut cluster, 2, 1, 5, Stance::Asking);
+    let message = Message::Notification(Notification {
+        round: round(5),
+        stance: vote_for(1),
+    });
+    assert!(
+        effects
+            .sent
+            .iter()
+            .all(|envelope| envelope.message == message)
+    );
+    assert_eq!(effects.sent.len(), 2);
 }
 
 #[test]
@@ -357,6 +389,7 @@ fn a_supporter_that_has_started_again_since_did_not_choose() {
         leader: s(2),
         current_epoch: Epoch(1),
         last_zxid: z(1, 1),
+        change: Zxid::ZERO,
     });
     for (src, dst) in [(2, 3), (3, 2)] {
         let round = Round::first(Epoch(1));

@@ -1,9 +1,10 @@
 //! Histories against a naive model (`spec/0-assumptions.md`, "Durable state").
 
-use crate::cluster::{Numbers, z};
+use crate::cluster::{IN_FORCE, Numbers, voters, z};
 use im::Vector;
-use keepright::types::{Epoch, Zxid};
-use keepright::zab::{Difference, Entry, History, Snapshot, Storage};
+use keepright::quorum::{Membership, ServerSet};
+use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::zab::{Difference, Entry, History, Payload, Snapshot, Storage, membership};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -29,12 +30,34 @@ impl Naive {
         self.zxid(self.all.len())
     }
 
+    /// Who decides after so many transactions, and who is to decide instead, from when on.
+    fn in_force(&self, count: usize) -> (Membership, Option<(Zxid, Membership)>) {
+        let (mut now, mut next) = (configured(), None);
+        for entry in &self.all[..count] {
+            match Numbers::change(&entry.txn) {
+                Some(membership::Change::Proposed(membership)) => {
+                    next = Some((entry.zxid, membership));
+                }
+                Some(membership::Change::InForce) => {
+                    now = next.take().map_or(now, |(_, next)| next)
+                }
+                None => {}
+            }
+        }
+        (now, next)
+    }
+
     fn snapshot_at(&self, count: usize) -> Snapshot<Vector<Entry<u32>>> {
         Snapshot {
             zxid: self.zxid(count),
             state: self.all[..count].iter().cloned().collect(),
         }
     }
+}
+
+/// Who decides before the first reconfiguration.
+fn configured() -> Membership {
+    Membership::majority(ServerSet::of(ServerId(30)))
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +93,11 @@ fn apply(naive: &mut Naive, history: &mut History<Numbers>, change: &Change) {
                 z(last.epoch().0, last.counter() + 1)
             };
             // What is in a transaction follows from its zxid: equal zxids, equal transactions.
-            let txn = (zxid.0 % 1009) as u32;
+            let txn = match zxid.0 % 5 {
+                2 => voters(&[1 + (zxid.0 % 29) as u8]),
+                4 => IN_FORCE,
+                _ => (zxid.0 % 1009) as u32,
+            };
             history.append(zxid, txn);
             naive.all.push(Entry { zxid, txn });
         }
@@ -80,7 +107,10 @@ fn apply(naive: &mut Naive, history: &mut History<Numbers>, change: &Change) {
             naive.all.truncate(count);
         }
         Change::Compact { at, retain, keep } => {
-            let at = naive.snapshot + at % (naive.all.len() - naive.snapshot + 1);
+            let mut at = naive.snapshot + at % (naive.all.len() - naive.snapshot + 1);
+            while naive.in_force(at).1.is_some() {
+                at -= 1; // A snapshot tells of one membership.
+            }
             let keep = keep % (naive.all.len() + 1);
             history.compact(naive.snapshot_at(at), retain, naive.zxid(keep));
             naive.snapshot = at;
@@ -139,6 +169,20 @@ proptest! {
         prop_assert_eq!(history.covers(zxid), zxid < start || kept().any(|other| other == zxid));
         prop_assert_eq!(history.floor(zxid), kept().rfind(|other| *other <= zxid));
         prop_assert!(history.after(zxid).eq(entries.iter().filter(|entry| entry.zxid > zxid)));
+    }
+
+    #[test]
+    fn who_decides_follows_from_the_transactions_that_are_there(changes in vec(change(), 0..60)) {
+        let (naive, history) = build(&changes);
+        let configured = configured();
+        for count in naive.snapshot..=naive.all.len() {
+            let in_force = history.in_force_at(&configured, naive.zxid(count));
+            let next = in_force.next.map(|(zxid, next)| (zxid, next.clone()));
+            prop_assert_eq!((in_force.now.clone(), next), naive.in_force(count));
+        }
+        let later = naive.all[naive.snapshot..].iter();
+        let later = later.filter_map(|entry| Some((entry.zxid, Numbers::change(&entry.txn)?)));
+        prop_assert_eq!(history.changes(), later.collect::<Vec<_>>());
     }
 
     #[test]

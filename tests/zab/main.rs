@@ -1,4 +1,5 @@
-//! The Zab actor, held to the statements of `spec/1-election.md` to `spec/4-broadcast.md`.
+//! The Zab actor, held to the statements of `spec/1-election.md` to `spec/4-broadcast.md`, and of
+//! `spec/9-reconfiguration.md`.
 //!
 //! The actors run in memory and in virtual time. What it must never do: depend on a real clock, or
 //! fail without saying how to repeat the failure.
@@ -13,6 +14,7 @@ mod history;
 mod invariants;
 mod obsolete;
 mod random;
+mod reconfiguration;
 mod sim;
 mod symmetry;
 mod synchronization;

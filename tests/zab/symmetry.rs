@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// A permutation of the voters.
 fn names(walk: &Walk, random: &mut Random) -> BTreeMap<ServerId, ServerId> {
-    let from: Vec<_> = walk.cluster.zab.config.voters.iter().collect();
+    let from: Vec<_> = walk.cluster.zab.config.membership.voters.iter().collect();
     let mut to = from.clone();
     for i in (1..to.len()).rev() {
         to.swap(i, random.below(i + 1));
@@ -135,6 +135,7 @@ fn a_message_that_names_a_server_is_renamed_inside() {
         leader,
         current_epoch: Epoch(1),
         last_zxid: crate::cluster::z(1, 1),
+        change: crate::cluster::z(0, 0),
     };
     let names = |id: ServerId| ServerId(id.0 + 1);
     let (a, b) = (ServerId(1), ServerId(2));

@@ -10,6 +10,7 @@ mod auth;
 mod certificate;
 mod connection;
 mod digest_md5;
+mod quorum;
 mod stats;
 mod tls;
 mod words;

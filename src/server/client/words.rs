@@ -5,11 +5,15 @@
 //!
 //! Departs from ZooKeeper: D24 in `spec/deviations.toml`.
 
+use super::quorum::quor;
 use super::{ClientEvent, ClientPort};
+use crate::members::PeerAddress;
 use crate::server::transport::Counters;
 use crate::service::Stats;
+use crate::service::quorum::Quorum;
 use crate::service::stats::Mode;
-use crate::types::Epoch;
+use crate::types::{Epoch, ServerId};
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use tokio::sync::oneshot;
 
@@ -20,6 +24,9 @@ pub struct Status {
     pub epoch: Epoch,
     /// What has come to nothing between the servers.
     pub datagrams: Counters,
+    pub quorum: Quorum,
+    /// The members of the ensemble; empty if this server stands alone.
+    pub servers: BTreeMap<ServerId, PeerAddress>,
 }
 
 /// ZooKeeper's version, as far as scripts and clients go by it, and ours.
@@ -41,6 +48,8 @@ pub(super) enum Word {
     Cons,
     Envi,
     Isro,
+    /// What the server knows of the quorum: a word that ZooKeeper does not have.
+    Quor,
     /// One of ZooKeeper's that is not served.
     Other([u8; 4]),
 }
@@ -62,6 +71,7 @@ pub(super) fn word(first: [u8; 4]) -> Option<Word> {
         b"cons" => Word::Cons,
         b"envi" => Word::Envi,
         b"isro" => Word::Isro,
+        b"quor" => Word::Quor,
         other if OTHERS.contains(&other) => Word::Other(first),
         _ => return None,
     })
@@ -78,6 +88,7 @@ impl fmt::Display for Word {
             Self::Cons => "cons",
             Self::Envi => "envi",
             Self::Isro => "isro",
+            Self::Quor => "quor",
             Self::Other(word) => return f.write_str(&String::from_utf8_lossy(word)),
         })
     }
@@ -91,27 +102,28 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
     }
     match word {
         Word::Ruok => return "imok".to_owned(),
-        Word::Conf => return conf(port),
         Word::Envi => return envi(),
-        Word::Srvr | Word::Stat | Word::Mntr | Word::Cons | Word::Isro | Word::Other(_) => {}
+        _ => {}
     }
     let (answer, status) = oneshot::channel();
     port.bring(ClientEvent::Status(answer));
-    let status = status
-        .await
-        .ok()
-        .filter(|status| status.stats.mode != Mode::Looking);
-    match (word, status) {
-        (Word::Isro, None) => "null".to_owned(),
-        (Word::Isro, Some(status)) => match status.stats.mode {
+    let Ok(status) = status.await else {
+        return NOT_SERVING.to_owned(); // It is just stopping.
+    };
+    let serves = status.stats.mode != Mode::Looking;
+    match word {
+        Word::Conf => conf(port, &status.servers),
+        Word::Quor => quor(&status.quorum),
+        Word::Isro => match status.stats.mode {
+            Mode::Looking => "null".to_owned(),
             Mode::ReadOnly => "ro".to_owned(),
             _ => "rw".to_owned(),
         },
-        (_, None) => NOT_SERVING.to_owned(),
-        (Word::Stat, Some(status)) => stat(port, &status, true),
-        (Word::Mntr, Some(status)) => mntr(port, &status),
-        (Word::Cons, Some(_)) => cons(port),
-        (_, Some(status)) => stat(port, &status, false),
+        _ if !serves => NOT_SERVING.to_owned(),
+        Word::Stat => stat(port, &status, true),
+        Word::Mntr => mntr(port, &status),
+        Word::Cons => cons(port),
+        Word::Srvr | Word::Ruok | Word::Envi | Word::Other(_) => stat(port, &status, false),
     }
 }
 
@@ -187,7 +199,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
         line("open_file_descriptor_count", &entries.count());
     }
     if status.stats.mode == Mode::Leader {
-        line("quorum_size", &port.config.servers.len());
+        line("quorum_size", &status.servers.len());
         line("learners", &status.stats.synced_learners.len());
         line("synced_followers", &status.stats.synced_followers);
         let observers = status.stats.synced_learners.len() - status.stats.synced_followers;
@@ -197,7 +209,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     text
 }
 
-fn conf(port: &ClientPort) -> String {
+fn conf(port: &ClientPort, servers: &BTreeMap<ServerId, PeerAddress>) -> String {
     let config = &port.config;
     let shown = |port: Option<u16>| port.map_or(-1, i32::from);
     let mut text = format!(
@@ -213,7 +225,7 @@ fn conf(port: &ClientPort) -> String {
         config.max_session_timeout.as_millis(),
         config.my_id,
     );
-    if let Some(own) = config.servers.get(&config.my_id) {
+    if let Some(own) = servers.get(&config.my_id) {
         text += &format!(
             "initLimit={}\nsyncLimit={}\nquorumPort={}\npeerType={}\nmembership: \n",
             config.init_limit,
@@ -221,7 +233,7 @@ fn conf(port: &ClientPort) -> String {
             own.peer.port,
             u8::from(own.observer),
         );
-        for (id, server) in &config.servers {
+        for (id, server) in servers {
             text += &format!("server.{id}={server}\n");
         }
     }

@@ -6,15 +6,15 @@
 pub mod jaas;
 pub mod properties;
 mod security;
-mod server_line;
 mod service;
 
 use security::READ_ONLY_MODE;
 pub use security::{ClientAuth, Security, Tls};
-pub use server_line::{Endpoint, PeerAddress};
 pub use service::ServiceOptions;
 
 use super::storage::{Compression, Purge};
+use crate::members::{Draft, Members, MembersError};
+use crate::quorum::{Membership, ServerSet};
 use crate::types::ServerId;
 use properties::Property;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,8 +65,8 @@ pub struct Config {
     pub four_letter_words: BTreeSet<String>,
     /// This server.
     pub my_id: ServerId,
-    /// The ensemble with this server in it; empty if this server stands alone.
-    pub servers: BTreeMap<ServerId, PeerAddress>,
+    /// The ensemble with this server in it; `None` if this server stands alone.
+    pub members: Option<Members>,
     /// What was odd but did no harm: for the log.
     pub warnings: Vec<String>,
 }
@@ -85,19 +85,17 @@ pub struct ConfigError {
 }
 
 /// The words that are answered when the configuration says nothing: those that only read.
-const DEFAULT_WORDS: [&str; 8] = [
-    "ruok", "srvr", "stat", "mntr", "conf", "cons", "envi", "isro",
+const DEFAULT_WORDS: [&str; 9] = [
+    "ruok", "srvr", "stat", "mntr", "conf", "cons", "envi", "isro", "quor",
 ];
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
-const KEYS_WITHOUT_EFFECT: [&str; 17] = [
+const KEYS_WITHOUT_EFFECT: [&str; 15] = [
     "preAllocSize",
     "electionAlg",
     "electionPortBindRetry",
     "globalOutstandingLimit",
-    "reconfigEnabled",
-    "standaloneEnabled",
     "skipACL",
     "forceSync",
     "quorumListenOnAllIPs",
@@ -154,21 +152,17 @@ impl Config {
         parser.finish()
     }
 
-    /// The ensemble as clients are shown it: a line for each server, and the version of the list.
-    pub fn members(&self) -> String {
-        if self.is_standalone() {
-            return String::new();
+    /// Who votes, this server alone included, and what a quorum is.
+    pub fn membership(&self) -> Membership {
+        match &self.members {
+            Some(members) => members.membership().clone(),
+            None => Membership::majority(ServerSet::of(self.my_id)),
         }
-        let lines = self
-            .servers
-            .iter()
-            .map(|(id, server)| format!("server.{id}={server}\n"));
-        lines.chain(["version=0".to_owned()]).collect()
     }
 
     /// Whether this server forms an ensemble of one.
     pub fn is_standalone(&self) -> bool {
-        self.servers.is_empty()
+        self.members.is_none()
     }
 }
 
@@ -193,7 +187,7 @@ struct Parser {
     words: Option<BTreeSet<String>>,
     compression: Compression,
     observer: Option<bool>,
-    servers: BTreeMap<ServerId, PeerAddress>,
+    members: Draft,
     security: security::Values,
     warnings: Vec<String>,
 }
@@ -225,7 +219,7 @@ impl Parser {
             words: None,
             compression: Compression::None,
             observer: None,
-            servers: BTreeMap::new(),
+            members: Draft::default(),
             security: security::Values::new(),
             warnings: Vec::new(),
         }
@@ -289,7 +283,10 @@ impl Parser {
                     }
                 });
             }
-            _ if key.starts_with("server.") => self.on_server(line, key, value)?,
+            _ if Draft::knows(key) => {
+                let taken = self.members.on_line(key, value);
+                taken.map_err(|error| self.of_members(line, error))?;
+            }
             _ if self.on_security(line, key, value) => {}
             _ if KEYS_WITHOUT_EFFECT.contains(&key) => self.warn(line, key, "has no effect here"),
             _ => self.warn(
@@ -301,24 +298,8 @@ impl Parser {
         Ok(())
     }
 
-    fn on_server(
-        &mut self,
-        line: Option<usize>,
-        key: &str,
-        value: &str,
-    ) -> Result<(), ConfigError> {
-        let id = self.number(line, key, &key["server.".len()..], 1, 255)?;
-        let id = ServerId(id as u8);
-        let address = value.parse::<PeerAddress>().map_err(|problem| {
-            let form =
-                "write server.N=host:port:port[:participant|observer][;[address:]clientPort]";
-            self.error(line, format!("{key}: {problem}"), form)
-        })?;
-        if self.servers.insert(id, address).is_some() {
-            let problem = format!("there is a second line for server.{id}");
-            return Err(self.error(line, problem, "give each server its own number"));
-        }
-        Ok(())
+    fn of_members(&self, line: Option<usize>, error: MembersError) -> ConfigError {
+        self.error(line, error.problem, &error.remedy)
     }
 
     fn finish(mut self) -> Result<Config, ConfigError> {
@@ -335,7 +316,7 @@ impl Parser {
             return Err(self.error(None, problem, "lower the first or raise the second"));
         }
         let my_id = self.my_id(&data_dir)?;
-        self.settle_ensemble(my_id)?;
+        let members = self.settle_ensemble(my_id)?;
         let security = self.finish_security()?;
         let read_only_mode = self.flag(READ_ONLY_MODE)?;
         // As in ZooKeeper, 0 is no port.
@@ -373,29 +354,25 @@ impl Parser {
             service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
             my_id,
-            servers: self.servers,
+            members,
             warnings: self.warnings,
         })
     }
 
-    /// Fits this server into the ensemble: its own line says what the rest of the file may repeat.
-    fn settle_ensemble(&mut self, my_id: ServerId) -> Result<(), ConfigError> {
-        if self.servers.len() == 1 {
-            self.warnings.push(
-                "there is one server line only: this server stands alone, without peers".to_owned(),
-            );
+    /// Fits this server into the ensemble: its own line says what the rest of the file may repeat. `None` if it
+    /// stands alone.
+    fn settle_ensemble(&mut self, my_id: ServerId) -> Result<Option<Members>, ConfigError> {
+        let servers = self.members.servers();
+        if servers.is_empty() {
+            return Ok(None);
         }
-        if !self.servers.is_empty() && self.servers.values().all(|server| server.observer) {
-            let remedy = "make at least one server a participant";
-            return Err(self.error(None, "every server is an observer".into(), remedy));
-        }
-        let Some(own) = self.servers.get(&my_id).cloned() else {
-            if self.servers.is_empty() {
-                return Ok(());
-            }
+        let alone = servers.len() == 1 && service::standalone_enabled(&self.values);
+        let Some(own) = servers.get(&my_id).cloned() else {
             let problem = format!("this server is {my_id} (myid), and there is no server.{my_id}");
             return Err(self.error(None, problem, "add that line, or mend myid"));
         };
+        let members = std::mem::take(&mut self.members).finish();
+        let members = members.map_err(|error| self.of_members(None, error))?;
         if let Some(observer) = self.observer
             && observer != own.observer
         {
@@ -413,10 +390,13 @@ impl Parser {
                 self.client_address = Some(client.host);
             }
         }
-        if self.servers.len() == 1 {
-            self.servers.clear();
+        if alone {
+            self.warnings.push(
+                "there is one server line only: this server stands alone, without peers".to_owned(),
+            );
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(members))
     }
 
     /// The number in `myid`. A server without server lines may do without the file.
@@ -431,7 +411,8 @@ impl Parser {
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
             Err(cause)
-                if cause.kind() == std::io::ErrorKind::NotFound && self.servers.is_empty() =>
+                if cause.kind() == std::io::ErrorKind::NotFound
+                    && self.members.servers().is_empty() =>
             {
                 return Ok(ServerId(1));
             }

@@ -6,14 +6,19 @@
 use crate::service;
 use std::collections::BTreeMap;
 
-/// The keys that are `true` or `false`, and false if nothing is said.
-pub(super) const SWITCHES: [&str; 5] = [
+/// The keys that are `true` or `false`; all but [`STANDALONE_ENABLED`] are false if nothing is said.
+pub(super) const SWITCHES: [&str; 7] = [
     "extendedTypesEnabled",
     "enforceQuota",
     "readsThroughQuorum",
     "localSessionsEnabled",
     "localSessionsUpgradingEnabled",
+    "reconfigEnabled",
+    STANDALONE_ENABLED,
 ];
+
+/// The key that is `false` if a server without peers is still one of an ensemble, to which others may be added.
+const STANDALONE_ENABLED: &str = "standaloneEnabled";
 
 /// The key that is `no` if a leader is to serve no clients.
 pub(super) const LEADER_SERVES: &str = "leaderServes";
@@ -40,6 +45,10 @@ pub struct ServiceOptions {
     /// Whether sessions are one server's alone, and whether they may become the ensemble's.
     pub local_sessions: bool,
     pub local_sessions_upgrading: bool,
+    /// Whether clients may replace the members of the ensemble.
+    pub reconfig: bool,
+    /// Whether an ensemble of one server is none.
+    pub standalone: bool,
     /// The largest request that is taken, in bytes (`jute.maxbuffer`).
     pub max_request: usize,
 }
@@ -58,6 +67,8 @@ impl ServiceOptions {
             reads_through_quorum: switch("readsThroughQuorum"),
             local_sessions: switch("localSessionsEnabled"),
             local_sessions_upgrading: switch("localSessionsUpgradingEnabled"),
+            reconfig: switch("reconfigEnabled"),
+            standalone: standalone_enabled(values),
             // As in ZooKeeper, any other word than `no` is yes.
             leader_serves: value(LEADER_SERVES, 1) == 1,
             max_request: value("jute.maxbuffer", 0xf_ffff) as usize,
@@ -66,7 +77,7 @@ impl ServiceOptions {
 
     /// Tells the service.
     pub fn tell(&self, config: service::Config) -> service::Config {
-        let stands_alone = config.members.is_empty();
+        let stands_alone = config.members.is_none();
         service::Config {
             extended_types: self.extended_types,
             container_check_ms: self.container_check_ms,
@@ -78,7 +89,16 @@ impl ServiceOptions {
             leader_serves: self.leader_serves || stands_alone,
             local_sessions: self.local_sessions && !stands_alone,
             local_sessions_upgrading: self.local_sessions_upgrading,
+            reconfig: self.reconfig,
+            standalone: self.standalone,
             ..config
         }
     }
+}
+
+/// Whether a server whose file names no peers stands alone.
+pub(super) fn standalone_enabled(values: &BTreeMap<&'static str, u64>) -> bool {
+    values
+        .get(STANDALONE_ENABLED)
+        .is_none_or(|value| *value == 1)
 }

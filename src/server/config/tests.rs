@@ -15,7 +15,8 @@ fn load(text: &str, my_id: Option<&str>) -> Result<Config, ConfigError> {
     Config::load(&file)
 }
 
-const THREE: &str = "dataDir=DIR\nclientPort=2181\nserver.1=a:1:2\nserver.2=b:3:4\n";
+const THREE: &str =
+    "dataDir=DIR\nclientPort=2181\nserver.1=a:1:2\nserver.2=b:3:4\nserver.3=c:5:6\n";
 
 #[test]
 fn a_file_without_server_lines_is_a_standalone_server() {
@@ -38,20 +39,35 @@ fn one_server_line_is_a_standalone_server_with_its_own_id_and_port() {
 }
 
 #[test]
+fn one_server_is_an_ensemble_if_none_may_stand_alone() {
+    let text = "dataDir=DIR\nstandaloneEnabled=false\nserver.7=h:1:2;2185\n";
+    let config = load(text, Some("7")).unwrap();
+    assert!(!config.is_standalone());
+    let alone = [ServerId(7)].into_iter().collect();
+    assert_eq!(config.membership(), Membership::majority(alone));
+    let service = config.service.tell(crate::service::Config {
+        members: config.members,
+        ..crate::service::Config::new(ServerId(7), 1, Duration::from_secs(2))
+    });
+    assert!(!service.standalone && !service.reconfig);
+}
+
+#[test]
 fn server_lines_give_addresses_roles_and_client_ports() {
     let text = "dataDir=DIR\ndataLogDir=/logs \nserver.1=10.0.0.1:2888:3888;2181\n\
                 server.2=[::1]:2888:3888:observer;[::1]:2182\nserver.3=c.example:2888:3888:participant\n";
     let config = load(text, Some("1")).unwrap();
     assert_eq!(config.data_log_dir, Path::new("/logs"));
     assert_eq!(config.client_port, Some(2181));
-    assert_eq!(config.servers.len(), 3);
-    let second = &config.servers[&ServerId(2)];
+    let members = config.members.unwrap();
+    assert_eq!(members.servers().len(), 3);
+    let second = &members.servers()[&ServerId(2)];
     assert_eq!(second.peer.host, "::1");
     assert!(second.observer);
     assert_eq!(second.to_string(), "[::1]:2888:3888:observer;[::1]:2182");
-    assert!(!config.servers[&ServerId(3)].observer);
+    assert!(!members.servers()[&ServerId(3)].observer);
     assert_eq!(
-        config.members(),
+        members.to_string(),
         "server.1=10.0.0.1:2888:3888:participant;2181\n\
          server.2=[::1]:2888:3888:observer;[::1]:2182\n\
          server.3=c.example:2888:3888:participant\nversion=0"
@@ -71,7 +87,7 @@ fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
     let config = load(&text, Some("1")).unwrap();
     let alone = crate::service::Config::new(ServerId(1), 1, Duration::from_secs(2));
     let one_of_three = crate::service::Config {
-        members: config.members(),
+        members: config.members.clone(),
         ..alone.clone()
     };
     let told = config.service.tell(alone);
@@ -88,8 +104,8 @@ fn the_service_is_told_what_the_file_says_and_zookeepers_defaults_otherwise() {
 fn an_unknown_key_warns_and_does_no_harm() {
     let config = load(&format!("{THREE}speling=1\nelectionAlg=3\n"), Some("1")).unwrap();
     assert_eq!(config.warnings.len(), 2);
-    assert!(config.warnings[0].contains("line 5: speling is not a key"));
-    assert!(config.warnings[1].contains("line 6: electionAlg has no effect"));
+    assert!(config.warnings[0].contains("line 6: speling is not a key"));
+    assert!(config.warnings[1].contains("line 7: electionAlg has no effect"));
 }
 
 #[test]
@@ -107,7 +123,7 @@ fn what_is_missing_or_contradicts_is_an_error() {
     assert!(problem("dataDir=DIR\n", None).contains("no port for clients"));
     assert!(problem(THREE, None).contains("myid: cannot be read"));
     assert!(problem(THREE, Some("nine")).contains("`nine` is not the number of a server"));
-    assert!(problem(THREE, Some("3")).contains("there is no server.3"));
+    assert!(problem(THREE, Some("4")).contains("there is no server.4"));
     assert!(problem(&format!("{THREE}server.1=a:1:2\n"), Some("1")).contains("second line"));
     assert!(problem(&format!("{THREE}server.0=a:1:2\n"), Some("1")).contains("1 to 255"));
     assert!(problem(&format!("{THREE}server.4=a:1\n"), Some("1")).contains("two ports"));
@@ -118,6 +134,46 @@ fn what_is_missing_or_contradicts_is_an_error() {
     assert!(problem(ports, Some("1")).contains("disagree"));
     let timeouts = "dataDir=DIR\nclientPort=1\nminSessionTimeout=9\nmaxSessionTimeout=8\n";
     assert!(problem(timeouts, None).contains("minSessionTimeout 9 is above"));
+}
+
+#[test]
+fn groups_and_weights_say_what_a_quorum_is() {
+    let five = format!("{THREE}server.4=d:1:2\nserver.5=e:1:2:observer\n");
+    let text = format!("{five}group.1=1:2\ngroup.2=3 : 4\nweight.2=2\nweight.3=0\n");
+    let config = load(&text, Some("1")).unwrap();
+    let set = |ids: &[u8]| ids.iter().copied().map(ServerId).collect();
+    let membership = config.membership();
+    assert_eq!(
+        membership.voters,
+        set(&[1, 2, 4]),
+        "3 has no weight, 5 observes"
+    );
+    assert_eq!(membership.observers, set(&[5]));
+    assert!(membership.is_quorum(&set(&[2, 4])));
+    assert!(!membership.is_quorum(&set(&[1, 4])), "one of three");
+    assert!(!membership.is_quorum(&set(&[1, 2, 3])), "one group");
+    let lines = "group.1=1:2\ngroup.2=3:4\nweight.2=2\nweight.3=0\nversion=0";
+    let shown = config.members.unwrap().to_string();
+    assert!(shown.ends_with(lines), "{shown}");
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_voter_is_in_one_group() {
+    let problem = |lines: &str| {
+        let text = format!("{THREE}{lines}");
+        load(&text, Some("1")).unwrap_err().to_string()
+    };
+    assert!(problem("group.1=1:2\n").contains("server 3 votes and is in no group"));
+    assert!(problem("weight.1=2\n").contains("server 1 votes and is in no group"));
+    assert!(problem("group.1=1:2\ngroup.2=2:3\n").contains("server 2 is in group 1 as well"));
+    assert!(problem("group.1=1:2:3:3\n").contains("server 3 stands there twice"));
+    assert!(problem("group.1=1:2:3:9\n").contains("there is no server.9"));
+    assert!(problem("group.1=1:2:x\n").contains("`x` is not the number of a server"));
+    assert!(problem("group.x=1:2:3\n").contains("group.x"));
+    assert!(problem("group.1=1:2:3\nweight.1=-1\n").contains("weight.1: `-1` cannot be used"));
+    let nobody = "group.1=1:2:3\nweight.1=0\nweight.2=0\nweight.3=0\n";
+    assert!(problem(nobody).contains("no server has a weight above 0"));
 }
 
 #[test]
@@ -132,7 +188,7 @@ fn the_whitelist_replaces_the_default_words() {
         ["ruok", "srvr"].map(str::to_owned).into()
     );
     let config = load(&format!("{THREE}4lw.commands.whitelist=*\n"), Some("1")).unwrap();
-    assert_eq!(config.four_letter_words.len(), 8);
+    assert_eq!(config.four_letter_words.len(), 9);
 }
 
 #[test]
@@ -145,7 +201,7 @@ fn server_lines_may_stand_in_a_dynamic_file() {
     let text = format!("dataDir={data_dir}\ndynamicConfigFile={data_dir}/dyn\n");
     fs::write(path("zoo.cfg"), text).unwrap();
     let config = Config::load(&path("zoo.cfg")).unwrap();
-    assert_eq!(config.servers.len(), 2);
+    assert_eq!(config.members.unwrap().servers().len(), 2);
     assert_eq!(config.client_port, Some(4));
 }
 
@@ -157,23 +213,6 @@ proptest! {
         lines in prop::collection::vec("(server\\.|)[a-zA-Z0-9.]{0,9}[=: ][a-z0-9:;\\[\\].|-]{0,20}", 0..8),
     ) {
         let _ = load(&lines.join("\n"), Some("1"));
-    }
-
-    #[test]
-    fn an_address_is_read_back_as_it_is_shown(
-        host in "[a-z][a-z0-9.-]{0,10}|::1|10\\.0\\.0\\.1",
-        port in 1..=u16::MAX,
-        election_port in 1..=u16::MAX,
-        observer: bool,
-        client in prop::option::of(("|[a-z]{1,5}|::", 1..=u16::MAX)),
-    ) {
-        let address = PeerAddress {
-            peer: Endpoint { host, port },
-            election_port,
-            observer,
-            client: client.map(|(host, port)| Endpoint { host, port }),
-        };
-        prop_assert_eq!(address.to_string().parse::<PeerAddress>(), Ok(address));
     }
 }
 

@@ -1,8 +1,11 @@
 //! Messages between servers over UDP.
 //!
 //! Spec: `spec/6-server.md`, "Datagrams". What it must never do: panic on a datagram, or hand on one
-//! that does not come from a configured server's address. It promises nothing else: messages may be
+//! that does not come from the address of the member that it names. It promises nothing else: messages may be
 //! lost, repeated and reordered, as the actor expects.
+//!
+//! A server that is no member is a guest: one that is about to join, or has left. Where members may be replaced
+//! guests are heard, and answered where they send from.
 //!
 //! This module does no I/O: datagrams and the time go in, messages and datagrams come out. Small
 //! messages to the same server share a datagram. A message that does not fit is split; its fragments
@@ -23,6 +26,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use crate::quorum::ServerSet;
 use crate::types::ServerId;
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -51,6 +55,9 @@ pub struct Transport {
     own: ServerId,
     first_id: u64,
     peers: BTreeMap<ServerId, Peer>,
+    /// Those whose addresses are agreed on.
+    members: ServerSet,
+    admits_guests: bool,
     counters: Counters,
 }
 
@@ -68,13 +75,20 @@ struct Peer {
 impl Transport {
     /// A transport without peers. `first_id` must be above every id that this server used in an
     /// earlier life: a clock in nanoseconds will do.
-    pub fn new(own: ServerId, first_id: u64) -> Self {
+    pub fn new(own: ServerId, first_id: u64, admits_guests: bool) -> Self {
         Self {
             own,
             first_id,
             peers: BTreeMap::new(),
+            members: ServerSet::EMPTY,
+            admits_guests,
             counters: Counters::default(),
         }
+    }
+
+    /// Says who the members are. Where a guest is its own datagrams tell.
+    pub fn set_members(&mut self, members: ServerSet) {
+        self.members = members;
     }
 
     /// Says where a peer is. Until then what is sent to it is lost.
@@ -138,11 +152,12 @@ impl Transport {
             self.counters.garbage += 1;
             return;
         };
-        let Some(peer) = self
-            .peers
-            .get_mut(&sender)
-            .filter(|peer| is_same(peer.address, from))
-        else {
+        let is_guest = !self.members.contains(sender) && sender != self.own;
+        if is_guest && self.admits_guests && !self.is_at(sender, from) {
+            self.set_address(sender, from);
+        }
+        let admitted = self.is_at(sender, from) && (!is_guest || self.admits_guests);
+        let Some(peer) = self.peers.get_mut(&sender).filter(|_| admitted) else {
             self.counters.garbage += 1;
             return;
         };
@@ -159,6 +174,11 @@ impl Transport {
             },
             Datagram::Ack(ack) => peer.outgoing.on_ack(now, &ack),
         }
+    }
+
+    fn is_at(&self, peer: ServerId, address: SocketAddr) -> bool {
+        let known = self.peers.get(&peer);
+        known.is_some_and(|peer| is_same(peer.address, address))
     }
 
     /// Sends everything that may be sent now: call it after each round of events, and at

@@ -40,7 +40,11 @@ struct Net {
 impl Net {
     fn new(addresses: [&str; 2], loss: u64, seed: u64) -> Self {
         let addresses = addresses.map(|address| address.parse().unwrap());
-        let mut servers = [1, 2].map(|id| Transport::new(ServerId(id), 7));
+        let members = [1, 2].map(ServerId).into_iter().collect();
+        let mut servers = [1, 2].map(|id| Transport::new(ServerId(id), 7, false));
+        for server in &mut servers {
+            server.set_members(members);
+        }
         servers[0].set_address(ServerId(2), addresses[1]);
         servers[1].set_address(ServerId(1), addresses[0]);
         Self {
@@ -195,8 +199,54 @@ fn only_configured_addresses_are_heard() {
 }
 
 #[test]
+fn a_guest_is_heard_and_answered_where_it_sends_from_if_members_may_be_replaced() {
+    let now = Instant::now();
+    let mut datagrams = Vec::new();
+    let mut guest = Transport::new(ServerId(3), 7, false);
+    guest.set_address(ServerId(1), "10.0.0.1:5".parse().unwrap());
+    guest.send(now, ServerId(1), b"hello".to_vec());
+    guest.transmit(now, |_, datagram| datagrams.push(datagram.to_vec()));
+    let heard_by = |host: &mut Transport, from: &str| {
+        let mut heard = 0;
+        let from = from.parse().unwrap();
+        host.on_datagram(now, from, &datagrams[0], |_, _| heard += 1);
+        let mut answered_at = Vec::new();
+        host.send(now, ServerId(3), b"welcome".to_vec());
+        host.transmit(now, |to, _| answered_at.push(to.to_string()));
+        (heard, answered_at)
+    };
+    let host = |admits_guests| {
+        let mut host = Transport::new(ServerId(1), 7, admits_guests);
+        host.set_members([1, 2].map(ServerId).into_iter().collect());
+        host
+    };
+    let here = "10.0.0.3:5";
+    let there = "10.0.0.4:6";
+    assert_eq!(heard_by(&mut host(false), here), (0, vec![]));
+    let mut open = host(true);
+    assert_eq!(heard_by(&mut open, here), (1, vec![here.to_owned()]));
+    assert_eq!(
+        heard_by(&mut open, there),
+        (1, vec![there.to_owned()]),
+        "it has moved"
+    );
+    open.set_members([1, 2, 3].map(ServerId).into_iter().collect());
+    assert_eq!(
+        heard_by(&mut open, here),
+        (0, vec![there.to_owned()]),
+        "a member does not"
+    );
+    open.set_members([1].map(ServerId).into_iter().collect());
+    assert_eq!(
+        heard_by(&mut open, here),
+        (1, vec![here.to_owned()]),
+        "it has left"
+    );
+}
+
+#[test]
 fn a_message_for_a_server_without_an_address_is_lost() {
-    let mut transport = Transport::new(ServerId(1), 1);
+    let mut transport = Transport::new(ServerId(1), 1, false);
     transport.send(Instant::now(), ServerId(2), b"x".to_vec());
     assert_eq!(transport.counters().dropped, 1);
 }

@@ -8,6 +8,7 @@ mod partitioned;
 mod passwords;
 mod quotas;
 mod reads;
+mod reconfig;
 mod requests;
 mod sessions;
 mod watches;
@@ -37,6 +38,8 @@ struct Bench {
     at: BTreeMap<Id, u8>,
     now_ms: i64,
     warnings: Vec<String>,
+    /// What Zab would know of the ensemble.
+    ensemble: Ensemble,
 }
 
 impl Bench {
@@ -52,6 +55,7 @@ impl Bench {
             at: BTreeMap::new(),
             now_ms: 1000,
             warnings: Vec::new(),
+            ensemble: Ensemble::default(),
         };
         for sid in 1..=servers {
             let config = Config::new(ServerId(sid), 7, Duration::from_millis(2000));
@@ -104,7 +108,7 @@ impl Bench {
         loop {
             let zxid = Zxid::new(Epoch(1), self.log.len() as u32 + 1);
             let mut env = Env::new(config);
-            let proposal = leader.next_proposal(&mut env, zxid);
+            let proposal = leader.next_proposal(&mut env, zxid, self.ensemble);
             for effect in env.out {
                 match effect {
                     Effect::Warn(words) => self.warnings.push(words),

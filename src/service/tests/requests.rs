@@ -148,7 +148,7 @@ fn a_new_leader_shows_the_members_of_the_ensemble_once_and_a_watch_tells_of_anot
     let mut bench = Bench::new(2);
     let client = bench.connect(2, 1);
     let lead = |bench: &mut Bench, members: &str| {
-        bench.servers.get_mut(&LEADER).unwrap().0.members = members.to_owned();
+        bench.servers.get_mut(&LEADER).unwrap().0.members = Members::parse(members).ok();
         let epoch = Epoch(1);
         bench.at(LEADER, |service, env| {
             service.begin_leading(env, epoch, std::iter::empty());

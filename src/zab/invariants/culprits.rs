@@ -5,12 +5,12 @@
 //! must never do: know better than the predicate. They find something if and only if it is false; a
 //! test holds them against each other, state by state.
 
+use super::reconfiguration;
 use super::synchronization::{Lack, holds, is_prefix, left_behind, term};
 use super::{
     Ensemble, Recorded, agree, delivered, is_durable, is_supported, leading_round, supporters,
     whole,
 };
-use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{Entry, Message, Payload, Role, State, Storage};
 
@@ -227,16 +227,12 @@ pub(super) fn committed_survives<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
     let e = q.ensemble;
     let all = &e.record.delivered;
     let last = all.last()?;
-    let holders = e
-        .servers
-        .iter()
-        .filter(|s| whole(s.disk).any(|entry| entry == last));
-    let holders: ServerSet = holders.map(|s| s.id).collect();
-    if !holders.is_quorum_of(&e.zab.config.voters) {
+    let holders = reconfiguration::holders(e, last);
+    if let Some(membership) = reconfiguration::lacking(e, &holders) {
         let (last, holders, voters) = (
             q.entry(last),
             servers(holders.iter()),
-            e.zab.config.voters.len(),
+            membership.voters.len(),
         );
         return Some(format!(
             "{last} has been delivered, and is on the disk of {holders}: no quorum of {voters} voters"
@@ -330,7 +326,9 @@ pub(super) fn one_leader_a_round<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
     let e = q.ensemble;
     q.pairs().find_map(|((i, a), (j, b))| {
         let round = leading_round(a).filter(|round| leading_round(b) == Some(*round))?;
-        let both = is_supported(e, i, round) && is_supported(e, j, round);
+        let both = is_supported(e, i, round)
+            && is_supported(e, j, round)
+            && e.zab.in_force(a).shares_with(e.zab.in_force(b));
         both.then(|| {
             let by = |id| servers(supporters(e, id, round).iter());
             let (by_i, by_j) = (by(i), by(j));
@@ -408,6 +406,32 @@ pub(super) fn history_consistency<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
     })
 }
 
+pub(super) fn reconfigured_by_both<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
+    reconfiguration::changes(q.ensemble).iter().find_map(|change| {
+        let next = change.next.as_ref()?;
+        let holders = reconfiguration::holders(q.ensemble, change.entry);
+        let lacks = [(&change.before, "the voters before it"), (next, "its own voters")]
+            .into_iter()
+            .find(|(membership, _)| !membership.is_quorum(&holders))?;
+        let (entry, holders) = (q.entry(change.entry), servers(holders.iter()));
+        let (voters, whose) = (servers(lacks.0.voters.iter()), lacks.1);
+        Some(format!(
+            "{entry} has been delivered, and is on the disk of {holders}: no quorum of {whose}, {voters}"
+        ))
+    })
+}
+
+pub(super) fn in_force_once_committed<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
+    let e = q.ensemble;
+    let delivered = e.record.delivered.last().map_or(Zxid::ZERO, |t| t.zxid);
+    let mut early = reconfiguration::put_in_force(e).filter(|(_, proposed)| *proposed > delivered);
+    early.next().map(|(id, proposed)| {
+        format!(
+            "server {id} takes the membership of {proposed} for the one in force; delivered is what goes up to {delivered}"
+        )
+    })
+}
+
 pub(super) fn leader_completeness<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     q.ensemble.established().find_map(|(id, epoch, state)| {
         let mut older = q.ensemble.record.delivered.iter();
@@ -422,8 +446,8 @@ pub(super) fn leader_completeness<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
 
 pub(super) fn acknowledged_is_held<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     let e = q.ensemble;
-    e.terms().find_map(|(id, _, term)| {
-        let votes = |peer| e.zab.config.voters.contains(peer);
+    e.terms().find_map(|(id, state, term)| {
+        let votes = |peer| e.zab.in_force(state).votes(peer);
         let mut acked = term.acked.iter().filter(|(peer, _)| votes(**peer));
         acked.find_map(|(peer, zxid)| {
             let disk = e.servers.iter().find(|s| s.id == *peer)?.disk;

@@ -139,8 +139,8 @@ pub fn leader_completeness<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 /// What a leader counts as acknowledged is on the disk of the voter that acknowledged it, with the
 /// epoch, until that server promises a later one. (The disk of an observer may be replaced.)
 pub fn acknowledged_is_held<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    let votes = |peer| e.zab.config.voters.contains(peer);
-    e.terms().all(|(_, _, term)| {
+    e.terms().all(|(_, state, term)| {
+        let votes = |peer| e.zab.in_force(state).votes(peer);
         let acked = term.acked.iter().filter(|(peer, _)| votes(**peer));
         acked.into_iter().all(|(peer, zxid)| {
             e.servers.iter().filter(|s| s.id == *peer).all(|s| {
@@ -241,7 +241,8 @@ pub(super) fn left_behind<P: Payload>(
         return None;
     }
     let acked = new.acked.iter();
-    let mut voters = acked.filter(|(peer, _)| zab.config.voters.contains(**peer));
+    let votes = |peer| zab.in_force(before).votes(peer) && zab.in_force(after).votes(peer);
+    let mut voters = acked.filter(|(peer, _)| votes(**peer));
     voters.find_map(|(peer, zxid)| {
         let known = old.acked.contains_key(peer);
         let from = match known {

@@ -14,6 +14,7 @@ use std::{fs, io};
 const COPIED: &[&str] = &[
     "src/types.rs",
     "src/quorum.rs",
+    "src/members",
     "src/zab",
     "src/znode",
     "src/proto",
@@ -47,6 +48,7 @@ pub fn is(id: usize) -> bool {
 "#;
 
 const MODULES: &str = "#![allow(warnings)]
+pub mod members;
 pub mod mutant;
 pub mod proto;
 pub mod quorum;

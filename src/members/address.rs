@@ -3,18 +3,19 @@
 //! Spec: `spec/6-server.md`, "Configuration". What it must never do: guess. A value that does not
 //! have the form is an error that says which part is wrong.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A host (a name or an address, without brackets) and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
 }
 
 /// The addresses of one server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerAddress {
     /// Where it speaks UDP with its peers: the host and first port of the line.
     pub peer: Endpoint,
@@ -24,6 +25,27 @@ pub struct PeerAddress {
     pub observer: bool,
     /// Where it serves clients, if the line says so; an empty host stands for all addresses.
     pub client: Option<Endpoint>,
+}
+
+impl PeerAddress {
+    /// The places that it and another server would both listen at.
+    pub fn shared_with(&self, other: &Self) -> Option<Endpoint> {
+        let theirs = other.places();
+        self.places()
+            .into_iter()
+            .find(|place| theirs.contains(place))
+    }
+
+    /// Each host and port of its own. A host that stands for all addresses says nothing of where that is.
+    fn places(&self) -> Vec<Endpoint> {
+        let election = Endpoint {
+            host: self.peer.host.clone(),
+            port: self.election_port,
+        };
+        let is_one = |place: &Endpoint| !["", "0.0.0.0", "::"].contains(&place.host.as_str());
+        let all = [Some(self.peer.clone()), Some(election), self.client.clone()];
+        all.into_iter().flatten().filter(is_one).collect()
+    }
 }
 
 impl fmt::Display for Endpoint {
