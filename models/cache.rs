@@ -1,22 +1,36 @@
-//! A table of results that one thread has found. It forgets: a new result takes the place of another one.
+//! A table of results that one thread has found. It forgets: a new result takes the place of an old one.
 
-/// Results by key, at most one in each place.
+/// Results by key.
 pub struct Cache<V> {
-    /// A power of two of places, or none yet.
-    places: Vec<Option<(u64, V)>>,
-    /// How many results were not known since it has grown.
-    missed: usize,
+    /// None before there is a result.
+    lines: Vec<Line<V>>,
+    /// How many places are taken.
+    taken: usize,
 }
 
-const FIRST: usize = 1 << 6;
+/// A few places, the newest result first. The memory brings a line whole.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line<V>([Place<V>; PLACES]);
+
+const PLACES: usize = 4;
+
+/// A result, if there is one, and its key.
+#[derive(Clone, Copy)]
+struct Place<V> {
+    key: u64,
+    value: Option<V>,
+}
+
+const FIRST: usize = 1 << 4;
 /// From here on it would not stay in the cache of the processor.
-const LARGEST: usize = 1 << 21;
+const LARGEST: usize = 1 << 20;
 
 impl<V: Copy> Default for Cache<V> {
     fn default() -> Self {
         Self {
-            places: Vec::new(),
-            missed: 0,
+            lines: Vec::new(),
+            taken: 0,
         }
     }
 }
@@ -33,48 +47,54 @@ impl<V: Copy> Cache<V> {
     }
 
     /// Looks at where `key` would be. To do so for many keys before they are asked for lets the memory
-    /// fetch their places side by side.
+    /// fetch their places side by side. (So nothing here may depend on what it finds.)
     pub fn touch(&self, key: u64) -> u64 {
-        self.at(key).map_or(0, |(known, _)| known)
+        self.lines
+            .get(self.line(key))
+            .map_or(0, |line| line.0[0].key)
     }
 
     /// The result for `key`, if it is remembered.
     pub fn find(&self, key: u64) -> Option<V> {
-        self.at(key)
-            .filter(|(known, _)| *known == key)
-            .map(|(_, value)| value)
+        let line = self.lines.get(self.line(key))?;
+        line.0.iter().find(|place| place.key == key)?.value
     }
 
-    /// Remembers the result for `key`.
+    /// Remembers the result for `key`, which was not remembered.
     pub fn insert(&mut self, key: u64, value: V) {
-        self.missed += 1;
-        if self.missed > self.places.len() / 4 && self.places.len() < LARGEST {
+        // With more than half of the places taken, many lines would have to forget.
+        if self.taken >= self.lines.len() * PLACES / 2 && self.lines.len() < LARGEST {
             self.grow();
         }
-        let place = self.place(key);
-        self.places[place] = Some((key, value));
+        let line = self.line(key);
+        let places = &mut self.lines[line].0;
+        self.taken += usize::from(places[PLACES - 1].value.is_none());
+        places.rotate_right(1);
+        places[0] = Place {
+            key,
+            value: Some(value),
+        };
     }
 
-    /// What is at the place of a key.
-    fn at(&self, key: u64) -> Option<(u64, V)> {
-        self.places.get(self.place(key)).copied().flatten()
-    }
-
-    fn place(&self, key: u64) -> usize {
+    fn line(&self, key: u64) -> usize {
         // Multiplicative hashing (Knuth): the upper bits are the good ones.
         let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (hash >> 32) as usize & self.places.len().wrapping_sub(1)
+        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
     }
 
     fn grow(&mut self) {
-        let larger = vec![None; FIRST.max(4 * self.places.len())];
-        self.missed = 0;
-        for (key, value) in std::mem::replace(&mut self.places, larger)
-            .into_iter()
-            .flatten()
-        {
-            let place = self.place(key);
-            self.places[place] = Some((key, value));
+        let empty = Place {
+            key: 0,
+            value: None,
+        };
+        let larger = vec![Line([empty; PLACES]); FIRST.max(2 * self.lines.len())];
+        self.taken = 0;
+        for line in std::mem::replace(&mut self.lines, larger) {
+            for Place { key, value } in line.0.into_iter().rev() {
+                if let Some(value) = value {
+                    self.insert(key, value);
+                }
+            }
         }
     }
 }

@@ -322,8 +322,10 @@ where
         let threads = memories.len();
         let expand = |memory: &mut M::Memory, states: &[M::State]| {
             let mut all = Found {
-                states: Vec::new(),
-                by_owner: (0..threads).map(|_| Vec::new()).collect(),
+                states: Vec::with_capacity(4 * states.len()),
+                by_owner: (0..threads)
+                    .map(|_| Vec::with_capacity(4 * states.len() / threads))
+                    .collect(),
             };
             let mut found = Vec::new();
             let mut generated = 0;
@@ -374,15 +376,18 @@ where
     fn note(&self, part: &mut Part<'_>, owner: usize, found: &[Found<M::State>]) {
         let mut distinct = 0;
         for found in found {
-            for Key {
-                hash,
-                parent,
-                place,
-            } in &found.by_owner[owner]
-            {
-                if part.insert(*hash, *parent) {
-                    found.states[*place].1.store(true, Relaxed);
-                    distinct += 1;
+            for keys in found.by_owner[owner].chunks(BATCH) {
+                touch(keys.iter().map(|key| part.touch(key.hash)));
+                for Key {
+                    hash,
+                    parent,
+                    place,
+                } in keys
+                {
+                    if part.insert(*hash, *parent) {
+                        found.states[*place].1.store(true, Relaxed);
+                        distinct += 1;
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::intern::{Interned, Interner};
 use crate::judge::{Scopes, properties};
 use crate::node::{Effect, Node};
 use crate::schedule;
-use crate::steps::{LocalStep, Move};
+use crate::steps::LocalStep;
 use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::tale;
@@ -247,26 +247,33 @@ impl Environment {
         let key = action.key(server, budget);
         before.get().steps.get(key, || {
             let step = self.local_step(&before, budget, action)?;
-            Some(Box::leak(Box::new(self.interned(server, &before, step))))
+            Some(Box::leak(Box::new(self.interned(action, &before, step))))
         })
     }
 
     /// What a datagram does to a server; `None` if nothing.
-    pub fn delivery(&self, before: Interned<Known>, envelope: Interned<Envelope>) -> Option<Move> {
+    pub fn delivery(
+        &self,
+        before: Interned<Known>,
+        envelope: Interned<Envelope>,
+    ) -> Option<&'static LocalStep> {
         let action = Action::Deliver(envelope);
-        let step = self.known_step(envelope.dst, before, &Budget::of(&self.bounds), action)?;
-        Some(Move::of(action, step))
+        self.known_step(envelope.dst, before, &Budget::of(&self.bounds), action)
     }
 
     /// What a server can do by itself, with this much of each budget left.
-    pub fn moves(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> Vec<Move> {
+    pub fn own_steps(
+        &self,
+        id: ServerId,
+        process: Interned<Known>,
+        budget: &Budget,
+    ) -> Vec<&'static LocalStep> {
         let mut actions = Vec::new();
         self.local_actions(id, &process, budget, &mut actions);
-        let moves = actions.into_iter().filter_map(|action| {
-            let step = self.known_step(id, process, budget, action)?;
-            Some(Move::of(action, step))
-        });
-        moves.collect()
+        let steps = actions.into_iter();
+        steps
+            .filter_map(|action| self.known_step(id, process, budget, action))
+            .collect()
     }
 
     pub fn intern_process(&self, process: Process) -> Interned<Known> {

@@ -90,11 +90,23 @@ pub fn fingerprint<T: Hash + ?Sized>(value: &T) -> u64 {
     FixedState::with_seed(0x6b65_6570_7269_6768).hash_one(value)
 }
 
+/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
+/// not linear (the finalizer of SplitMix64).
+pub fn mix(hash: u64, place: u64) -> u64 {
+    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 /// The place where values of one type are kept.
 pub struct Interner<T: 'static> {
-    shards: Vec<Mutex<HashTable<&'static Slot<T>>>>,
+    shards: Vec<Mutex<Shard<T>>>,
     count: AtomicU32,
 }
+
+/// Slots with their hashes: so most of those that are not asked for do not have to be looked at.
+type Shard<T> = HashTable<(u64, &'static Slot<T>)>;
 
 const SHARDS: usize = 64;
 
@@ -117,11 +129,11 @@ impl<T: Hash + Eq> Interner<T> {
             .expect("no thread panics while it holds this lock");
         let slot = table.entry(
             hash,
-            |slot| slot.hash == hash && slot.value == value,
-            |slot| slot.hash,
+            |(known, slot)| *known == hash && slot.value == value,
+            |(known, _)| *known,
         );
         match slot {
-            hashbrown::hash_table::Entry::Occupied(known) => Interned(*known.get()),
+            hashbrown::hash_table::Entry::Occupied(known) => Interned(known.get().1),
             hashbrown::hash_table::Entry::Vacant(vacant) => {
                 let images = images(&value);
                 let slot: &'static Slot<T> = Box::leak(Box::new(Slot {
@@ -130,7 +142,7 @@ impl<T: Hash + Eq> Interner<T> {
                     images,
                     value,
                 }));
-                vacant.insert(slot);
+                vacant.insert((hash, slot));
                 Interned(slot)
             }
         }

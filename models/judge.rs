@@ -2,13 +2,14 @@
 
 use crate::cache::Cache;
 use crate::environment::Environment;
-use crate::intern::fingerprint;
+use crate::intern::{fingerprint, mix};
 use crate::world::{World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record, Scope};
 use smallvec::SmallVec;
 use stateright::Property;
 use std::cell::Cell;
+use std::num::NonZeroU32;
 
 /// What a thread remembers of the verdicts that it has found.
 #[derive(Default)]
@@ -21,34 +22,44 @@ pub struct Verdicts {
 
 impl Verdicts {
     /// The invariants see the servers and the record, not the network and the budgets.
-    fn key(world: &World) -> u64 {
-        let servers: SmallVec<[u32; 4]> = world.ids().map(|id| world.server(id).number()).collect();
-        fingerprint(&(servers, world.record.number()))
+    pub fn key(world: &World) -> u64 {
+        let servers = world.ids().map(|id| world.server(id).number().into());
+        servers.fold(world.record.number().into(), mix)
     }
 
     /// Fetches where [`Environment::news`] will look.
-    pub fn touch(&self, world: &World) -> u64 {
-        self.whole.touch(Self::key(world))
+    pub fn touch(&self, key: u64) -> u64 {
+        self.whole.touch(key)
     }
 }
 
 /// Which invariants hold, and which witnesses are found: a bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    holds: u32,
+    /// One bit more is always set: so a place in a [`Cache`] needs no other mark that there is a verdict.
+    holds: NonZeroU32,
     witnessed: u32,
 }
 
 impl Verdict {
     const NOTHING_WRONG: Self = Self {
-        holds: u32::MAX,
+        holds: NonZeroU32::MAX,
         witnessed: 0,
     };
+    const MARK: NonZeroU32 = NonZeroU32::new(1 << MOST).expect("a bit is set");
+
+    /// The same, but that an invariant falls.
+    fn without(self, invariant: usize) -> Self {
+        Self {
+            holds: Self::MARK | (self.holds.get() & !(1 << invariant)),
+            ..self
+        }
+    }
 
     /// What both say: everything must hold in both, and a witness may be found in either.
     fn and(self, other: Self) -> Self {
         Self {
-            holds: self.holds & other.holds,
+            holds: Self::MARK | (self.holds.get() & other.holds.get()),
             witnessed: self.witnessed | other.witnessed,
         }
     }
@@ -60,7 +71,7 @@ pub struct Scopes([Predicates; 4]);
 
 /// Some of the invariants and of the witnesses: a bit for each, as in [`Verdict`].
 #[derive(Clone, Copy, Default)]
-struct Predicates {
+pub struct Predicates {
     invariants: u32,
     witnesses: u32,
 }
@@ -70,6 +81,13 @@ impl Predicates {
         invariants: u32::MAX,
         witnesses: u32::MAX,
     };
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            invariants: self.invariants & other.invariants,
+            witnesses: self.witnesses & other.witnesses,
+        }
+    }
 }
 
 impl Scopes {
@@ -125,7 +143,7 @@ impl Environment {
         let mut verdict = Verdict::NOTHING_WRONG;
         for (i, invariant) in self.invariants.iter().enumerate() {
             if asked.invariants >> i & 1 == 1 && !(invariant.holds)(ensemble) {
-                verdict.holds &= !(1 << i);
+                verdict = verdict.without(i);
             }
             if asked.witnesses >> i & 1 == 1 && (invariant.witness)(ensemble) {
                 verdict.witnessed |= 1 << i;
@@ -134,9 +152,10 @@ impl Environment {
         verdict
     }
 
-    /// The same as [`Self::verdict`], by parts: each predicate is asked of as few servers as it must see
-    /// together ([`Scope`]), and of these only once.
-    fn verdict_by_parts(&self, memory: &mut Verdicts, world: &World) -> Verdict {
+    /// The same as [`Self::verdict`] as far as it is asked for, by parts: each predicate is asked of as few
+    /// servers as it must see together ([`Scope`]), and of these only once. From one call to the next, what is
+    /// asked for may become less, but not more.
+    fn verdict_by_parts(&self, memory: &mut Verdicts, world: &World, asked: Predicates) -> Verdict {
         if world.nodes.len() == 1 {
             return self.verdict(world); // There are no two servers.
         }
@@ -151,7 +170,7 @@ impl Environment {
                 servers: &servers,
                 record,
             };
-            self.judge(self.scopes.get(scope), &part)
+            self.judge(self.scopes.get(scope).and(asked), &part)
         };
         let number = |id| world.server(id).number();
         let (record, all) = (
@@ -174,19 +193,30 @@ impl Environment {
         verdict
     }
 
-    /// A bit for each property: set for invariants that do not hold and for witnesses that do.
-    pub fn news(&self, memory: &mut Verdicts, world: &World) -> u64 {
-        let key = Verdicts::key(world);
+    /// What has to be asked while these properties are open, a bit for each.
+    pub fn still_asked(&self, open: u64) -> Predicates {
+        let of_witness = open >> self.invariants.len();
+        let places = self.witnesses.iter().enumerate();
+        let witnesses = places.filter(|(place, _)| of_witness >> place & 1 == 1);
+        Predicates {
+            invariants: open as u32,
+            witnesses: witnesses.fold(0, |all, (_, invariant)| all | 1 << invariant),
+        }
+    }
+
+    /// A bit for each property: set for invariants that do not hold and for witnesses that do, among those
+    /// that are asked for. The key is [`Verdicts::key`].
+    pub fn news(&self, memory: &mut Verdicts, world: &World, key: u64, asked: Predicates) -> u64 {
         let verdict = match memory.whole.find(key) {
             Some(verdict) => verdict,
             None => {
-                let verdict = self.verdict_by_parts(memory, world);
+                let verdict = self.verdict_by_parts(memory, world, asked);
                 memory.whole.insert(key, verdict);
                 verdict
             }
         };
         let all = (1 << self.invariants.len()) - 1;
-        let mut news = u64::from(!verdict.holds & all);
+        let mut news = u64::from(!verdict.holds.get() & all);
         for (place, invariant) in self.witnesses.iter().enumerate() {
             let found = verdict.witnessed >> invariant & 1;
             news |= u64::from(found) << (self.invariants.len() + place);
@@ -197,7 +227,7 @@ impl Environment {
     /// The ids of the invariants that do not hold in a world.
     pub fn broken(&self, world: &World) -> impl Iterator<Item = &'static str> + use<'_> {
         let verdict = self.verdict(world);
-        let broken = move |i: usize| verdict.holds & (1 << i) == 0;
+        let broken = move |i: usize| verdict.holds.get() & (1 << i) == 0;
         self.invariants
             .iter()
             .enumerate()
@@ -213,7 +243,7 @@ thread_local! {
 
 /// The most invariants that one model can have: a property's condition is a plain function, so the
 /// number of the invariant is part of its type.
-const MOST: usize = 32;
+const MOST: usize = 31;
 
 /// The invariants as properties, then their witnesses; and for each of these the place of an invariant
 /// that it belongs to.
@@ -222,7 +252,7 @@ pub fn properties(
     witnesses: bool,
 ) -> (Vec<Property<Environment>>, Vec<usize>) {
     fn holds<const I: usize>(model: &Environment, world: &World) -> bool {
-        model.verdict(world).holds & (1 << I) != 0
+        model.verdict(world).holds.get() & (1 << I) != 0
     }
     fn witness<const I: usize>(model: &Environment, world: &World) -> bool {
         model.verdict(world).witnessed & (1 << I) != 0
@@ -231,9 +261,9 @@ pub fn properties(
         ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
     }
     let holds: [fn(&Environment, &World) -> bool; MOST] = conditions!(holds: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
-            28 29 30 31);
+            28 29 30);
     let witness: [fn(&Environment, &World) -> bool; MOST] = conditions!(witness: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27
-            28 29 30 31);
+            28 29 30);
     let always = invariants
         .iter()
         .enumerate()
@@ -267,15 +297,27 @@ mod tests {
         max_memory: None,
     };
 
-    /// Asks both ways in every state.
+    /// Asks both ways in every state, and by parts for one invariant and one witness alone.
     fn compare(environment: &Environment) {
-        let memory = Mutex::new(Verdicts::default());
+        let memory = Mutex::new((Verdicts::default(), Verdicts::default()));
+        let (invariant, witness) = (1, 1 << (environment.invariants.len() / 2));
+        let few = Predicates {
+            invariants: invariant,
+            witnesses: witness,
+        };
         let look = |world: &World, _| {
             let mut memory = memory
                 .lock()
                 .expect("no thread panics before it is compared");
-            let parts = environment.verdict_by_parts(&mut memory, world);
-            assert_eq!(parts, environment.verdict(world), "{world:?}");
+            let (of_all, of_few) = &mut *memory;
+            let all = environment.verdict_by_parts(of_all, world, Predicates::ALL);
+            assert_eq!(all, environment.verdict(world), "{world:?}");
+            if world.nodes.len() > 1 {
+                let one = environment.verdict_by_parts(of_few, world, few);
+                let holds = |verdict: Verdict| verdict.holds.get() & invariant;
+                assert_eq!(holds(one), holds(all), "{world:?}");
+                assert_eq!(one.witnessed, all.witnessed & witness, "{world:?}");
+            }
         };
         engine::search_and_look(environment, LIMITS, &Progress::default(), &look);
     }

@@ -6,23 +6,27 @@
 use crate::cache::Cache;
 use crate::environment::Environment;
 use crate::faults;
-use crate::intern::Interned;
-use crate::steps::Move;
+use crate::intern::{Interned, mix};
+use crate::steps::LocalStep;
 use crate::world::{Budget, Envelope, Known, World, Writes};
 use keepright::types::ServerId;
+use keepright::zab::Message;
 use keepright::zab::obsolete::{Hazards, Peer, Sender};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
+
+/// What is on its way to a server.
+pub type Inbox = SmallVec<[Interned<Envelope>; 4]>;
 
 /// A server, its disk, and what is on its way to it.
 pub struct Node {
     pub id: ServerId,
     pub process: Interned<Known>,
     /// In the order of their hashes.
-    pub inbox: SmallVec<[Interned<Envelope>; 4]>,
+    pub inbox: Inbox,
     /// The datagrams that have an effect, once that was asked.
-    deliveries: OnceLock<Box<[Move]>>,
+    deliveries: OnceLock<Box<[&'static LocalStep]>>,
 }
 
 impl PartialEq for Node {
@@ -98,31 +102,29 @@ pub struct Nodes {
     /// What a node has become, by [`Key`].
     next: Cache<Interned<Node>>,
     /// What a process can do by itself.
-    moves: Cache<&'static [Move]>,
+    own_steps: Cache<&'static [&'static LocalStep]>,
+}
+
+/// What a step makes of one server of a world, where it makes something of it.
+pub struct Edit<'a> {
+    /// The place of the server in the world.
+    pub place: usize,
+    /// What it becomes depends on this alone.
+    key: u64,
+    change: Change<'a>,
+}
+
+enum Change<'a> {
+    /// It takes the step.
+    Own,
+    /// It is reached by the step of another one.
+    Reached(&'a Reach),
 }
 
 impl Nodes {
-    /// Fetches where will be looked for what a step makes of the nodes.
-    pub fn touch_next(&self, world: &World, step: &Move) -> u64 {
-        let rules = Rules::of(world.budget.without(step.spends));
-        let reached = step.reaches.iter().map(|reach| {
-            let node = world.node(reach.to);
-            match reach.is_repetition(&node) {
-                true => 0,
-                false => self.next.touch(Key::Effect(reach.number).of(node, rules)),
-            }
-        });
-        let node = world.node(step.server);
-        let own = match step.view_changes {
-            true => self
-                .next
-                .touch(Key::settled(node, step.step.after, world, rules)),
-            false if node.process.number() == step.after_number => 0,
-            false => self
-                .next
-                .touch(Key::Process(step.after_number).of(node, rules)),
-        };
-        reached.fold(own, |a, b| a ^ b)
+    /// Fetches where will be looked for what a server becomes.
+    pub fn touch(&self, edit: &Edit) -> u64 {
+        self.next.touch(edit.key)
     }
 }
 
@@ -171,7 +173,7 @@ impl Environment {
         &self,
         id: ServerId,
         process: Interned<Known>,
-        inbox: SmallVec<[Interned<Envelope>; 4]>,
+        inbox: Inbox,
     ) -> Interned<Node> {
         let node = Node {
             id,
@@ -190,99 +192,123 @@ impl Environment {
     }
 
     /// The datagrams that have an effect on this server.
-    pub fn deliveries(&self, node: Interned<Node>) -> &'static [Move] {
+    pub fn deliveries(&self, node: Interned<Node>) -> &'static [&'static LocalStep] {
         let node = node.get();
         node.deliveries.get_or_init(|| {
             let inbox = node.inbox.iter().filter(|_| node.process.state.is_some());
-            let moves = inbox.filter_map(|envelope| self.delivery(node.process, *envelope));
-            moves.collect()
+            let steps = inbox.filter_map(|envelope| self.delivery(node.process, *envelope));
+            steps.collect()
         })
     }
 
     /// What this server can do by itself, with this much of each budget left.
-    pub fn own_moves(
+    pub fn own_steps_of(
         &self,
         nodes: &mut Nodes,
         node: Interned<Node>,
         budget: Budget,
-    ) -> &'static [Move] {
+    ) -> &'static [&'static LocalStep] {
         let Node { id, process, .. } = *node.get();
         let place = u64::from(process.number()) << 8 | u64::from(id.0);
         let key = mix(budget.code(), place);
-        let find = || Box::leak(self.moves(id, process, &budget).into_boxed_slice());
-        nodes.moves.get(key, || process.moves.get(key, || find()))
-    }
-
-    /// What a server that takes a step becomes, if the step does not change what is obsolete.
-    pub fn replaced(
-        &self,
-        nodes: &mut Nodes,
-        node: Interned<Node>,
-        step: &Move,
-        rules: Rules,
-    ) -> Interned<Node> {
-        let after = step.step.after;
-        if node.process == after {
-            return node;
-        }
-        let key = Key::Process(step.after_number).of(node, rules);
+        let find = || Box::leak(self.own_steps(id, process, &budget).into_boxed_slice());
         nodes
-            .next
-            .get(key, || self.intern_node(node.id, after, node.inbox.clone()))
+            .own_steps
+            .get(key, || process.own_steps.get(key, || find()))
     }
 
-    /// What a server becomes by the step of another one.
-    pub fn reached(
+    /// Adds what a step makes of the servers of a world.
+    pub fn edits<'a>(world: &World, step: &'a LocalStep, rules: Rules, all: &mut Vec<Edit<'a>>) {
+        let place = usize::from(step.server.0) - 1;
+        let node = world.nodes[place];
+        let own = match step.view_changes {
+            true => Some(Key::settled(node, step.after, world, rules)),
+            false => (node.process.number() != step.after_number)
+                .then(|| Key::Process(step.after_number).of(node, rules)),
+        };
+        all.extend(own.map(|key| Edit {
+            place,
+            key,
+            change: Change::Own,
+        }));
+        for reach in &step.reaches {
+            let place = usize::from(reach.to.0) - 1;
+            let node = world.nodes[place];
+            if !reach.is_repetition(&node) {
+                all.push(Edit {
+                    place,
+                    key: Key::Effect(reach.number).of(node, rules),
+                    change: Change::Reached(reach),
+                });
+            }
+        }
+    }
+
+    /// What one of the edits by `step` makes of a server of `world`.
+    pub fn edited(
         &self,
         nodes: &mut Nodes,
-        node: Interned<Node>,
-        reach: &Reach,
+        world: &World,
+        step: &LocalStep,
+        edit: &Edit,
         rules: Rules,
     ) -> Interned<Node> {
-        if reach.is_repetition(&node) {
-            return node;
-        }
-        let key = Key::Effect(reach.number).of(node, rules);
-        nodes.next.get(key, || {
-            let Effect { from, sent } = reach.effect.get();
-            let is_obsolete = |envelope: &Envelope| {
-                self.is_obsolete(rules, *from, envelope, node.id, &node.process)
-            };
-            let mut inbox = node.inbox.clone();
-            inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
-            for envelope in sent {
-                let place =
-                    inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
-                if let Err(place) = place
-                    && !is_obsolete(envelope)
-                {
-                    inbox.insert(place, *envelope);
-                }
-            }
-            self.drop_superseded(rules, node.id, &node.process, &mut inbox);
-            self.intern_node(node.id, node.process, inbox)
+        let node = world.nodes[edit.place];
+        nodes.next.get(edit.key, || match edit.change {
+            Change::Reached(reach) => self.reached(node, reach.effect.get(), rules),
+            Change::Own if step.view_changes => self.settled(node, step.after, world, rules),
+            // Nothing is obsolete that was not before.
+            Change::Own => self.intern_node(node.id, step.after, Inbox::from_slice(&node.inbox)),
         })
     }
 
-    /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
-    pub fn settled(
+    /// What a server becomes if everything that is for it is judged anew, because the rules have changed.
+    pub fn judged_anew(
         &self,
         nodes: &mut Nodes,
+        node: Interned<Node>,
+        world: &World,
+        rules: Rules,
+    ) -> Interned<Node> {
+        let key = Key::settled(node, node.process, world, rules);
+        let find = || self.settled(node, node.process, world, rules);
+        nodes.next.get(key, find)
+    }
+
+    /// What a server becomes by the step of another one.
+    fn reached(&self, node: Interned<Node>, effect: &Effect, rules: Rules) -> Interned<Node> {
+        let Effect { from, sent } = effect;
+        let is_obsolete =
+            |envelope: &Envelope| self.is_obsolete(rules, *from, envelope, node.id, &node.process);
+        let mut inbox = Inbox::from_slice(&node.inbox);
+        inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
+        for envelope in sent {
+            let place = inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+            if let Err(place) = place
+                && !is_obsolete(envelope)
+            {
+                inbox.insert(place, *envelope);
+            }
+        }
+        self.drop_superseded(rules, node.id, &node.process, &mut inbox);
+        self.intern_node(node.id, node.process, inbox)
+    }
+
+    /// What a server becomes if it is `process` now, and everything that is for it is judged anew.
+    fn settled(
+        &self,
         node: Interned<Node>,
         process: Interned<Known>,
         world: &World,
         rules: Rules,
     ) -> Interned<Node> {
-        let key = Key::settled(node, process, world, rules);
-        nodes.next.get(key, || {
-            let mut inbox = node.inbox.clone();
-            inbox.retain(|envelope| {
-                let from = sender(envelope.src, world.server(envelope.src).get());
-                !self.is_obsolete(rules, from, envelope, node.id, &process)
-            });
-            self.drop_superseded(rules, node.id, &process, &mut inbox);
-            self.intern_node(node.id, process, inbox)
-        })
+        let mut inbox = Inbox::from_slice(&node.inbox);
+        inbox.retain(|envelope| {
+            let from = sender(envelope.src, world.server(envelope.src).get());
+            !self.is_obsolete(rules, from, envelope, node.id, &process)
+        });
+        self.drop_superseded(rules, node.id, &process, &mut inbox);
+        self.intern_node(node.id, process, inbox)
     }
 
     fn is_obsolete(
@@ -304,25 +330,24 @@ impl Environment {
             .is_obsolete(from, &peer(id, to), &envelope.message, rules.hazards)
     }
 
-    /// Drops what can never have another effect than something else from the same server.
-    fn drop_superseded(
-        &self,
-        rules: Rules,
-        id: ServerId,
-        to: &Known,
-        inbox: &mut SmallVec<[Interned<Envelope>; 4]>,
-    ) {
+    /// Drops what can never have another effect than something else from the same server. That is said only
+    /// of what is told in elections.
+    fn drop_superseded(&self, rules: Rules, id: ServerId, to: &Known, inbox: &mut Inbox) {
         if self.setting.keeps_obsolete {
             return;
         }
-        let (to, all) = (peer(id, to), inbox.clone());
+        let told = |e: &Interned<Envelope>| matches!(e.message, Message::Notification(_));
+        let others: Inbox = inbox.iter().copied().filter(told).collect();
+        let to = peer(id, to);
         inbox.retain(|envelope| {
-            let mut others = all.iter().filter(|other| other.src == envelope.src);
-            !others.any(|other| {
-                let (message, other) = (&envelope.message, &other.message);
-                let hazards = rules.hazards;
-                self.zab.is_superseded(&to, message, other, hazards)
-            })
+            let is_superseded = |other: &Interned<Envelope>| {
+                let (message, other_message) = (&envelope.message, &other.message);
+                other.src == envelope.src
+                    && self
+                        .zab
+                        .is_superseded(&to, message, other_message, rules.hazards)
+            };
+            !(told(envelope) && others.iter().any(is_superseded))
         });
     }
 }
@@ -343,13 +368,4 @@ fn peer(id: ServerId, known: &Known) -> Peer<'_, Writes> {
         durable: known.mark,
         state: known.state.as_ref(),
     }
-}
-
-/// A hash of a hash and a place; sums of them must not collide when places are exchanged, so this is
-/// not linear (the finalizer of SplitMix64).
-fn mix(hash: u64, place: u64) -> u64 {
-    let mut x = hash.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }

@@ -37,7 +37,11 @@ pub struct LocalStep {
     /// No other step has it.
     pub number: u32,
     pub server: ServerId,
+    /// See [`Action::spends`].
+    pub spends: u64,
     pub after: Interned<Known>,
+    /// That of the process after it: so this need not be looked at.
+    pub after_number: u32,
     /// What the others get of it.
     pub reaches: SmallVec<[Reach; 2]>,
     /// Whether it changes what is obsolete: see [`Zab::is_alike`](keepright::zab::Zab::is_alike).
@@ -48,33 +52,6 @@ pub struct LocalStep {
     pub is_elected: bool,
     /// Whether the record may have to take note of it.
     pub is_news: bool,
-}
-
-/// A step that an action brings about in a node: what a search needs of it, side by side in memory.
-pub struct Move {
-    pub step: &'static LocalStep,
-    /// See [`Action::spends`].
-    pub spends: u64,
-    /// That of the process after it.
-    pub after_number: u32,
-    pub server: ServerId,
-    pub view_changes: bool,
-    pub is_news: bool,
-    pub reaches: SmallVec<[Reach; 2]>,
-}
-
-impl Move {
-    pub fn of(action: Action, step: &'static LocalStep) -> Self {
-        Self {
-            step,
-            spends: action.spends(),
-            after_number: step.after.number(),
-            server: step.server,
-            view_changes: step.view_changes,
-            is_news: step.is_news,
-            reaches: step.reaches.clone(),
-        }
-    }
 }
 
 impl Step {
@@ -289,7 +266,8 @@ impl Environment {
     }
 
     /// A step with all its parts interned, and with what follows from it for the others.
-    pub fn interned(&self, server: ServerId, before: &Known, step: Step) -> LocalStep {
+    pub fn interned(&self, action: Action, before: &Known, step: Step) -> LocalStep {
+        let server = action.server();
         let (old, new) = (before.state.as_ref(), step.process.state.as_ref());
         let is_leading = |state: Option<&State<Writes>>| state.is_some_and(State::is_leading);
         let noted = step.said_too_early || step.left_behind || changes_record(old, new);
@@ -328,7 +306,9 @@ impl Environment {
         LocalStep {
             number: self.steps.fetch_add(1, Relaxed),
             server,
+            spends: action.spends(),
             after,
+            after_number: after.number(),
             reaches: reaches.collect(),
             view_changes,
             said_too_early: step.said_too_early,

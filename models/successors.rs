@@ -8,9 +8,9 @@ use crate::engine::{self, Expand, Successor, touch};
 use crate::environment::{Action, Environment};
 use crate::intern::Interned;
 use crate::judge::Verdicts;
-use crate::node::{Nodes, Rules};
-use crate::steps::{LocalStep, Move};
-use crate::world::{Sums, World};
+use crate::node::{Edit, Nodes, Rules};
+use crate::steps::LocalStep;
+use crate::world::{Budget, Sums, World};
 use keepright::zab::invariants::Record;
 use smallvec::SmallVec;
 use stateright::Property;
@@ -32,50 +32,64 @@ impl Environment {
                 let mut next = world.clone();
                 for crash in remains.crashes() {
                     let step = self.step_of(&next, crash).expect("who is up can crash");
-                    let free = Move {
-                        spends: 0,
-                        ..Move::of(crash, step)
-                    };
-                    next = self.after(memory, &next, &free).unwrap_or(next);
+                    let left = next.budget; // The crashes are free.
+                    next = self.after_one(memory, &next, step, left).unwrap_or(next);
                 }
                 next.budget = next.budget.without(action.spends());
                 next
             }
             _ => {
                 let step = self.step_of(world, action)?;
-                self.after(memory, world, &Move::of(action, step))?
+                self.after_one(memory, world, step, world.budget.without(step.spends))?
             }
         };
         next.fingerprint = Sums::of(&next).seal(next.budget);
         Some(next)
     }
 
-    /// What a step of one server leads to, but for the hash; `None` if it changes nothing.
-    fn after(&self, memory: &mut Memory, world: &World, step: &Move) -> Option<World> {
-        let budget = world.budget.without(step.spends);
+    /// What a step of one server leads to, but for the hash, if this is left of the budget and becomes of the
+    /// servers; `None` if it changes nothing.
+    fn after(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        step: &LocalStep,
+        budget: Budget,
+        edits: &[Edit],
+    ) -> Option<World> {
         let rules = Rules::of(budget);
         let nodes = &mut memory.nodes;
-        let mut next = world.clone();
-        let (server, node) = (usize::from(step.server.0) - 1, world.node(step.server));
-        next.nodes[server] = match step.view_changes {
-            true => self.settled(nodes, node, step.step.after, world, rules),
-            false => self.replaced(nodes, node, step, rules),
+        let mut next = World {
+            nodes: SmallVec::from_slice(&world.nodes), // A copy, where a clone is one by one.
+            ..*world
         };
-        for reach in &step.reaches {
-            let to = usize::from(reach.to.0) - 1;
-            next.nodes[to] = self.reached(nodes, next.nodes[to], reach, rules);
+        for edit in edits {
+            next.nodes[edit.place] = self.edited(nodes, world, step, edit, rules);
         }
         if rules != Rules::of(world.budget) {
             for place in 0..next.nodes.len() {
                 let node = next.nodes[place];
-                next.nodes[place] = self.settled(nodes, node, node.process, &next, rules);
+                next.nodes[place] = self.judged_anew(nodes, node, &next, rules);
             }
         }
         if step.is_news {
-            next.record = self.record_after(memory, world, step.step);
+            next.record = self.record_after(memory, world, step);
         }
         next.budget = budget;
         (next != *world).then_some(next)
+    }
+
+    /// What a single step leads to: see [`Self::after`].
+    fn after_one(
+        &self,
+        memory: &mut Memory,
+        world: &World,
+        step: &LocalStep,
+        budget: Budget,
+    ) -> Option<World> {
+        let mut edits = Vec::new();
+        Self::edits(world, step, Rules::of(budget), &mut edits);
+        self.after(memory, world, step, budget, &edits)
     }
 
     /// The hash of what a step leads to, from the sums of the world before it.
@@ -133,23 +147,30 @@ impl Expand for Environment {
         let nodes = || worlds.iter().flat_map(|world| &world.nodes);
         touch(nodes().map(|node| node.number().into()));
         touch(nodes().map(|node| self.deliveries(*node).len() as u64));
-        let mut moves: Vec<(usize, &Move)> = Vec::new();
+        let mut all_steps: Vec<(usize, &LocalStep)> = Vec::new();
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
-                let own = self.own_moves(&mut memory.nodes, *node, world.budget);
+                let own = self.own_steps_of(&mut memory.nodes, *node, world.budget);
                 let all = self.deliveries(*node).iter().chain(own);
-                moves.extend(all.map(|step| (parent, step)));
+                all_steps.extend(all.map(|step| (parent, *step)));
             }
         }
-        touch(moves.iter().map(|(_, step)| step.after_number.into()));
-        touch(
-            moves
-                .iter()
-                .map(|(parent, step)| memory.nodes.touch_next(&worlds[*parent], step)),
-        );
+        touch(all_steps.iter().map(|(_, step)| step.after_number.into()));
+        let (mut steps, mut edits) = (Vec::new(), Vec::new());
+        for (parent, step) in all_steps {
+            let first = edits.len();
+            let budget = worlds[parent].budget.without(step.spends);
+            Self::edits(&worlds[parent], step, Rules::of(budget), &mut edits);
+            // Most steps only repeat what is on its way.
+            if edits.len() > first || step.is_news || step.spends != 0 {
+                steps.push((parent, step, budget, first..edits.len()));
+            }
+        }
+        touch(edits.iter().map(|edit| memory.nodes.touch(edit)));
         let first = found.len();
-        for (parent, step) in moves {
-            if let Some(state) = self.after(memory, &worlds[parent], step) {
+        for (parent, step, budget, its_edits) in steps {
+            let edits = &edits[its_edits];
+            if let Some(state) = self.after(memory, &worlds[parent], step, budget, edits) {
                 found.push(Successor {
                     hash: 0,
                     parent,
@@ -202,9 +223,11 @@ impl Expand for Environment {
                 .iter()
                 .flat_map(|w| w.ids().map(|id| w.server(id).number().into())),
         );
-        touch(worlds.iter().map(|world| verdicts.touch(world)));
-        worlds.iter().map(move |world| {
-            let mut discovered = self.news(verdicts, world) & open;
+        let keys: SmallVec<[u64; 16]> = worlds.iter().map(Verdicts::key).collect();
+        touch(keys.iter().map(|key| verdicts.touch(*key)));
+        let asked = self.still_asked(open);
+        worlds.iter().zip(keys).map(move |(world, key)| {
+            let mut discovered = self.news(verdicts, world, key, asked) & open;
             for (number, property) in properties.iter().enumerate().skip(of_verdict) {
                 if open & (1 << number) != 0 && !(property.condition)(self, world) {
                     discovered |= 1 << number;

@@ -83,6 +83,11 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
+    /// See [`Visited::touch`].
+    pub fn touch(&self, hash: u64) -> u64 {
+        self.shards[shard_of(hash) - self.first].touch(hash)
+    }
+
     /// Notes a state that belongs to this thread; says whether it is new.
     pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
         self.shards[shard_of(hash) - self.first].insert(hash, parent)

@@ -4,7 +4,7 @@ use crate::bounds::Bounds;
 use crate::intern::{Interned, fingerprint};
 use crate::node::Node;
 use crate::row::Row;
-use crate::steps::{LocalStep, Move};
+use crate::steps::LocalStep;
 use crate::transaction;
 use im::Vector;
 use keepright::quorum::Membership;
@@ -74,7 +74,7 @@ pub struct Known {
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
     /// What it can do by itself, by server and budget.
-    pub moves: Row<&'static [Move]>,
+    pub own_steps: Row<&'static [&'static LocalStep]>,
 }
 
 impl From<Process> for Known {
@@ -87,7 +87,7 @@ impl From<Process> for Known {
             follows,
             process,
             steps: Row::default(),
-            moves: Row::default(),
+            own_steps: Row::default(),
         }
     }
 }
@@ -230,7 +230,7 @@ impl World {
 ///
 /// The network is a set, and a server's place goes in with its hash, so sums will do; and the sums of a
 /// successor are found from what has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Sums(SmallVec<[u64; 6]>);
 
 impl Sums {
@@ -259,6 +259,12 @@ impl Sums {
     pub fn seal(&self, budget: Budget) -> u64 {
         let least = self.0.iter().fold(u64::MAX, |a, b| a.min(*b));
         fingerprint(&(least, budget.code()))
+    }
+}
+
+impl Clone for Sums {
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0)) // A copy, where a derived clone is one by one.
     }
 }
 
