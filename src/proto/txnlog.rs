@@ -17,7 +17,7 @@ const DIGEST_BYTES: usize = 12;
 
 /// No number of an error: with it stands the transaction that puts the members in force that were proposed.
 /// ZooKeeper does nothing at an error.
-const IN_FORCE: i32 = 1;
+pub const IN_FORCE: i32 = 1;
 
 /// Encodes a transaction and its zxid, without a length.
 pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {

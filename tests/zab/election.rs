@@ -341,6 +341,25 @@ fn a_voter_enters_the_later_round_of_one_that_it_has_asked_for_support() {
             .all(|envelope| envelope.message == message)
     );
     assert_eq!(effects.sent.len(), 2);
+    assert!(notify(&mut cluster, 3, 1, 5, vote_for(3)).changed);
+    let again = notify(&mut cluster, 2, 1, 5, Stance::Asking);
+    let chosen = !again.changed && again.sent.is_empty();
+    assert!(chosen, "it is in that round, and votes for 3 there");
+}
+
+#[test]
+fn a_leader_that_a_voter_tells_of_and_that_is_not_known_is_asked() {
+    let asked = |src, dst, leader| -> Vec<u8> {
+        let mut cluster = Cluster::new(config(3, 1));
+        cluster.start(s(dst));
+        let effects = notify(&mut cluster, src, dst, 7, Stance::Following(s(leader)));
+        assert!(!effects.changed, "{src} is in another round");
+        effects.sent.iter().map(|envelope| envelope.dst.0).collect()
+    };
+    assert_eq!(asked(2, 1, 9), [9]);
+    assert_eq!(asked(2, 1, 3), [0; 0], "a voter: it will speak for itself");
+    assert_eq!(asked(4, 1, 9), [0; 0], "an observer's word");
+    assert_eq!(asked(2, 4, 4), [0; 0], "itself");
 }
 
 #[test]
