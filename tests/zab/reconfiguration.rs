@@ -5,6 +5,7 @@
 
 use crate::cluster::{Cluster, Envelope, IN_FORCE, config, s, voters, z};
 use crate::sim::{Faults, Random, Sim, with_seeds};
+use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::{Change, Config, Difference, Elections, Entry, Message, Msg};
 use std::time::Duration;
@@ -48,6 +49,10 @@ fn a_newcomer_follows_without_a_vote_until_it_is_given_one() {
     assert!(sim.write(7));
     sim.until("all is delivered", Sim::converged);
     assert_eq!(sim.cluster.delivered(s(4)), [7]);
+    let leader = sim.leader().expect("everybody serves");
+    let others = (1..=4).map(s).filter(|id| *id != leader).collect();
+    assert_eq!(sim.cluster.state(leader).learners(), others);
+    assert_eq!(sim.cluster.state(s(4)).learners(), ServerSet::EMPTY);
     sim.isolate(s(1));
     sim.isolate(s(2));
     sim.until("two of four, and one without a vote", |sim| {
