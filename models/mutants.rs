@@ -31,6 +31,12 @@ const fn mutant(
     Mutant { name, trial }
 }
 
+/// Two servers, whose first write makes the second and a third the voters.
+const TWO_MOVE_ON: Bounds = Bounds {
+    reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+    ..Bounds::new(2, 1, 0, 0)
+};
+
 /// Every mutant with its trial.
 pub fn all() -> impl Iterator<Item = (&'static str, Box<dyn Tried>)> {
     let boxed = |mutant: &Mutant| Box::new(mutant.trial) as Box<dyn Tried>;
@@ -80,40 +86,28 @@ pub const ALL: &[Mutant] = &[
         "reconfigured_by_old",
         Variant::ReconfiguredByOld,
         "zab",
-        Bounds {
-            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
-            ..Bounds::new(2, 1, 0, 0)
-        },
+        TWO_MOVE_ON,
         "reconfigured_by_both",
     ),
     mutant(
         "reconfigured_by_new",
         Variant::ReconfiguredByNew,
         "zab",
-        Bounds {
-            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
-            ..Bounds::new(2, 1, 0, 0)
-        },
+        TWO_MOVE_ON,
         "reconfigured_by_both",
     ),
     mutant(
         "acknowledged_by_old",
         Variant::AcknowledgedByOld,
         "zab",
-        Bounds {
-            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
-            ..Bounds::new(2, 1, 0, 0)
-        },
+        TWO_MOVE_ON,
         "committed_survives",
     ),
     mutant(
         "in_force_when_proposed",
         Variant::InForceWhenProposed,
         "zab",
-        Bounds {
-            reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
-            ..Bounds::new(2, 1, 0, 0)
-        },
+        TWO_MOVE_ON,
         "in_force_once_committed",
     ),
     mutant(

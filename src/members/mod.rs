@@ -257,8 +257,11 @@ fn server(key: &str, id: &str) -> Result<ServerId, MembersError> {
     })
 }
 
-/// A number, as Java reads it: hexadecimal too.
-fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, MembersError> {
+/// The number that is the value of a key, as Java reads it: hexadecimal too.
+///
+/// # Errors
+/// If it is none, or out of its bounds.
+pub fn number(key: &str, value: &str, least: u64, most: u64) -> Result<u64, MembersError> {
     let parsed = match value.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => value.parse::<u64>(),

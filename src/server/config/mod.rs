@@ -13,7 +13,7 @@ pub use security::{ClientAuth, Security, Tls};
 pub use service::ServiceOptions;
 
 use super::storage::{Compression, Purge};
-use crate::members::{Draft, Members, MembersError};
+use crate::members::{self, Draft, Members, MembersError};
 use crate::quorum::{Membership, ServerSet};
 use crate::types::ServerId;
 use properties::Property;
@@ -438,18 +438,8 @@ impl Parser {
         least: u64,
         most: u64,
     ) -> Result<u64, ConfigError> {
-        // Java reads hexadecimal numbers too.
-        let parsed = match value.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16),
-            None => value.parse::<u64>(),
-        };
-        match parsed {
-            Ok(number) if (least..=most).contains(&number) => Ok(number),
-            _ => {
-                let remedy = format!("write a number from {least} to {most}");
-                Err(self.error(line, format!("{key}: `{value}` cannot be used"), &remedy))
-            }
-        }
+        let number = members::number(key, value, least, most);
+        number.map_err(|error| self.of_members(line, error))
     }
 
     fn warn(&mut self, line: Option<usize>, key: &str, what: &str) {
