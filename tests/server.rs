@@ -4,6 +4,8 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
 
+mod ports;
+
 use bytes::Bytes;
 use keepright::proto::{
     self, ConnectRequest, CreateMode, EventType, Reply, Request, Response, decode_connect_response,
@@ -13,9 +15,10 @@ use keepright::types::Zxid;
 use keepright::znode::{Acl, AuthId, Data, ErrorCode, Perms, SessionId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ports::free_port;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -119,12 +122,6 @@ fn spawn(dir: &TempDir) -> Child {
         .stderr(log)
         .spawn()
         .unwrap()
-}
-
-/// A port that nobody uses at this moment.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A client with an open session.

@@ -410,7 +410,7 @@ impl Server {
         deadlines.into_iter().flatten().min().unwrap_or(idle)
     }
 
-    /// Looks for those who are members by now.
+    /// Speaks with those who are members by now, or are proposed to be.
     fn follow_members(&mut self) {
         let history = &self.state().zab().storage().history;
         let last_change = history
@@ -434,7 +434,7 @@ impl Server {
                 .map(|(id, server)| format!("server.{id}={server}"))
                 .collect();
             let listed = listed.join(", ");
-            tracing::info!("the members that the ensemble has agreed on: {listed}");
+            tracing::info!("speaking with these servers from now on: {listed}");
         }
         self.sockets.watch(&servers);
         self.transport

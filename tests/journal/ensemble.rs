@@ -1,5 +1,6 @@
 //! Real servers with journals, and a client that writes and replaces members.
 
+use crate::ports::free_port;
 use keepright::proto::{
     ConnectRequest, CreateMode, Reconfiguration, Reply, Request, Response, decode_connect_response,
     decode_reply, encode_connect, encode_request,
@@ -8,7 +9,7 @@ use keepright::types::Zxid;
 use keepright::znode::{Acl, AuthId, Perms, SessionId};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,23 +36,12 @@ impl Ensemble {
     pub fn with_guests(members: usize, guests: usize, more: &str) -> Self {
         let count = members + guests;
         let dir = tempfile::tempdir().unwrap();
-        // Held until all are known, so that they differ.
-        let clients: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-            .collect();
-        let peers: Vec<_> = (0..count)
-            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-            .collect();
-        let ports = clients.iter().map(|l| l.local_addr().unwrap().port());
-        let ports: Vec<u16> = ports.collect();
-        let line = |((index, socket), client): ((usize, &UdpSocket), &u16)| {
-            let port = socket.local_addr().unwrap().port();
-            format!(
-                "server.{}=127.0.0.1:{port}:{port};127.0.0.1:{client}",
-                index + 1
-            )
+        let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let line = |(index, client): (usize, &u16)| {
+            let (server, peer) = (index + 1, free_port());
+            format!("server.{server}=127.0.0.1:{peer}:{peer};127.0.0.1:{client}")
         };
-        let lines: Vec<String> = peers.iter().enumerate().zip(&ports).map(line).collect();
+        let lines: Vec<String> = ports.iter().enumerate().map(line).collect();
         for (index, port) in ports.iter().enumerate() {
             let known = |at: &usize| *at < members || *at == index;
             let known: Vec<_> = (0..count).filter(known).map(|at| &*lines[at]).collect();
@@ -66,7 +56,6 @@ impl Ensemble {
             );
             fs::write(home.join("zoo.cfg"), text).unwrap();
         }
-        drop((clients, peers));
         let mut ensemble = Self {
             dir,
             ports,
@@ -150,9 +139,18 @@ impl Ensemble {
             if let Some((leader, _)) = leader.filter(|_| modes.len() == count) {
                 return *leader;
             }
-            assert!(start.elapsed() < LIMIT, "{modes:?}");
+            assert!(start.elapsed() < LIMIT, "{modes:?}\n{}", self.logs());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// What the servers have logged.
+    fn logs(&self) -> String {
+        let log = |server: usize| {
+            let path = self.dir.path().join(server.to_string()).join("log");
+            format!("{server}:\n{}", fs::read_to_string(path).unwrap())
+        };
+        (1..=self.processes.len()).map(log).collect()
     }
 
     /// Writes so many znodes through a server, some of them at the same time.

@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Tests read files and start processes.
 
 mod ensemble;
+#[path = "../ports/mod.rs"]
+mod ports;
 
 use ensemble::Ensemble;
 use keepright::service::PeerMsg;

@@ -3,6 +3,7 @@
 Every process is started here and ended here, by its own handle. Every wait has a limit.
 """
 
+import itertools
 import os
 import signal
 import socket
@@ -149,25 +150,26 @@ class Ensemble:
         raise AssertionError(f"not serving after {limit} s: {modes}; logs are in {self.dir}")
 
 
+# Below the ports that the system itself hands out (from 32768 on Linux, by default): what asks for any
+# port, as each client does, does not get one that a server is about to use, or will use again.
+PORTS = range(10_000, 32_000)
+numbers = itertools.count(os.getpid() * 61)
+
+
 def free_ports(count):
-    """Ports that nobody uses at this moment, for TCP and for UDP."""
-    sockets, ports = [], []
-    try:
-        for _ in range(20 * count):
-            if len(ports) == count:
-                break
-            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sockets += [tcp, udp]
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-            except OSError:
-                continue
-            ports.append(tcp.getsockname()[1])
-    finally:
-        for each in sockets:
-            each.close()
-    if len(ports) < count:
-        sys.exit("there are no free ports")
-    return ports
+    """Ports that nobody uses at this moment, for TCP and for UDP; each time others."""
+    ports = []
+    for number in itertools.islice(numbers, len(PORTS)):
+        if len(ports) == count:
+            return ports
+        port = PORTS[number % len(PORTS)]
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    tcp.bind(("127.0.0.1", port))
+                    udp.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+        ports.append(port)
+    sys.exit("there are no free ports")
