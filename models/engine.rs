@@ -5,11 +5,11 @@
 //! walking; and all threads finish a level before the next begins, so a counterexample is a shortest
 //! one and the counts are the same whatever the number of threads.
 //!
-//! A level is worked off in slabs, each in two passes. First every thread takes a part of the slab and
-//! finds the successors that were not visited before, sorted by the thread that they belong to; then every
-//! thread notes those that belong to it. So no thread waits for another one within a pass, and nothing is
-//! locked. A level is kept in the order of the shards of the visited table, so that order, and with it every
-//! path, is the same whatever the number of threads.
+//! A level is worked off in slabs, each in three passes. First the successors of each share of the slab are
+//! found that were not visited before, sorted by the part of the visited table that they belong to; then they
+//! are noted, part by part; then those that were new are kept. In each pass a thread takes one share, or part,
+//! after the other until none is left, so none waits for a slower one. Successors are noted in the order of
+//! the shares, and kept in that order, so every path is the same whatever the number of threads.
 
 use crate::memory;
 use crate::visited::{NO_PARENT, Part, Visited, owner};
@@ -155,10 +155,16 @@ struct Search<'a, M: Model> {
     look: &'a (dyn Fn(&M::State, usize) + Sync),
 }
 
-/// How many states of a level a thread expands before the successors are noted: few enough for these to
-/// stay in the cache, enough for the threads to be worth their start.
+/// How many states of a level are expanded before the successors are noted: few enough for these to stay in
+/// the cache, enough for the threads to be worth their start.
 /// In tests of small models they are few, or no second thread would ever work.
-const SLAB: usize = if cfg!(test) { 1 << 7 } else { 1 << 12 };
+const SLAB: usize = if cfg!(test) { 1 << 7 } else { 1 << 13 };
+
+/// How many of them a thread takes at a time.
+const SHARE: usize = SLAB / 32;
+
+/// How many parts of the visited table are noted side by side.
+const OWNERS: usize = 16;
 
 /// How many states are expanded at a time: see [`touch`].
 const BATCH: usize = 16;
@@ -166,12 +172,36 @@ const BATCH: usize = 16;
 /// The states of one depth, in the order in which they were found, in parts.
 type Level<S> = Vec<Vec<S>>;
 
-/// What one thread has found in its part of a slab.
+/// What was found in one share of a slab.
 struct Found<S> {
     /// Successors that were not visited before, and whether they are new: one may have been found twice.
     states: Vec<(S, AtomicBool)>,
-    /// By the thread that they belong to.
-    by_owner: Vec<Vec<Key>>,
+    /// By the part of the visited table that they belong to.
+    by_owner: [Vec<Key>; OWNERS],
+    /// The new ones.
+    kept: Vec<S>,
+}
+
+impl<S> Default for Found<S> {
+    fn default() -> Self {
+        Self {
+            states: Vec::new(),
+            by_owner: Default::default(),
+            kept: Vec::new(),
+        }
+    }
+}
+
+impl<S> Found<S> {
+    /// Keeps what is new; the rest is empty again.
+    fn keep(&mut self) {
+        let is_new = |(_, is_new): &(S, AtomicBool)| is_new.load(Relaxed);
+        let count = self.states.iter().filter(|found| is_new(found)).count();
+        self.kept = Vec::with_capacity(count);
+        let new = self.states.drain(..).filter(is_new);
+        self.kept.extend(new.map(|(state, _)| state));
+        self.by_owner.iter_mut().for_each(Vec::clear);
+    }
 }
 
 /// How a successor is noted.
@@ -180,6 +210,54 @@ struct Key {
     parent: u64,
     /// Its place in [`Found::states`].
     place: usize,
+}
+
+/// Threads, each with what it remembers, take one piece of work after the other.
+fn share_out<T: Send, W: Send>(
+    threads: &mut [T],
+    work: impl Iterator<Item = W> + Send,
+    run: impl Fn(&mut T, W) + Sync,
+) {
+    let work = Mutex::new(work);
+    let run_all = |thread: &mut T| {
+        loop {
+            let next = work.lock().expect("no thread panics with this lock").next();
+            match next {
+                Some(piece) => run(thread, piece),
+                None => return,
+            }
+        }
+    };
+    let Some((first, others)) = threads.split_first_mut() else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        for other in others {
+            scope.spawn(|| run_all(other));
+        }
+        run_all(first);
+    });
+}
+
+/// The next parts of a level: about as many states as a slab has.
+fn next_slab<S>(parts: &mut impl Iterator<Item = Vec<S>>) -> Vec<Vec<S>> {
+    let mut size = 0;
+    let mut slab = Vec::new();
+    while size < SLAB
+        && let Some(part) = parts.next()
+    {
+        size += part.len();
+        slab.push(part);
+    }
+    slab
+}
+
+/// Adds a part to a level: by itself, unless it is small.
+fn add<S>(level: &mut Level<S>, part: Vec<S>) {
+    match level.last_mut() {
+        Some(last) if last.len() + part.len() <= SHARE => last.extend(part),
+        Some(_) | None => level.push(part),
+    }
 }
 
 /// Explores the model; ends when everything is visited, at a limit, or when `progress.stop` is set.
@@ -271,108 +349,81 @@ where
         depth: usize,
         visited: &mut Visited,
     ) -> Option<End> {
-        let mut next: Level<M::State> = Vec::new();
-        let mut stopped = None;
-        let slabs = level
-            .iter()
-            .flat_map(|part| part.chunks(SLAB * self.limits.threads));
-        for slab in slabs {
-            let threads = match slab.len() {
-                ..SLAB => 1,
-                _ => self.limits.threads,
-            };
-            let found = self.expand(&mut memories[..threads], slab, depth, visited);
-            std::thread::scope(|scope| {
-                let found = &found;
-                let mut work = visited.split(threads).enumerate();
-                let first = work.next();
-                for (owner, mut part) in work {
-                    scope.spawn(move || self.note(&mut part, owner, found));
-                }
-                if let Some((owner, mut part)) = first {
-                    self.note(&mut part, owner, found);
-                }
-            });
-            let is_new =
-                |(state, is_new): (M::State, AtomicBool)| is_new.into_inner().then_some(state);
-            let keep = |found: Found<M::State>| found.states.into_iter().filter_map(is_new);
-            let kept = found.into_iter().flat_map(keep);
-            match next.last_mut() {
-                Some(last) if last.len() < SLAB * threads => last.extend(kept),
-                Some(_) | None => next.push(kept.collect()),
+        let mut parts = std::mem::take(level).into_iter();
+        let mut all_found: Vec<Found<M::State>> = Vec::new();
+        loop {
+            let slab = next_slab(&mut parts);
+            if slab.is_empty() {
+                return None;
             }
-            self.progress.queue.fetch_sub(slab.len(), Relaxed);
-            stopped = self.must_stop();
+            let shares: Vec<_> = slab.iter().flat_map(|part| part.chunks(SHARE)).collect();
+            all_found.resize_with(shares.len().max(all_found.len()), Found::default);
+            let found = &mut all_found[..shares.len()];
+            let threads = memories.len().min(shares.len());
+            let threads = &mut memories[..threads];
+
+            let work = shares.into_iter().zip(&mut *found);
+            share_out(threads, work, |memory, (states, found)| {
+                self.expand(memory, states, depth, visited, found);
+            });
+            let work = visited.split(OWNERS).enumerate();
+            share_out(threads, work, |_, (owner, mut part)| {
+                self.note(&mut part, owner, found);
+            });
+            share_out(threads, found.iter_mut(), |_, found| found.keep());
+
+            for found in found {
+                add(level, std::mem::take(&mut found.kept));
+            }
+            let expanded = slab.iter().map(Vec::len).sum();
+            self.progress.queue.fetch_sub(expanded, Relaxed);
+            let stopped = self.must_stop();
             if stopped.is_some() {
-                break;
+                return stopped;
             }
         }
-        *level = next;
-        stopped
     }
 
-    /// The first pass: every thread expands a part of the slab.
+    /// The first pass: finds what some states lead to.
     fn expand(
         &self,
-        memories: &mut [M::Memory],
-        slab: &[M::State],
+        memory: &mut M::Memory,
+        states: &[M::State],
         depth: usize,
         visited: &Visited,
-    ) -> Vec<Found<M::State>> {
-        let threads = memories.len();
-        let expand = |memory: &mut M::Memory, states: &[M::State]| {
-            let mut all = Found {
-                states: Vec::with_capacity(4 * states.len()),
-                by_owner: (0..threads)
-                    .map(|_| Vec::with_capacity(4 * states.len() / threads))
-                    .collect(),
-            };
-            let mut found = Vec::new();
-            let mut generated = 0;
-            for states in states.chunks(BATCH) {
-                for state in states {
-                    (self.look)(state, depth);
-                }
-                self.check(memory, states, depth);
-                self.model.successors(memory, states, &mut found);
-                touch(found.iter().map(|next| visited.touch(next.hash)));
-                generated += found.len();
-                for Successor {
-                    hash,
-                    parent,
-                    state,
-                } in found.drain(..)
-                {
-                    if !visited.contains(hash) {
-                        let key = Key {
-                            hash,
-                            parent: fingerprint(&states[parent]),
-                            place: all.states.len(),
-                        };
-                        all.states.push((state, AtomicBool::new(false)));
-                        all.by_owner[owner(hash, threads)].push(key);
-                    }
+        all: &mut Found<M::State>,
+    ) {
+        let mut found = Vec::new();
+        let mut generated = 0;
+        for states in states.chunks(BATCH) {
+            for state in states {
+                (self.look)(state, depth);
+            }
+            self.check(memory, states, depth);
+            self.model.successors(memory, states, &mut found);
+            touch(found.iter().map(|next| visited.touch(next.hash)));
+            generated += found.len();
+            for Successor {
+                hash,
+                parent,
+                state,
+            } in found.drain(..)
+            {
+                if !visited.contains(hash) {
+                    let key = Key {
+                        hash,
+                        parent: fingerprint(&states[parent]),
+                        place: all.states.len(),
+                    };
+                    all.states.push((state, AtomicBool::new(false)));
+                    all.by_owner[owner(hash, OWNERS)].push(key);
                 }
             }
-            self.progress.generated.fetch_add(generated, Relaxed);
-            all
-        };
-        std::thread::scope(|scope| {
-            let expand = &expand;
-            let shares = slab.chunks(slab.len().div_ceil(threads));
-            let mut work = memories.iter_mut().zip(shares);
-            let first = work.next();
-            let others: Vec<_> = work
-                .map(|(memory, share)| scope.spawn(move || expand(memory, share)))
-                .collect();
-            let first = first.map(|(memory, share)| expand(memory, share));
-            let bug = "a checker thread panicked: a bug in the model";
-            let others = others.into_iter().map(|other| other.join().expect(bug));
-            first.into_iter().chain(others).collect()
-        })
+        }
+        self.progress.generated.fetch_add(generated, Relaxed);
     }
 
-    /// The second pass: a thread notes what belongs to it, and marks what is new.
+    /// The second pass: notes what belongs to a part of the visited table, and marks what is new.
     fn note(&self, part: &mut Part<'_>, owner: usize, found: &[Found<M::State>]) {
         let mut distinct = 0;
         for found in found {

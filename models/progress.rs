@@ -48,7 +48,7 @@ impl Gauge {
             grouped(rate as usize),
             grouped(progress.queue.load(Relaxed)),
             seconds(elapsed),
-            self.outlook(distinct, rate),
+            self.outlook(distinct, elapsed),
         )
     }
 
@@ -72,7 +72,7 @@ impl Gauge {
     }
 
     /// What is left, as far as anybody knows.
-    fn outlook(&self, distinct: usize, rate: f64) -> String {
+    fn outlook(&self, distinct: usize, elapsed: Duration) -> String {
         let percent = |all: usize| (100.0 * distinct as f64 / all as f64).floor();
         match (self.recorded, self.levels.left()) {
             (Some(all), _) if distinct <= all => {
@@ -81,12 +81,9 @@ impl Gauge {
             (Some(all), _) => format!("more than the {} in the record", grouped(all)),
             (None, None) => "growing".to_owned(),
             (None, Some(left)) => {
-                let time = Duration::from_secs_f64((left / rate.max(1.0)).min(1e7));
-                format!(
-                    "shrinking: about {} left, {} s",
-                    rounded(left),
-                    time.as_secs()
-                )
+                // The rate of late goes up and down by a factor of ten where the tables grow.
+                let time = left / distinct.max(1) as f64 * elapsed.as_secs_f64();
+                format!("shrinking: about {} left, {time:.0} s", rounded(left))
             }
         }
     }

@@ -9,6 +9,8 @@ pub const NO_PARENT: u64 = 0;
 
 const SHARD_BITS: u32 = 8;
 
+const EMPTY: (u64, u64) = (NO_PARENT, NO_PARENT);
+
 /// All visited states.
 #[derive(Debug)]
 pub struct Visited(Vec<Shard>);
@@ -24,7 +26,7 @@ pub struct Shard {
 impl Default for Visited {
     fn default() -> Self {
         let shard = Shard {
-            places: vec![(NO_PARENT, NO_PARENT); 16],
+            places: vec![EMPTY; 16],
             taken: 0,
         };
         Self(vec![shard; 1 << SHARD_BITS])
@@ -133,10 +135,25 @@ impl Shard {
         true
     }
 
+    /// In place, from the back: a state moves behind all that are still to be moved. At the beginning and at
+    /// the end there may be no such place, and what belongs there comes last.
     fn grow(&mut self) {
-        let larger = vec![(NO_PARENT, NO_PARENT); self.places.len() * 3 / 2];
-        let before = std::mem::replace(&mut self.places, larger);
-        for (hash, parent) in before.into_iter().filter(|(hash, _)| *hash != NO_PARENT) {
+        let before = self.places.len();
+        self.places.reserve_exact(before / 2);
+        self.places.resize(before + before / 2, EMPTY);
+        let mut last = Vec::new();
+        for old in (0..before).rev() {
+            let (hash, parent) = std::mem::replace(&mut self.places[old], EMPTY);
+            if hash == NO_PARENT {
+                continue;
+            }
+            let (start, place) = (self.start(hash), self.place(hash));
+            match start > old && place >= start {
+                true => self.places[place] = (hash, parent),
+                false => last.push((hash, parent)),
+            }
+        }
+        for (hash, parent) in last {
             let place = self.place(hash);
             self.places[place] = (hash, parent);
         }
