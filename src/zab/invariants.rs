@@ -599,11 +599,11 @@ pub fn leader_established<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 pub fn one_leader_a_round<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     e.running().all(|(i, a)| {
         leading_round(a).is_none_or(|round| {
-            !is_supported(e, i, round)
+            !is_supported(e, i, a, round)
                 || e.running().all(|(j, b)| {
                     i >= j
                         || leading_round(b) != Some(round)
-                        || !is_supported(e, j, round)
+                        || !is_supported(e, j, b, round)
                         || !e.zab.in_force(a).shares_with(e.zab.in_force(b))
                 })
         })
@@ -612,8 +612,9 @@ pub fn one_leader_a_round<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 
 /// A leader is supported by a quorum in its round.
 pub fn leader_supported<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.running()
-        .any(|(i, state)| leading_round(state).is_some_and(|round| is_supported(e, i, round)))
+    e.running().any(|(i, state)| {
+        leading_round(state).is_some_and(|round| is_supported(e, i, state, round))
+    })
 }
 
 fn leading_round<P: Payload>(state: &State<P>) -> Option<Round> {
@@ -624,12 +625,14 @@ fn leading_round<P: Payload>(state: &State<P>) -> Option<Round> {
 }
 
 /// Whether a quorum stands by the leader `id` in `round`.
-fn is_supported<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: Round) -> bool {
-    let leader = e.running().find(|(sid, _)| *sid == id);
-    leader.is_some_and(|(_, state)| {
-        e.zab
-            .is_quorum(e.zab.in_force(state), &supporters(e, id, round))
-    })
+fn is_supported<P: Recorded>(
+    e: &Ensemble<'_, P>,
+    id: ServerId,
+    leader: &State<P>,
+    round: Round,
+) -> bool {
+    let membership = e.zab.in_force(leader);
+    e.zab.is_quorum(membership, &supporters(e, id, round))
 }
 
 /// Who stands by the leader `id` in `round`.

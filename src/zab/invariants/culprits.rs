@@ -326,8 +326,8 @@ pub(super) fn one_leader_a_round<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Stri
     let e = q.ensemble;
     q.pairs().find_map(|((i, a), (j, b))| {
         let round = leading_round(a).filter(|round| leading_round(b) == Some(*round))?;
-        let both = is_supported(e, i, round)
-            && is_supported(e, j, round)
+        let both = is_supported(e, i, a, round)
+            && is_supported(e, j, b, round)
             && e.zab.in_force(a).shares_with(e.zab.in_force(b));
         both.then(|| {
             let by = |id| servers(supporters(e, id, round).iter());
