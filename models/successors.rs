@@ -147,7 +147,8 @@ impl Expand for Environment {
         let nodes = || worlds.iter().flat_map(|world| &world.nodes);
         touch(nodes().map(|node| node.number().into()));
         touch(nodes().map(|node| self.deliveries(*node).len() as u64));
-        let mut all_steps: Vec<(usize, &LocalStep)> = Vec::new();
+        // Room for most, so that they need not be moved.
+        let mut all_steps: Vec<(usize, &LocalStep)> = Vec::with_capacity(16 * worlds.len());
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
                 let own = self.own_steps_of(&mut memory.nodes, *node, world.budget);
@@ -156,7 +157,8 @@ impl Expand for Environment {
             }
         }
         touch(all_steps.iter().map(|(_, step)| step.after_number.into()));
-        let (mut steps, mut edits) = (Vec::new(), Vec::new());
+        let mut steps = Vec::with_capacity(all_steps.len());
+        let mut edits = Vec::with_capacity(2 * all_steps.len());
         for (parent, step) in all_steps {
             let first = edits.len();
             let budget = worlds[parent].budget.without(step.spends);
