@@ -1,8 +1,8 @@
 //! The states that a search has visited: for each its hash, and the hash of the state before it.
 //!
-//! The table is cut into shards by the first bits of the hash. In a search each shard belongs to one
-//! thread, so nothing is locked. Each shard grows by itself, so no more than one is copied at a time; and
-//! by a half, so that a state takes between 21 and 32 bytes.
+//! The table is cut into shards by the first bits of the hash. States are noted in parts of it, which several
+//! threads do side by side, so nothing is locked. Each shard grows by itself, in place, and by a half, so
+//! that a state takes between 21 and 32 bytes.
 
 /// No state has this hash: the parent of an initial state, and the mark of an empty place.
 pub const NO_PARENT: u64 = 0;
@@ -38,13 +38,13 @@ fn shard_of(hash: u64) -> usize {
     (hash >> (64 - SHARD_BITS)) as usize
 }
 
-/// Which of `owners` threads a hash belongs to.
+/// Which of `owners` parts a hash belongs to.
 pub fn owner(hash: u64, owners: usize) -> usize {
     (shard_of(hash) * owners) >> SHARD_BITS
 }
 
 impl Visited {
-    /// The shards of each of `owners` threads.
+    /// The shards in `owners` parts.
     pub fn split(&mut self, owners: usize) -> impl Iterator<Item = Part<'_>> {
         let mut rest = self.0.as_mut_slice();
         let mut first = 0;
@@ -78,7 +78,7 @@ impl Visited {
     }
 }
 
-/// The shards that belong to one thread.
+/// Shards that one thread notes states in.
 pub struct Part<'a> {
     first: usize,
     shards: &'a mut [Shard],
@@ -90,7 +90,7 @@ impl Part<'_> {
         self.shards[shard_of(hash) - self.first].touch(hash)
     }
 
-    /// Notes a state that belongs to this thread; says whether it is new.
+    /// Notes a state that belongs to this part; says whether it is new.
     pub fn insert(&mut self, hash: u64, parent: u64) -> bool {
         self.shards[shard_of(hash) - self.first].insert(hash, parent)
     }
