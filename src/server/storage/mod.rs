@@ -29,6 +29,8 @@ mod sealed;
 mod snapshots;
 mod store;
 mod writer;
+#[cfg(test)]
+mod writer_tests;
 mod zookeeper;
 
 #[cfg(test)]
