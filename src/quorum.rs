@@ -72,6 +72,11 @@ impl Membership {
         Self { observers, ..self }
     }
 
+    /// The voters of each group with their weights; no groups if each voter counts the same.
+    pub fn groups(&self) -> impl Iterator<Item = &Vector<(ServerId, Weight)>> {
+        self.groups.iter().map(|Group(voters)| voters)
+    }
+
     /// Whether these servers are a quorum. Who is not a voter does not count.
     pub fn is_quorum(&self, servers: &ServerSet) -> bool {
         if self.groups.is_empty() {

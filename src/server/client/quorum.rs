@@ -28,11 +28,17 @@ pub(super) fn quor(quorum: &Quorum) -> String {
         [quorum.last, quorum.durable, quorum.committed].map(|Zxid(zxid)| format!("0x{zxid:x}"));
     let history = format!("up to {last}, durable {durable}, committed {committed}");
     line("History", &history);
-    line("Voters", &list(&quorum.now.voters));
-    line("Observers", &list(&quorum.now.observers));
-    if let Some(next) = &quorum.next {
-        line("Next voters", &list(&next.voters));
-        line("Next observers", &list(&next.observers));
+    let now = Some((["Voters", "Group", "Observers"], &quorum.now));
+    let next = quorum.next.as_ref();
+    let next = next.map(|next| (["Next voters", "Next group", "Next observers"], next));
+    for ([voters, group, observers], membership) in now.into_iter().chain(next) {
+        line(voters, &list(&membership.voters));
+        for weights in membership.groups() {
+            let all = weights.iter();
+            let all = all.map(|(sid, weight)| format!("{sid} with weight {weight}"));
+            line(group, &all.collect::<Vec<_>>().join(", "));
+        }
+        line(observers, &list(&membership.observers));
     }
     if let Standing::Leading { active, .. } = &quorum.standing {
         let memberships = [Some(&quorum.now), quorum.next.as_ref()];
@@ -77,5 +83,48 @@ fn list(servers: &ServerSet) -> String {
     match ids.is_empty() {
         true => "-".to_owned(),
         false => ids.join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Epoch, ServerId};
+
+    #[test]
+    fn a_leader_tells_who_counts_how_much_now_and_next_and_how_far_each_is() {
+        let [one, two, three] = [1, 2, 3].map(ServerId);
+        let now = Membership::weighted([vec![(one, 3), (two, 1)], vec![(three, 1)]]);
+        let active = [(one, Some(Zxid::new(Epoch(2), 1))), (two, None)];
+        let quorum = Quorum {
+            sid: one,
+            standing: Standing::Leading {
+                established: true,
+                active: active.into(),
+            },
+            accepted_epoch: Epoch(2),
+            current_epoch: Epoch(2),
+            last: Zxid::new(Epoch(2), 1),
+            durable: Zxid::new(Epoch(2), 1),
+            committed: Zxid::ZERO,
+            now,
+            next: Some(Membership::majority([one, two].into_iter().collect())),
+        };
+        let expected = "\
+Server: 1
+Role: LEADING
+Quorum: yes
+Epoch: 2, accepted 2
+History: up to 0x200000001, durable 0x200000001, committed 0x0
+Voters: 1 2 3
+Group: 1 with weight 3, 2 with weight 1
+Group: 3 with weight 1
+Observers: -
+Next voters: 1 2
+Next observers: -
+Server 2: not up to date
+Server 3: not heard of
+";
+        assert_eq!(quor(&quorum), expected);
     }
 }
