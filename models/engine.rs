@@ -97,13 +97,16 @@ pub fn touch(values: impl Iterator<Item = u64>) {
 
 /// A model that this engine can search.
 pub trait Expand: Model {
-    /// What a thread remembers from one state to the next, to be faster.
-    type Memory: Default + Send;
+    /// What a search remembers from one state to the next, to be faster.
+    type Memory: Default + Sync;
+
+    /// Called now and then, the first time before the search begins: makes room for more.
+    fn make_room(_: &mut Self::Memory) {}
 
     /// Adds the successors of some states.
     fn successors(
         &self,
-        memory: &mut Self::Memory,
+        memory: &Self::Memory,
         states: &[Self::State],
         found: &mut Vec<Successor<Self::State>>,
     );
@@ -112,7 +115,7 @@ pub trait Expand: Model {
     /// do not hold, witnesses that do.
     fn discovered(
         &self,
-        _: &mut Self::Memory,
+        _: &Self::Memory,
         properties: &[Property<Self>],
         open: u64,
         states: &[Self::State],
@@ -166,7 +169,6 @@ where
 {
     let mut search = Search::new(model, limits, progress, look);
     let mut level = search.first_level();
-    let mut memories: Vec<M::Memory> = (0..limits.threads).map(|_| M::Memory::default()).collect();
     let mut end = End::Complete;
     let mut depth = 0;
     let size = |level: &Level<M::State>| level.iter().map(Vec::len).sum::<usize>();
@@ -174,7 +176,7 @@ where
         depth += 1;
         progress.depth.store(depth, Relaxed);
         progress.queue.store(size(&level), Relaxed);
-        let stopped = search.explore(&mut memories, &mut level, depth);
+        let stopped = search.explore(&mut level, depth);
         if search.is_violated() && limits.stop_at_first {
             end = End::Violation;
             break;

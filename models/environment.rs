@@ -16,7 +16,7 @@ use crate::steps::LocalStep;
 use crate::successors::Memory;
 use crate::symmetry::Renamings;
 use crate::tale;
-use crate::world::{Budget, Envelope, Known, Process, Sums, World, Writes};
+use crate::world::{Budget, Envelope, Known, OwnSteps, Process, Sums, World, Writes};
 use keepright::types::{Epoch, Round, ServerId, Zxid};
 use keepright::zab::invariants::{self, Invariant, Record};
 use keepright::zab::{Config, Elections, Message, Notification, Role, Stance, Storage};
@@ -262,12 +262,7 @@ impl Environment {
     }
 
     /// What a server can do by itself, with this much of each budget left.
-    pub fn own_steps(
-        &self,
-        id: ServerId,
-        process: Interned<Known>,
-        budget: &Budget,
-    ) -> Vec<&'static LocalStep> {
+    pub fn own_steps(&self, id: ServerId, process: Interned<Known>, budget: &Budget) -> OwnSteps {
         let mut actions = Vec::new();
         self.local_actions(id, &process, budget, &mut actions);
         let steps = actions.into_iter();
@@ -472,7 +467,7 @@ impl Model for Environment {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let changed = self.successor(&mut Memory::default(), world, action);
+        let changed = self.successor(&Memory::default(), world, action);
         changed.or_else(|| self.idle_steps.then(|| world.clone()))
     }
 

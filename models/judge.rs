@@ -1,6 +1,6 @@
 //! What the invariants say of a state of the ensemble.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Word};
 use crate::environment::Environment;
 use crate::intern::{fingerprint, mix};
 use crate::world::{World, Writes};
@@ -11,7 +11,7 @@ use stateright::Property;
 use std::cell::Cell;
 use std::num::NonZeroU32;
 
-/// What a thread remembers of the verdicts that it has found.
+/// What a search remembers of the verdicts that it has found.
 #[derive(Default)]
 pub struct Verdicts {
     /// By servers and record.
@@ -27,6 +27,12 @@ impl Verdicts {
         servers.fold(world.record.number().into(), mix)
     }
 
+    /// Makes room for more.
+    pub fn grow(&mut self) {
+        self.whole.grow();
+        self.parts.grow();
+    }
+
     /// Fetches where [`Environment::news`] will look.
     pub fn touch(&self, key: u64) -> u64 {
         self.whole.touch(key)
@@ -35,10 +41,17 @@ impl Verdicts {
 
 /// Which invariants hold, and which witnesses are found: a bit for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))] // A word, for a `Cache`.
 pub struct Verdict {
     /// One bit more is always set: so a place in a [`Cache`] needs no other mark that there is a verdict.
     holds: NonZeroU32,
     witnessed: u32,
+}
+
+impl Word for Verdict {
+    fn word(self) -> u64 {
+        u64::from(self.holds.get()) << 32 | u64::from(self.witnessed)
+    }
 }
 
 impl Verdict {
@@ -155,7 +168,7 @@ impl Environment {
     /// The same as [`Self::verdict`] as far as it is asked for, by parts: each predicate is asked of as few
     /// servers as it must see together ([`Scope`]), and of these only once. From one call to the next, what is
     /// asked for may become less, but not more.
-    fn verdict_by_parts(&self, memory: &mut Verdicts, world: &World, asked: Predicates) -> Verdict {
+    fn verdict_by_parts(&self, memory: &Verdicts, world: &World, asked: Predicates) -> Verdict {
         if world.nodes.len() == 1 {
             return self.verdict(world); // There are no two servers.
         }
@@ -206,7 +219,7 @@ impl Environment {
 
     /// A bit for each property: set for invariants that do not hold and for witnesses that do, among those
     /// that are asked for. The key is [`Verdicts::key`].
-    pub fn news(&self, memory: &mut Verdicts, world: &World, key: u64, asked: Predicates) -> u64 {
+    pub fn news(&self, memory: &Verdicts, world: &World, key: u64, asked: Predicates) -> u64 {
         let verdict = match memory.whole.find(key) {
             Some(verdict) => verdict,
             None => {
@@ -287,7 +300,6 @@ mod tests {
     use crate::bounds::Bounds;
     use crate::engine::{self, Limits, Progress};
     use crate::{bugs, catalogue, mutants};
-    use std::sync::Mutex;
 
     const LIMITS: Limits = Limits {
         threads: 2,
@@ -299,21 +311,17 @@ mod tests {
 
     /// Asks both ways in every state, and by parts for one invariant and one witness alone.
     fn compare(environment: &Environment) {
-        let memory = Mutex::new((Verdicts::default(), Verdicts::default()));
+        let (of_all, of_few) = (Verdicts::default(), Verdicts::default());
         let (invariant, witness) = (1, 1 << (environment.invariants.len() / 2));
         let few = Predicates {
             invariants: invariant,
             witnesses: witness,
         };
         let look = |world: &World, _| {
-            let mut memory = memory
-                .lock()
-                .expect("no thread panics before it is compared");
-            let (of_all, of_few) = &mut *memory;
-            let all = environment.verdict_by_parts(of_all, world, Predicates::ALL);
+            let all = environment.verdict_by_parts(&of_all, world, Predicates::ALL);
             assert_eq!(all, environment.verdict(world), "{world:?}");
             if world.nodes.len() > 1 {
-                let one = environment.verdict_by_parts(of_few, world, few);
+                let one = environment.verdict_by_parts(&of_few, world, few);
                 let holds = |verdict: Verdict| verdict.holds.get() & invariant;
                 assert_eq!(holds(one), holds(all), "{world:?}");
                 assert_eq!(one.witnessed, all.witnessed & witness, "{world:?}");

@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::faults;
 use crate::intern::{Interned, mix};
 use crate::steps::LocalStep;
-use crate::world::{Budget, Envelope, Known, World, Writes};
+use crate::world::{Budget, Envelope, Known, OwnSteps, World, Writes};
 use keepright::types::ServerId;
 use keepright::zab::Message;
 use keepright::zab::obsolete::{Hazards, Peer, Sender};
@@ -96,13 +96,13 @@ impl Rules {
     }
 }
 
-/// What a thread remembers of the nodes that it has seen.
+/// What a search remembers of the nodes that it has seen.
 #[derive(Default)]
 pub struct Nodes {
     /// What a node has become, by [`Key`].
     next: Cache<Interned<Node>>,
     /// What a process can do by itself.
-    own_steps: Cache<&'static [&'static LocalStep]>,
+    own_steps: Cache<&'static OwnSteps>,
 }
 
 /// What a step makes of one server of a world, where it makes something of it.
@@ -122,6 +122,12 @@ enum Change<'a> {
 }
 
 impl Nodes {
+    /// Makes room for more.
+    pub fn grow(&mut self) {
+        self.next.grow();
+        self.own_steps.grow();
+    }
+
     /// Fetches where will be looked for what a server becomes.
     pub fn touch(&self, edit: &Edit) -> u64 {
         self.next.touch(edit.key)
@@ -204,14 +210,14 @@ impl Environment {
     /// What this server can do by itself, with this much of each budget left.
     pub fn own_steps_of(
         &self,
-        nodes: &mut Nodes,
+        nodes: &Nodes,
         node: Interned<Node>,
         budget: Budget,
-    ) -> &'static [&'static LocalStep] {
+    ) -> &'static OwnSteps {
         let Node { id, process, .. } = *node.get();
         let place = u64::from(process.number()) << 8 | u64::from(id.0);
         let key = mix(budget.code(), place);
-        let find = || Box::leak(self.own_steps(id, process, &budget).into_boxed_slice());
+        let find = || &*Box::leak(Box::new(self.own_steps(id, process, &budget)));
         nodes
             .own_steps
             .get(key, || process.own_steps.get(key, || find()))
@@ -247,7 +253,7 @@ impl Environment {
     /// What one of the edits by `step` makes of a server of `world`.
     pub fn edited(
         &self,
-        nodes: &mut Nodes,
+        nodes: &Nodes,
         world: &World,
         step: &LocalStep,
         edit: &Edit,
@@ -265,7 +271,7 @@ impl Environment {
     /// What a server becomes if everything that is for it is judged anew, because the rules have changed.
     pub fn judged_anew(
         &self,
-        nodes: &mut Nodes,
+        nodes: &Nodes,
         node: Interned<Node>,
         world: &World,
         rules: Rules,

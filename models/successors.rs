@@ -15,7 +15,7 @@ use keepright::zab::invariants::Record;
 use smallvec::SmallVec;
 use stateright::Property;
 
-/// What a thread remembers from one state to the next.
+/// What a search remembers from one state to the next.
 #[derive(Default)]
 pub struct Memory {
     nodes: Nodes,
@@ -26,7 +26,7 @@ pub struct Memory {
 
 impl Environment {
     /// What an action leads to; `None` if it changes nothing.
-    pub fn successor(&self, memory: &mut Memory, world: &World, action: Action) -> Option<World> {
+    pub fn successor(&self, memory: &Memory, world: &World, action: Action) -> Option<World> {
         let mut next = match action {
             Action::Outage(remains) => {
                 let mut next = world.clone();
@@ -51,14 +51,14 @@ impl Environment {
     /// servers; `None` if it changes nothing.
     fn after(
         &self,
-        memory: &mut Memory,
+        memory: &Memory,
         world: &World,
         step: &LocalStep,
         budget: Budget,
         edits: &[Edit],
     ) -> Option<World> {
         let rules = Rules::of(budget);
-        let nodes = &mut memory.nodes;
+        let nodes = &memory.nodes;
         let mut next = World {
             nodes: SmallVec::from_slice(&world.nodes), // A copy, where a clone is one by one.
             ..*world
@@ -82,7 +82,7 @@ impl Environment {
     /// What a single step leads to: see [`Self::after`].
     fn after_one(
         &self,
-        memory: &mut Memory,
+        memory: &Memory,
         world: &World,
         step: &LocalStep,
         budget: Budget,
@@ -109,7 +109,7 @@ impl Environment {
     /// The record after a step.
     fn record_after(
         &self,
-        memory: &mut Memory,
+        memory: &Memory,
         world: &World,
         step: &LocalStep,
     ) -> Interned<Record<u8>> {
@@ -142,8 +142,14 @@ impl Environment {
 impl Expand for Environment {
     type Memory = Memory;
 
+    fn make_room(memory: &mut Memory) {
+        memory.nodes.grow();
+        memory.records.grow();
+        memory.verdicts.grow();
+    }
+
     /// In stages: what a stage needs of all states is fetched side by side by the one before.
-    fn successors(&self, memory: &mut Memory, worlds: &[World], found: &mut Vec<Successor<World>>) {
+    fn successors(&self, memory: &Memory, worlds: &[World], found: &mut Vec<Successor<World>>) {
         let nodes = || worlds.iter().flat_map(|world| &world.nodes);
         touch(nodes().map(|node| node.number().into()));
         touch(nodes().map(|node| self.deliveries(*node).len() as u64));
@@ -151,7 +157,7 @@ impl Expand for Environment {
         let mut all_steps: Vec<(usize, &LocalStep)> = Vec::with_capacity(16 * worlds.len());
         for (parent, world) in worlds.iter().enumerate() {
             for node in &world.nodes {
-                let own = self.own_steps_of(&mut memory.nodes, *node, world.budget);
+                let own = self.own_steps_of(&memory.nodes, *node, world.budget);
                 let all = self.deliveries(*node).iter().chain(own);
                 all_steps.extend(all.map(|step| (parent, *step)));
             }
@@ -212,14 +218,14 @@ impl Expand for Environment {
 
     fn discovered(
         &self,
-        memory: &mut Memory,
+        memory: &Memory,
         properties: &[Property<Self>],
         open: u64,
         worlds: &[World],
     ) -> impl Iterator<Item = u64> {
         // After the invariants and the witnesses come properties that are more than a bit of a verdict.
         let of_verdict = self.invariants.len() + self.witnesses.len();
-        let verdicts = &mut memory.verdicts;
+        let verdicts = &memory.verdicts;
         touch(
             worlds
                 .iter()

@@ -64,6 +64,9 @@ impl Process {
     }
 }
 
+/// The steps that a server can take by itself.
+pub type OwnSteps = SmallVec<[&'static LocalStep; 6]>;
+
 /// A server and its disk, with the steps that it was seen to take.
 pub struct Known {
     pub process: Process,
@@ -74,7 +77,7 @@ pub struct Known {
     /// By the key of the action: see [`Environment::step_of`](crate::environment::Environment::step_of).
     pub steps: Row<Option<&'static LocalStep>>,
     /// What it can do by itself, by server and budget.
-    pub own_steps: Row<&'static [&'static LocalStep]>,
+    pub own_steps: Row<&'static OwnSteps>,
 }
 
 impl From<Process> for Known {

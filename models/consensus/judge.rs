@@ -126,7 +126,7 @@ impl<P: Protocol> Model for Ensemble<P> {
 impl<P: Protocol> Expand for Ensemble<P> {
     type Memory = ();
 
-    fn successors(&self, (): &mut (), worlds: &[World<P>], found: &mut Vec<Successor<World<P>>>) {
+    fn successors(&self, (): &(), worlds: &[World<P>], found: &mut Vec<Successor<World<P>>>) {
         for (parent, world) in worlds.iter().enumerate() {
             let actions = self.conceivable(world).into_iter();
             let states = actions.filter_map(|action| self.next_state(world, action));

@@ -9,16 +9,18 @@
 use super::{Discovery, End, Expand, Limits, Progress, Successor, fingerprint, touch};
 use crate::memory;
 use crate::visited::{NO_PARENT, Part, Visited, owner};
-use stateright::{Expectation, Model, Property};
+use stateright::{Expectation, Property};
 use std::hash::Hash;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 /// A search: what it is asked, and what it knows so far.
-pub struct Search<'a, M: Model> {
+pub struct Search<'a, M: Expand> {
     model: &'a M,
     properties: Vec<Property<M>>,
+    /// What the model remembers.
+    memory: M::Memory,
     limits: Limits,
     progress: &'a Progress,
     /// Called with each state that is visited, and its depth.
@@ -90,30 +92,27 @@ struct Key {
     place: usize,
 }
 
-/// Threads, each with what it remembers, take one piece of work after the other.
-fn share_out<T: Send, W: Send>(
-    threads: &mut [T],
+/// Threads take one piece of work after the other.
+fn share_out<W: Send>(
+    threads: usize,
     work: impl Iterator<Item = W> + Send,
-    run: impl Fn(&mut T, W) + Sync,
+    run: impl Fn(W) + Sync,
 ) {
     let work = Mutex::new(work);
-    let run_all = |thread: &mut T| {
+    let run_all = || {
         loop {
             let next = work.lock().expect("no thread panics with this lock").next();
             match next {
-                Some(piece) => run(thread, piece),
+                Some(piece) => run(piece),
                 None => return,
             }
         }
     };
-    let Some((first, others)) = threads.split_first_mut() else {
-        return;
-    };
     std::thread::scope(|scope| {
-        for other in others {
-            scope.spawn(|| run_all(other));
+        for _ in 1..threads {
+            scope.spawn(run_all);
         }
-        run_all(first);
+        run_all();
     });
 }
 
@@ -155,6 +154,7 @@ where
         Self {
             model,
             properties,
+            memory: M::Memory::default(),
             limits,
             progress,
             look,
@@ -177,15 +177,11 @@ where
     }
 
     /// Visits every state of a level and puts the next one in its place. Says so if it had to stop.
-    pub fn explore(
-        &mut self,
-        memories: &mut [M::Memory],
-        level: &mut Level<M::State>,
-        depth: usize,
-    ) -> Option<End> {
+    pub fn explore(&mut self, level: &mut Level<M::State>, depth: usize) -> Option<End> {
         let mut parts = std::mem::take(level).into_iter();
         let mut all_found: Vec<Found<M::State>> = Vec::new();
         loop {
+            M::make_room(&mut self.memory);
             let slab = next_slab(&mut parts);
             if slab.is_empty() {
                 return None;
@@ -193,23 +189,22 @@ where
             let shares: Vec<_> = slab.iter().flat_map(|part| part.chunks(SHARE)).collect();
             all_found.resize_with(shares.len().max(all_found.len()), Found::default);
             let found = &mut all_found[..shares.len()];
-            let threads = memories.len().min(shares.len());
-            let threads = &mut memories[..threads];
+            let threads = self.limits.threads.min(shares.len());
 
             let search = &*self;
             let work = shares.into_iter().zip(&mut *found);
-            share_out(threads, work, |memory, (states, found)| {
-                search.expand(memory, states, depth, found);
+            share_out(threads, work, |(states, found)| {
+                search.expand(states, depth, found);
             });
             for found in &mut *found {
                 self.note_discoveries(&mut found.discovered, depth);
             }
             let progress = self.progress;
             let work = self.visited.split(OWNERS).enumerate();
-            share_out(threads, work, |_, (owner, mut part)| {
+            share_out(threads, work, |(owner, mut part)| {
                 note(&mut part, owner, found, progress);
             });
-            share_out(threads, found.iter_mut(), |_, found| found.keep());
+            share_out(threads, found.iter_mut(), |found| found.keep());
 
             for found in found {
                 add(level, std::mem::take(&mut found.kept));
@@ -224,13 +219,7 @@ where
     }
 
     /// The first pass: finds what some states lead to.
-    fn expand(
-        &self,
-        memory: &mut M::Memory,
-        states: &[M::State],
-        depth: usize,
-        all: &mut Found<M::State>,
-    ) {
+    fn expand(&self, states: &[M::State], depth: usize, all: &mut Found<M::State>) {
         let mut open = self.open;
         let mut found = Vec::new();
         let mut generated = 0;
@@ -238,8 +227,8 @@ where
             for state in states {
                 (self.look)(state, depth);
             }
-            self.check(memory, states, &mut open, &mut all.discovered);
-            self.model.successors(memory, states, &mut found);
+            self.check(states, &mut open, &mut all.discovered);
+            self.model.successors(&self.memory, states, &mut found);
             touch(found.iter().map(|next| self.visited.touch(next.hash)));
             generated += found.len();
             for Successor {
@@ -262,20 +251,15 @@ where
         self.progress.generated.fetch_add(generated, Relaxed);
     }
 
-    /// Looks for `open` properties that are discovered in some states; they are open no more.
-    fn check(
-        &self,
-        memory: &mut M::Memory,
-        states: &[M::State],
-        open: &mut u64,
-        found: &mut Vec<(u32, u64)>,
-    ) {
+    /// Looks for `open` properties that are discovered in some states; they are open no more. (The model is asked
+    /// for the same all through a slab: so what it remembers does not depend on which share is the first.)
+    fn check(&self, states: &[M::State], open: &mut u64, found: &mut Vec<(u32, u64)>) {
         if *open == 0 {
             return;
         }
         let all = self
             .model
-            .discovered(memory, &self.properties, *open, states);
+            .discovered(&self.memory, &self.properties, self.open, states);
         for (state, discovered) in states.iter().zip(all) {
             let mut news = discovered & *open;
             *open &= !news;

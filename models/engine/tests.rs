@@ -44,7 +44,7 @@ impl Model for Tree {
 impl Expand for Tree {
     type Memory = ();
 
-    fn successors(&self, (): &mut (), states: &[u32], found: &mut Vec<Successor<u32>>) {
+    fn successors(&self, (): &(), states: &[u32], found: &mut Vec<Successor<u32>>) {
         for (parent, state) in states.iter().enumerate() {
             let next = (0..2).filter_map(|action| self.next_state(state, action));
             found.extend(next.map(|state| Successor {

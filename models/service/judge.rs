@@ -135,7 +135,7 @@ impl stateright::Model for Model {
 impl Expand for Model {
     type Memory = ();
 
-    fn successors(&self, (): &mut (), worlds: &[World], found: &mut Vec<Successor<World>>) {
+    fn successors(&self, (): &(), worlds: &[World], found: &mut Vec<Successor<World>>) {
         let mut actions = Vec::new();
         for (parent, world) in worlds.iter().enumerate() {
             stateright::Model::actions(self, world, &mut actions);

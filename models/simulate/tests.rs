@@ -252,7 +252,7 @@ impl Model for Switches {
 impl Expand for Switches {
     type Memory = ();
 
-    fn successors(&self, (): &mut (), states: &[u64], found: &mut Vec<Successor<u64>>) {
+    fn successors(&self, (): &(), states: &[u64], found: &mut Vec<Successor<u64>>) {
         for (parent, state) in states.iter().enumerate() {
             let mut actions = Vec::new();
             self.actions(state, &mut actions);

@@ -61,8 +61,8 @@ impl<M: Walked> Asked<M> {
     /// not hold.
     fn ask(&self, model: &M, state: &M::State) -> (u64, Option<Fall>) {
         let all = self.properties.iter().fold(0, |bits, _| bits << 1 | 1);
-        let (mut memory, states) = (M::Memory::default(), std::slice::from_ref(state));
-        let discovered = model.discovered(&mut memory, &self.properties, all, states);
+        let (memory, states) = (M::Memory::default(), std::slice::from_ref(state));
+        let discovered = model.discovered(&memory, &self.properties, all, states);
         let discovered = discovered.fold(0, |all, here| all | here);
         let broken = discovered & self.invariants;
         let fall = (broken != 0).then(|| {
