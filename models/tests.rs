@@ -1,6 +1,6 @@
 //! The checker, checked: against stateright's own search, against itself, and against its mutants.
 
-use crate::bounds::{Bounds, Weights};
+use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::catalogue::{self, Spec};
 use crate::converge;
 use crate::convergence;
@@ -318,6 +318,16 @@ fn every_witness_is_found_after_as_many_steps_as_recorded() {
              serving_what_was_taken_over 15, two_epochs_led 15, two_have_delivered 15, \
              history_taken_over 16, two_leaders_at_once 16, leader_after_delivery 17, \
              proposal_after_older_delivery 18, two_epochs_delivered 20",
+        ),
+        (
+            "zab",
+            Bounds {
+                reconfigure: Some(Reconfiguration::of_range(1, 2, 3)),
+                ..Bounds::new(2, 1, 0, 0)
+            },
+            "leader_established 8, leader_is_ahead 9, newcomer_lacks_proposals 9, transaction_acknowledged 11, \
+             histories_fork 19, membership_in_force 19, reconfiguration_delivered 19, follower_delivered 20, \
+             two_of_one_epoch_delivered 21, two_have_delivered 22, two_have_delivered_two 22",
         ),
     ];
     for (model, bounds, witnesses) in recorded {

@@ -162,10 +162,8 @@ impl<P: Payload> History<P> {
 
     /// Whether by this history alone, whatever the configuration, a server has no vote.
     pub(super) fn excludes(&self, sid: ServerId) -> bool {
-        self.course.is_some() && {
-            let anybody = Membership::majority(ServerSet::of(sid));
-            !self.in_force(&anybody).votes(sid)
-        }
+        let itself = Membership::majority(ServerSet::of(sid));
+        !self.in_force(&itself).votes(sid)
     }
 }
 

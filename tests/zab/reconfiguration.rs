@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, Envelope, IN_FORCE, config, s, voters, z};
 use crate::sim::{Faults, Random, Sim, with_seeds};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
-use keepright::zab::{Change, Config, Difference, Elections, Entry, Message, Msg};
+use keepright::zab::{Change, Config, Difference, Elections, Entry, Message, Msg, invariants};
 use std::time::Duration;
 
 /// An ensemble of `count` voters with ids from 1 that serves, with newcomers up to `all`.
@@ -94,6 +94,36 @@ fn a_leader_without_a_vote_gives_up_and_follows() {
     sim.crash(s(3), 0);
     sim.crash(s(1), 0);
     sim.until("one of two", |sim| sim.leader().is_none());
+}
+
+#[test]
+fn a_leader_leaves_nobody_behind_but_who_loses_its_vote() {
+    let mut sim = serving(3, 3);
+    let leader = sim.leader().expect("everybody serves");
+    assert!(sim.write(voters(&[2, 3])));
+    let has_vote = |sim: &Sim| {
+        let state = sim.cluster.state(leader);
+        sim.cluster.zab.in_force(state).votes(s(1))
+    };
+    // The step of the leader that takes the vote from 1.
+    let (before, told) = loop {
+        let (before, told) = (sim.cluster.state(leader).clone(), sim.sent.len());
+        sim.step();
+        assert!(sim.now < 30_000_000, "it is not in force within 30 s");
+        if !has_vote(&sim) {
+            break (before, told);
+        }
+    };
+    let is_left = |forgotten: Option<ServerId>| {
+        let sent = sim.sent[told..].iter().map(|(_, envelope)| envelope);
+        let sent = sent.filter(|envelope| Some(envelope.dst) != forgotten);
+        let sent: Vec<_> = sent.map(|e| (e.dst, &e.message)).collect();
+        let after = sim.cluster.state(leader);
+        invariants::leaves_behind(&sim.cluster.zab, &before, after, &sent)
+    };
+    assert!(!is_left(None));
+    assert!(is_left(Some(s(2))), "2 has a vote and lacks a transaction");
+    assert!(!is_left(Some(s(1))), "1 has no vote any more");
 }
 
 #[test]
