@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The id of a server in its ensemble (`myid`, the N of `server.N`): 1 to 255.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServerId(pub u8);
 
 impl From<ServerId> for stateright::actor::Id {
@@ -55,6 +55,61 @@ impl fmt::Display for Epoch {
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "e{}", self.0)
+    }
+}
+
+/// Tells apart two epochs of one number: who began it, and a number that this server drew when it started.
+///
+/// An epoch number is given out once by servers whose disks keep what they have promised. A disk that was replaced or
+/// restored, or a server that ran alone, may give a number out again; then the names differ. The epochs of directories that were written without
+/// names, as Apache ZooKeeper's are, have the name [`EpochName::NONE`].
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EpochName {
+    /// The server that began the epoch; 0 if that is not known.
+    pub leader: ServerId,
+    /// What it drew at its start.
+    pub draw: u64,
+}
+
+impl EpochName {
+    /// The name of an epoch that was begun without one.
+    pub const NONE: Self = Self {
+        leader: ServerId(0),
+        draw: 0,
+    };
+}
+
+/// `3-1f` is an epoch that server 3 began in the life for which it drew 0x1f; `unnamed` has no name.
+impl fmt::Display for EpochName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NONE => write!(f, "unnamed"),
+            Self { leader, draw } => write!(f, "{leader}-{draw:x}"),
+        }
+    }
+}
+
+impl std::str::FromStr for EpochName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = || {
+            let (leader, draw) = text.split_once('-')?;
+            Some(Self {
+                leader: ServerId(leader.parse().ok()?),
+                draw: u64::from_str_radix(draw, 16).ok()?,
+            })
+        };
+        match text {
+            "unnamed" => Ok(Self::NONE),
+            _ => name().ok_or_else(|| format!("`{text}` is no name of an epoch")),
+        }
+    }
+}
+
+impl fmt::Debug for EpochName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

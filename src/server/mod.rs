@@ -10,6 +10,7 @@ pub mod config;
 mod journal;
 pub mod peers;
 pub mod runtime;
+mod memory;
 pub mod storage;
 mod timers;
 pub mod transport;

@@ -6,6 +6,7 @@
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
 use super::config::Config;
 use super::journal::Journal;
+use super::memory;
 use super::peers::{PeerEvent, PeerSockets};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
@@ -71,10 +72,11 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
         purge: config.purge,
         compression: config.snapshot_compression,
     };
-    let dir = DataDir::open(layout, ZooKeeperCodec)?;
+    let mut dir = DataDir::open(layout, ZooKeeperCodec)?;
     for note in dir.notes() {
         tracing::warn!("{note}");
     }
+    memory::settle(&config, &mut dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -115,7 +117,13 @@ async fn serve(
         tracing::info!("what happens is written to {}", journal.path().display());
     }
 
-    let storage = dir.storage().clone();
+    let mut draw = [0; 8];
+    getrandom::fill(&mut draw).map_err(std::io::Error::from)?;
+    let storage = zab::Storage {
+        // 0 would be no name.
+        draw: u64::from_le_bytes(draw).max(1),
+        ..dir.storage().clone()
+    };
     let log = LogWriter::spawn(dir, move |event| {
         // The loop is gone only when the server stops.
         let _ = log_sender.send(event);
@@ -217,6 +225,8 @@ struct Server {
     log: LogWriter<ZooKeeper>,
     /// The leader, whether clients are served, and the epoch, as the log of this process last told.
     announced: Option<Standing>,
+    /// The servers with other histories that the log has told of.
+    diverged: BTreeMap<ServerId, zab::Divergence>,
     /// The members of the ensemble, and the part of the history that they were found in.
     servers: BTreeMap<ServerId, PeerAddress>,
     found_in: Option<(Zxid, Zxid)>,
@@ -249,6 +259,7 @@ impl Server {
             port,
             log,
             announced: None,
+            diverged: BTreeMap::new(),
             servers: BTreeMap::new(),
             found_in: None,
         };
@@ -402,6 +413,7 @@ impl Server {
         self.transport
             .transmit(now, |to, datagram| sockets.send(to, datagram));
         self.announce();
+        self.announce_divergence();
     }
 
     fn deadline(&self) -> Instant {
@@ -440,6 +452,23 @@ impl Server {
         self.transport
             .set_members(servers.keys().copied().collect());
         self.servers = servers;
+    }
+
+    /// Logs, once for each history, that a server has another one than this server.
+    fn announce_divergence(&mut self) {
+        let zab = self.state.as_ref().expect("the state is back after each step").zab();
+        for (peer, diverged) in zab.diverged() {
+            let divergence = diverged.divergence;
+            if self.diverged.insert(*peer, divergence) == Some(divergence) {
+                continue;
+            }
+            tracing::error!(
+                "server {peer} was found to have another history than this server, and neither may be cut to go on with the other: \
+                 {divergence}. The two do not work together. Decide whose data is to stay; then stop each server whose \
+                 data is to go, and run `keepright adopt` on its dataDir: that puts its data aside, and it learns those of \
+                 the others"
+            );
+        }
     }
 
     /// Logs a change of role.

@@ -180,7 +180,7 @@ impl<'a> Action<'a> {
         let number = |id: Id| usize::from(id) as u64;
         Some(match command {
             Command::Send(to, Msg::Peer(message)) => match message {
-                PeerMsg::Zab(Message::Sync { epoch, step }) => {
+                PeerMsg::Zab(Message::Sync { epoch, step, .. }) => {
                     Self::SendHistory(number(*to), *epoch, Outline::of(step))
                 }
                 PeerMsg::Zab(Message::AckEpoch {

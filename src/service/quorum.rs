@@ -6,7 +6,7 @@ use super::Replica;
 use super::replica::State;
 use crate::quorum::{Membership, ServerSet};
 use crate::types::{Epoch, ServerId, Zxid};
-use crate::zab::{Role, Stage};
+use crate::zab::{Divergence, Memory, Role, Stage};
 use std::collections::BTreeMap;
 
 /// What one server knows at one moment of who decides, and how far each has come.
@@ -21,6 +21,10 @@ pub struct Quorum {
     pub last: Zxid,
     pub durable: Zxid,
     pub committed: Zxid,
+    /// Servers that are kept out because they have another history.
+    pub diverged: BTreeMap<ServerId, Divergence>,
+    /// Whether this server's disk remembers everything: otherwise it counts in no quorum yet.
+    pub memory: Memory,
     /// Who votes, and who is to vote instead.
     pub now: Membership,
     pub next: Option<Membership>,
@@ -92,6 +96,12 @@ impl Replica {
             last: zab.storage().history.last_zxid(),
             durable: zab.durable().last_zxid,
             committed: zab.committed(),
+            diverged: zab
+                .diverged()
+                .iter()
+                .map(|(sid, diverged)| (*sid, diverged.divergence))
+                .collect(),
+            memory: zab.storage().memory,
             now: in_force.now.clone(),
             next: in_force.next.map(|(_, next)| next.clone()),
         }

@@ -39,6 +39,15 @@ impl Payload for ZooKeeper {
         })
     }
 
+    fn nothing() -> Option<Txn> {
+        Some(Txn {
+            session: SessionId::default(),
+            cxid: NO_TICKET,
+            time: 0,
+            body: TxnBody::Error(None),
+        })
+    }
+
     fn membership(tree: &Tree) -> Option<Membership> {
         Some(reconfig::agreed(tree)?.membership().clone())
     }

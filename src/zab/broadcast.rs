@@ -4,7 +4,7 @@
 //! quorum has not acknowledged, or leave a gap.
 
 use super::{
-    Change, Difference, Entry, Leader, Message, Out, Payload, Role, Snapshot, Stage, State,
+    Change, Difference, Entry, Leader, Memory, Message, Out, Payload, Role, Snapshot, Stage, State,
     Variant, Zab, send,
 };
 use crate::quorum::ServerSet;
@@ -64,7 +64,7 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: the next transaction of the epoch.
-    fn propose(&self, s: &mut State<P>, txn: P::Txn, o: &mut Out<P>) {
+    pub(super) fn propose(&self, s: &mut State<P>, txn: P::Txn, o: &mut Out<P>) {
         let Some(zxid) = s.next_zxid() else { return };
         let after = s.storage.history.last_zxid();
         let entry = Entry { zxid, txn };
@@ -172,6 +172,7 @@ impl<P: Payload> Zab<P> {
             initial,
             ref acked,
             established,
+            ..
         } = leader.stage
         else {
             return; // Of an earlier term.
@@ -199,6 +200,9 @@ impl<P: Payload> Zab<P> {
             unreachable!()
         };
         acked.insert(peer, known.map_or(zxid, |known| known.max(zxid)));
+        if zxid >= s.committed {
+            self.on_newcomer_synchronized(s, peer, o);
+        }
         if known.is_none() {
             // From now on it gets every new proposal; these are the ones before.
             if self.config.variant != Variant::NewcomerNotCaughtUp {
@@ -209,7 +213,13 @@ impl<P: Payload> Zab<P> {
                     Variant::NewcomerToldInitial => initial,
                     _ => s.committed,
                 };
-                send(peer, Message::Commit { epoch, zxid }, o);
+                let counts = self.counts(s, peer);
+                let commit = Message::Commit {
+                    epoch,
+                    zxid,
+                    counts,
+                };
+                send(peer, commit, o);
             }
         }
         self.advance_commit(me, s, o);
@@ -226,12 +236,16 @@ impl<P: Payload> Zab<P> {
             initial,
             ref acked,
             established,
+            ..
         } = leader.stage
         else {
             return;
         };
         let own = (s.durable.current_epoch == epoch).then_some((me, s.durable.last_zxid));
-        let votes = || acked.iter().map(|(peer, zxid)| (*peer, *zxid)).chain(own);
+        let votes = || {
+            let all = acked.iter().map(|(peer, zxid)| (*peer, *zxid)).chain(own);
+            all.filter(|(sid, _)| self.counts(s, *sid))
+        };
         let in_force = self.in_force_for_commit(s);
         let has_quorum = |zxid: Zxid| {
             let holders = votes()
@@ -268,23 +282,24 @@ impl<P: Payload> Zab<P> {
         if !established {
             o.cancel_timer(super::Timer::Establish);
         }
+        self.admit(me, s, o);
         let synchronized = self.synchronized(s);
         let observers = self.in_force(s).observers();
         for peer in synchronized.iter() {
             if established && observers.contains(peer) {
                 self.send_entries(s, peer, epoch, before, usize::MAX, o);
             } else {
-                send(
-                    peer,
-                    Message::Commit {
-                        epoch,
-                        zxid: s.committed,
-                    },
-                    o,
-                );
+                let (zxid, counts) = (s.committed, self.counts(s, peer));
+                let commit = Message::Commit {
+                    epoch,
+                    zxid,
+                    counts,
+                };
+                send(peer, commit, o);
             }
         }
         self.settle(me, s, o);
+        self.prove_leadership(s, o);
     }
 
     /// Leader: a membership that is proposed and committed is put in force; and a leader that has no vote by the
@@ -312,18 +327,25 @@ impl<P: Payload> Zab<P> {
     /// Learner: everything up to here is committed, and the leader is established.
     ///
     /// Departs from ZooKeeper: D02, D16 in `spec/deviations.toml`.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_commit(
         &self,
         s: &mut Cow<State<P>>,
         peer: ServerId,
         epoch: Epoch,
         zxid: Zxid,
+        counts: bool,
         o: &mut Out<P>,
     ) {
         if !self.has_taken_over(s, peer, epoch) {
             return; // Of another term, or too early: the leader will repeat it.
         }
         self.heard_from(peer, o);
+        if counts && s.storage.memory != Memory::Kept {
+            let s = s.to_mut();
+            s.storage.memory = Memory::Kept;
+            self.save(s, o);
+        }
         // What is not here yet will be committed by a repetition.
         let committed = match self.config.variant {
             Variant::CommitUnheld => zxid,
@@ -397,7 +419,7 @@ impl<P: Payload> Zab<P> {
                     .active
                     .iter()
                     .filter(|peer| !reports.contains_key(peer));
-                self.announce_epoch(s, waiting.collect(), o);
+                self.announce_epoch(me, s, waiting.collect(), o);
                 self.conclude_discovery(me, s, o);
             }
             Stage::Broadcast { .. } => self.advance_commit(me, s, o),
@@ -405,7 +427,12 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: on a tick, says to each learner what by its last word it may lack.
-    pub(super) fn repeat_to_learners(&self, s: &mut Cow<State<P>>, o: &mut Out<P>) {
+    pub(super) fn repeat_to_learners(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        o: &mut Out<P>,
+    ) {
         let Role::Leading(leader) = &s.role else {
             return;
         };
@@ -416,7 +443,7 @@ impl<P: Payload> Zab<P> {
                     .active
                     .iter()
                     .filter(|peer| !reports.contains_key(peer));
-                return self.announce_epoch(s, waiting.collect(), o);
+                return self.announce_epoch(me, s, waiting.collect(), o);
             }
             Stage::Broadcast {
                 epoch,
@@ -427,18 +454,17 @@ impl<P: Payload> Zab<P> {
         };
         for peer in leader.active.iter() {
             match acked.get(&peer) {
-                None => self.announce_epoch(s, ServerSet::of(peer), o),
+                None => self.announce_epoch(me, s, ServerSet::of(peer), o),
                 Some(zxid) => {
                     self.send_entries(s, peer, epoch, *zxid, REPEAT, o);
                     if established {
-                        send(
-                            peer,
-                            Message::Commit {
-                                epoch,
-                                zxid: s.committed,
-                            },
-                            o,
-                        );
+                        let (zxid, counts) = (s.committed, self.counts(s, peer));
+                        let commit = Message::Commit {
+                            epoch,
+                            zxid,
+                            counts,
+                        };
+                        send(peer, commit, o);
                     }
                 }
             }
@@ -503,7 +529,13 @@ impl<P: Payload> Zab<P> {
             snapshot: s.storage.history.snapshot().clone(),
             entries: Vec::new(),
         };
-        send(peer, Message::Sync { epoch, step }, o);
+        let lineage = s.storage.lineage.clone();
+        let sync = Message::Sync {
+            epoch,
+            step,
+            lineage,
+        };
+        send(peer, sync, o);
     }
 
     /// The service has a snapshot at a committed transaction: older ones need not be kept, except

@@ -3,12 +3,10 @@
 //! Spec: `spec/2-discovery.md`. What it must never do: let two leaders have the promise of a quorum
 //! for one epoch, or begin an epoch without everything that an earlier one may have committed.
 
-use super::{
-    Difference, Follower, Leader, Mark, Message, Out, Payload, Recency, Report, Role, Stage,
-};
-use super::{State, Variant, Zab, send};
+use super::{Difference, Follower, Leader, Lineage, Mark, Memory, Message, Out, Payload, Recency};
+use super::{Report, Role, Stage, State, Variant, Zab, send};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, Round, ServerId};
+use crate::types::{Epoch, EpochName, Round, ServerId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -34,6 +32,7 @@ impl<P: Payload> Zab<P> {
             active: ServerSet::EMPTY,
             serving: false,
             had: Recency::default(),
+            had_lineage: Lineage::default(),
             stage: Stage::Discovery {
                 highest: s.storage.accepted_epoch,
             },
@@ -58,7 +57,13 @@ impl<P: Payload> Zab<P> {
         let Role::Leading(leader) = &s.role else {
             return;
         }; // Meant for an earlier term, or early.
-        if leader.epoch().is_some_and(|epoch| accepted_epoch > epoch) {
+        if let Some(diverged) = s.diverged.get(&peer) {
+            // Neither its epoch nor its vote counts here.
+            let epoch = leader.epoch().unwrap_or_default();
+            return self.say_refused(s, peer, epoch, diverged.divergence, o);
+        }
+        let votes = self.in_force(s).votes(peer);
+        if votes && leader.epoch().is_some_and(|epoch| accepted_epoch > epoch) {
             // It can never accept our epoch. A new election will find one that it can.
             return self.abandon(me, s.to_mut(), o);
         }
@@ -70,11 +75,14 @@ impl<P: Payload> Zab<P> {
             };
             leader.active.insert(peer);
             if let Stage::Discovery { highest } = &mut leader.stage {
-                *highest = accepted_epoch.max(*highest);
+                // Whoever has no vote promises nothing that counts, and may have seen any epoch.
+                if votes {
+                    *highest = accepted_epoch.max(*highest);
+                }
                 return self.choose_epoch(me, s.to_mut(), o);
             }
         }
-        self.announce_epoch(s, ServerSet::of(peer), o);
+        self.announce_epoch(me, s, ServerSet::of(peer), o);
     }
 
     /// Leader: with the accepted epochs of a quorum known, propose one above them all.
@@ -108,6 +116,7 @@ impl<P: Payload> Zab<P> {
             reports: BTreeMap::new(),
         };
         leader.had = Recency::of(&s.storage);
+        leader.had_lineage = s.storage.known_lineage();
         if self.config.variant != Variant::LeaderPromisesNothing {
             s.storage.accepted_epoch = epoch;
         }
@@ -118,7 +127,13 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: the promise of the leader itself is durable, so the epoch may be proposed.
-    pub(super) fn announce_epoch(&self, s: &State<P>, to: ServerSet, o: &mut Out<P>) {
+    pub(super) fn announce_epoch(
+        &self,
+        me: ServerId,
+        s: &State<P>,
+        to: ServerSet,
+        o: &mut Out<P>,
+    ) {
         let Role::Leading(leader) = &s.role else {
             return;
         };
@@ -135,8 +150,10 @@ impl<P: Payload> Zab<P> {
                 peer,
                 Message::NewEpoch {
                     epoch,
+                    name: s.storage.epoch_name(me),
                     current_epoch,
                     last_zxid,
+                    lineage: leader.had_lineage.clone(),
                 },
                 o,
             );
@@ -150,13 +167,16 @@ impl<P: Payload> Zab<P> {
 
     /// Learner: promise the epoch, unless a later one is promised already.
     ///
-    /// Departs from ZooKeeper: D05 in `spec/deviations.toml`.
+    /// Departs from ZooKeeper: D05, D50 in `spec/deviations.toml`.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_new_epoch(
         &self,
+        me: ServerId,
         s: &mut Cow<State<P>>,
         peer: ServerId,
-        epoch: Epoch,
+        (epoch, name): (Epoch, EpochName),
         leader_has: Recency,
+        lineage: &Lineage,
         o: &mut Out<P>,
     ) {
         let Role::Following(follower) = &s.role else {
@@ -165,13 +185,18 @@ impl<P: Payload> Zab<P> {
         if follower.leader != peer {
             return; // Meant for an earlier term of ours.
         }
-        let stale = epoch < s.storage.accepted_epoch;
+        // The promise of a server without a vote counts nowhere, so it may follow whatever it has seen.
+        let stale = epoch < s.storage.accepted_epoch && self.in_force(s).votes(me);
         if stale && self.config.variant != Variant::StaleEpochAccepted {
             return; // Promised to somebody else, who is later. Our FollowerInfo will tell.
         }
         self.heard_from(peer, o);
         if follower.epoch == Some(epoch) {
             return self.say_last_word(s, o); // The leader has not heard our answer.
+        }
+        let is_one = self.is_epoch(s, epoch, name, leader_has);
+        if let Err(divergence) = is_one.and_then(|()| self.compare(me, s, leader_has, lineage)) {
+            return self.refuse(me, s.to_mut(), peer, epoch, leader_has, divergence, o);
         }
         let can_promise = epoch > s.storage.accepted_epoch
             || matches!(
@@ -230,6 +255,8 @@ impl<P: Payload> Zab<P> {
             current_epoch,
             last_zxid,
             promise,
+            lineage: s.storage.known_lineage(),
+            memory: s.storage.memory,
             newer,
         };
         send(follower.leader, ack, o);
@@ -252,6 +279,10 @@ impl<P: Payload> Zab<P> {
         }; // Of an earlier term.
         if leader.epoch() != Some(epoch) {
             return; // Of an earlier term.
+        }
+        if let Err(divergence) = self.compare(me, s, report.recency(), &report.lineage) {
+            let has = report.recency();
+            return self.refuse(me, s.to_mut(), peer, epoch, has, divergence, o);
         }
         self.heard_from(peer, o);
         match &leader.stage {
@@ -278,7 +309,12 @@ impl<P: Payload> Zab<P> {
                 reports.insert(peer, report);
                 self.conclude_discovery(me, s, o);
             }
-            Stage::Broadcast { .. } => self.synchronize(s, peer, report.last_zxid, o),
+            Stage::Broadcast { .. } => {
+                if report.memory != Memory::Kept {
+                    self.note_newcomer(s, peer);
+                }
+                self.synchronize(s, peer, report.last_zxid, o);
+            }
         }
     }
 
@@ -302,6 +338,7 @@ impl<P: Payload> Zab<P> {
         };
         let own = leader.had; // Its history has not changed since.
         let best = others()
+            .filter(|(peer, report)| self.may_be_taken_over(s, **peer, report))
             .map(|(_, report)| report)
             .max_by_key(|report| report.recency())
             .filter(|report| report.recency() > own)
@@ -312,6 +349,7 @@ impl<P: Payload> Zab<P> {
                 .and_then(|step| s.storage.history.apply(step, s.committed))
                 .filter(|history| history.last_zxid().epoch() <= *epoch)
         });
+        let lineage = best.map_or_else(|| s.storage.lineage.clone(), |best| best.lineage.clone());
         let history = match &adopted {
             None => &s.storage.history,
             Some(Some(history)) => history,
@@ -322,16 +360,30 @@ impl<P: Payload> Zab<P> {
         if !self.is_quorum_with(self.in_force_by(history), me, &promised) {
             return;
         }
+        let forgetful = self.forgetful(me, s, others());
+        let Some(newcomers) = self.newcomers_among(history, &lineage, &promised, me, forgetful) else {
+            return; // Who remembers is too few to know of everything: Timer::Establish ends the wait.
+        };
         let (epoch, reports) = (*epoch, reports.clone());
         if let Some(history) = adopted.flatten() {
+            s.storage.lineage = lineage;
             self.replace_history(s, epoch, history, o);
         }
-        self.begin_synchronization(s, epoch, &reports, o);
+        self.begin_synchronization(me, s, epoch, &reports, newcomers, o);
+    }
+
+    /// Leader: whether a history may be taken over: that of a server with a vote, be it by this very history.
+    fn may_be_taken_over(&self, s: &State<P>, peer: ServerId, report: &Report<P>) -> bool {
+        self.in_force(s).votes(peer) || {
+            let newer = report.newer.as_ref();
+            let history = newer.and_then(|step| s.storage.history.apply(step, s.committed));
+            history.is_some_and(|history| self.in_force_by(&history).votes(peer))
+        }
     }
 }
 
 impl<P: Payload> Report<P> {
-    fn recency(&self) -> Recency {
+    pub(super) fn recency(&self) -> Recency {
         Recency {
             current_epoch: self.current_epoch,
             last_zxid: self.last_zxid,

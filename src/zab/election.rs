@@ -21,10 +21,17 @@ pub struct Vote {
     /// The last change of the membership in the history of that leader, as far as it is not in a snapshot. It has
     /// no part in the order of votes.
     pub change: Zxid,
+    /// Whether the history of that leader says who votes.
+    pub tells_members: bool,
 }
 
 impl Vote {
-    pub(super) fn for_self(me: ServerId, recency: Recency, change: Zxid) -> Self {
+    pub(super) fn for_self(
+        me: ServerId,
+        recency: Recency,
+        change: Zxid,
+        tells_members: bool,
+    ) -> Self {
         let Recency {
             current_epoch,
             last_zxid,
@@ -34,6 +41,7 @@ impl Vote {
             current_epoch,
             last_zxid,
             change,
+            tells_members,
         }
     }
 
@@ -157,7 +165,8 @@ impl<P: Payload> Zab<P> {
             true => s.recency(),
             false => Recency::default(),
         };
-        Vote::for_self(me, recency, s.storage.history.last_change())
+        let history = &s.storage.history;
+        Vote::for_self(me, recency, history.last_change(), history.tells_members())
     }
 
     /// Says to every voter where this LOOKING server stands, and to the one that it votes for.
@@ -243,6 +252,9 @@ impl<P: Payload> Zab<P> {
             // may be rounds ahead or behind (ZOOKEEPER-1514). One that is not yet, only if its round
             // is not over.
             Stance::Leading { established } => {
+                if self.is_kept_out_in(s, peer, n.round) {
+                    return;
+                }
                 let whatever = established && variant != Variant::JoinInsistsOnRound;
                 if whatever || n.round >= election.round {
                     self.conclude_election(me, s.to_mut(), peer, n.round.max(election.round), o);
@@ -262,11 +274,14 @@ impl<P: Payload> Zab<P> {
         vote: Vote,
         o: &mut Out<P>,
     ) {
+        if self.is_kept_out(s, peer, &vote) {
+            return;
+        }
         let in_force = self.in_force(s);
         let known = in_force.votes(peer) && in_force.votes(vote.leader);
         // Whoever has the more recent history may know a later membership; and who has no vote, and is asked all
         // the same, leaves it to others what that is worth.
-        let later = Recency::from(vote) > s.recency();
+        let later = vote.tells_members && Recency::from(vote) > s.recency();
         let votes = in_force.votes(me);
         if !known && !later && votes {
             if self.config.variant == Variant::MalformedVoteDeafens

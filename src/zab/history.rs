@@ -5,9 +5,10 @@
 //!
 //! Departs from ZooKeeper: D08 in `spec/deviations.toml`.
 
+use super::lineage::{Line, Lineage};
 use super::membership::{Change, Course};
 use crate::quorum::Membership;
-use crate::types::{Epoch, Zxid};
+use crate::types::{Epoch, EpochName, ServerId, Zxid};
 use im::Vector;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -28,6 +29,11 @@ pub trait Payload: Clone + Debug + PartialEq + Eq + Hash + 'static {
 
     /// The transaction that is [`Change::InForce`], if memberships are ever replaced.
     fn in_force() -> Option<Self::Txn> {
+        None
+    }
+
+    /// A transaction that changes nothing, if there is one: what a leader proposes to learn that it still leads.
+    fn nothing() -> Option<Self::Txn> {
         None
     }
 
@@ -343,6 +349,48 @@ pub struct Storage<P: Payload> {
     pub current_epoch: Epoch,
     /// The transactions (the paper's `h.f`).
     pub history: History<P>,
+    /// The epochs that the history consists of, and the current one.
+    pub lineage: Lineage,
+    /// Whether the disk holds all that this server has ever promised.
+    pub memory: Memory,
+    /// What the runtime drew when the server started; the epochs that it begins are named by it. It is not stored. 0: they have no
+    /// names.
+    pub draw: u64,
+}
+
+/// Whether a disk holds all that its server has ever promised and acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Memory {
+    /// It does.
+    #[default]
+    Kept,
+    /// It is empty, and nobody knows whether it always was. It counts where nobody has any data.
+    New,
+    /// It was empty when others had data: it counts nowhere until a leader has said so.
+    Forgot,
+}
+
+impl<P: Payload> Storage<P> {
+    /// The name of an epoch that this server begins.
+    pub fn epoch_name(&self, me: ServerId) -> EpochName {
+        match self.draw {
+            0 => EpochName::NONE,
+            draw => EpochName { leader: me, draw },
+        }
+    }
+
+    /// The epochs of which the history has transactions: what is said of it to others.
+    pub fn known_lineage(&self) -> Lineage {
+        self.lineage.up_to(self.history.last_zxid())
+    }
+
+    /// The history as others compare it with theirs.
+    pub fn line(&self) -> Line<'_> {
+        Line {
+            lineage: &self.lineage,
+            last: self.history.last_zxid(),
+        }
+    }
 }
 
 impl<P: Payload> Default for Storage<P> {
@@ -351,6 +399,9 @@ impl<P: Payload> Default for Storage<P> {
             accepted_epoch: Epoch(0),
             current_epoch: Epoch(0),
             history: History::default(),
+            lineage: Lineage::default(),
+            memory: Memory::default(),
+            draw: 0,
         }
     }
 }

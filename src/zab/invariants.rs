@@ -576,6 +576,7 @@ pub fn is_durable<P: Payload>(disk: &Storage<P>, message: &Message<P>) -> bool {
         Message::NewEpoch { epoch, .. } => disk.accepted_epoch >= *epoch,
         Message::Notification(_)
         | Message::FollowerInfo { .. }
+        | Message::Refuse { .. }
         | Message::Sync { .. }
         | Message::NewLeader { .. }
         | Message::Propose { .. }

@@ -160,6 +160,11 @@ impl<P: Payload> History<P> {
         self.changes().last().map_or(Zxid::ZERO, |(zxid, _)| *zxid)
     }
 
+    /// Whether the history says who votes; otherwise the configuration does.
+    pub(super) fn tells_members(&self) -> bool {
+        self.course.is_some()
+    }
+
     /// Whether by this history alone, whatever the configuration, a server has no vote.
     pub(super) fn excludes(&self, sid: ServerId) -> bool {
         let itself = Membership::majority(ServerSet::of(sid));

@@ -7,8 +7,9 @@
 //! Departs from ZooKeeper: D01 in `spec/deviations.toml`.
 
 use super::election::Notification;
-use super::history::{Difference, Entry, Payload, Snapshot};
-use crate::types::{Epoch, ServerId, Zxid};
+use super::history::{Difference, Entry, Memory, Payload, Snapshot};
+use super::lineage::{Divergence, Lineage};
+use crate::types::{Epoch, EpochName, ServerId, Zxid};
 use serde::{Deserialize, Serialize};
 
 /// An input of the actor. Only [`Msg::Peer`] crosses the network; the rest is between the actor and
@@ -42,11 +43,21 @@ pub enum Message<P: Payload> {
 
     /// Discovery, learner to leader: I follow you; the highest epoch that I have promised is this.
     FollowerInfo { accepted_epoch: Epoch },
-    /// Discovery, leader to learner: I propose to lead this epoch, with a history that ends here.
-    NewEpoch {
+    /// Either way: your history and mine are two, and neither can be cut to go on with the other. I have no part in
+    /// your epoch, or you have none in mine.
+    Refuse {
         epoch: Epoch,
         current_epoch: Epoch,
         last_zxid: Zxid,
+        divergence: Divergence,
+    },
+    /// Discovery, leader to learner: I propose to lead this epoch, with a history that ends here.
+    NewEpoch {
+        epoch: Epoch,
+        name: EpochName,
+        current_epoch: Epoch,
+        last_zxid: Zxid,
+        lineage: Lineage,
     },
     /// Discovery, learner to leader: my history ends here.
     AckEpoch {
@@ -57,15 +68,29 @@ pub enum Message<P: Payload> {
         /// learner that has promised the epoch before, and does not know to whom any more, joins
         /// without one.
         promise: bool,
+        lineage: Lineage,
+        memory: Memory,
         /// What the leader lacks, if this history is more recent than the leader's.
         newer: Option<Box<Difference<P>>>,
     },
 
     /// Synchronization, leader to learner: a step from your history towards the initial history of
     /// the epoch.
-    Sync { epoch: Epoch, step: Difference<P> },
+    Sync {
+        epoch: Epoch,
+        step: Difference<P>,
+        /// Of the leader's history.
+        lineage: Lineage,
+    },
     /// Synchronization, leader to learner: the initial history of the epoch ends here.
-    NewLeader { epoch: Epoch, last_zxid: Zxid },
+    NewLeader {
+        epoch: Epoch,
+        last_zxid: Zxid,
+        /// Of the initial history and the epoch.
+        lineage: Lineage,
+        /// Whether the learner's word counts in this epoch from the beginning.
+        counts: bool,
+    },
 
     /// Broadcast, leader to follower: a transaction, and the zxid that stands before it.
     Propose {
@@ -78,7 +103,12 @@ pub enum Message<P: Payload> {
     Ack { epoch: Epoch, zxid: Zxid },
     /// Broadcast, leader to learner: the epoch is established, and everything up to here is
     /// committed. The first one is ZooKeeper's UPTODATE; the last word, repeated, is the heartbeat.
-    Commit { epoch: Epoch, zxid: Zxid },
+    Commit {
+        epoch: Epoch,
+        zxid: Zxid,
+        /// Whether the learner's word counts. Not at first if its disk has forgotten what it promised.
+        counts: bool,
+    },
     /// Broadcast, leader to observer: a committed transaction, and the zxid that stands before it.
     Inform {
         epoch: Epoch,
@@ -94,6 +124,7 @@ impl<P: Payload> Message<P> {
             Self::Notification(_) | Self::FollowerInfo { .. } => None,
             Self::NewEpoch { epoch, .. }
             | Self::AckEpoch { epoch, .. }
+            | Self::Refuse { epoch, .. }
             | Self::Sync { epoch, .. }
             | Self::NewLeader { epoch, .. }
             | Self::Propose { epoch, .. }

@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod election;
 pub mod history;
 pub mod invariants;
+pub mod lineage;
 pub mod membership;
 pub mod message;
 pub mod obsolete;
@@ -18,13 +19,16 @@ pub mod view;
 
 mod broadcast;
 mod broken;
+mod divergence;
+mod newcomers;
 mod synchronization;
 
 pub use election::{Election, Notification, Stance, Vote};
-pub use history::{Difference, Entry, History, Payload, Snapshot, Storage};
+pub use history::{Difference, Entry, History, Memory, Payload, Snapshot, Storage};
+pub use lineage::{Divergence, Lineage, Term};
 pub use membership::{Change, InForce};
 pub use message::{Message, Msg};
-pub use state::{Follower, Leader, Mark, Recency, Report, Role, Stage, State};
+pub use state::{Diverged, Follower, Leader, Mark, Recency, Report, Role, Stage, State};
 pub use variant::Variant;
 
 use crate::quorum::{Membership, ServerSet};
@@ -122,7 +126,7 @@ impl<P: Payload> Actor for Zab<P> {
             storage.accepted_epoch = storage.history.last_zxid().epoch();
             storage.current_epoch = storage.accepted_epoch;
         }
-        let vote = Vote::for_self(me, Recency::default(), Zxid::ZERO);
+        let vote = Vote::for_self(me, Recency::default(), Zxid::ZERO, false);
         let election = Election::candidate(me, Round::default(), vote);
         let mut state = State::restored(storage, Role::Looking(election));
         o.set_timer(Timer::Heartbeat, at(self.config.heartbeat));
@@ -184,33 +188,58 @@ impl<P: Payload> Zab<P> {
             }
             Message::NewEpoch {
                 epoch,
+                name,
                 current_epoch,
                 last_zxid,
+                lineage,
             } => {
                 let leader_has = Recency {
                     current_epoch,
                     last_zxid,
                 };
-                self.on_new_epoch(state, peer, epoch, leader_has, o);
+                self.on_new_epoch(me, state, peer, (epoch, name), leader_has, &lineage, o);
             }
             Message::AckEpoch {
                 epoch,
                 current_epoch,
                 last_zxid,
                 promise,
+                lineage,
+                memory,
                 newer,
             } => {
                 let report = Report {
                     current_epoch,
                     last_zxid,
+                    lineage,
+                    memory,
                     newer,
                 };
                 self.on_ack_epoch(me, state, peer, epoch, report, promise, o);
             }
-            Message::Sync { epoch, step } => self.on_sync(state, peer, epoch, step, o),
-            Message::NewLeader { epoch, last_zxid } => {
-                self.on_new_leader(state, peer, epoch, last_zxid, o);
+            Message::Refuse {
+                epoch,
+                current_epoch,
+                last_zxid,
+                divergence,
+            } => {
+                let has = Recency {
+                    current_epoch,
+                    last_zxid,
+                };
+                self.on_refuse(me, state, peer, epoch, has, divergence, o);
             }
+            Message::Sync {
+                epoch,
+                step,
+                lineage,
+            } => self.on_sync(me, state, peer, epoch, step, &lineage, o),
+            Message::NewLeader {
+                epoch,
+                last_zxid,
+                lineage,
+                counts,
+            } => self.on_new_leader(state, peer, epoch, last_zxid, lineage, counts, o),
             Message::Propose {
                 epoch,
                 after,
@@ -219,7 +248,11 @@ impl<P: Payload> Zab<P> {
                 self.on_proposal(state, peer, epoch, after, entry, o);
             }
             Message::Ack { epoch, zxid } => self.on_ack(me, state, peer, epoch, zxid, o),
-            Message::Commit { epoch, zxid } => self.on_commit(state, peer, epoch, zxid, o),
+            Message::Commit {
+                epoch,
+                zxid,
+                counts,
+            } => self.on_commit(state, peer, epoch, zxid, counts, o),
             Message::Inform {
                 epoch,
                 after,
@@ -273,20 +306,15 @@ impl<P: Payload> Zab<P> {
 
     /// Gives up the role and looks for a leader: ZooKeeper's LOOKING.
     fn abandon(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
-        let round = match &s.role {
-            Role::Looking(election) => election.round,
-            Role::Following(follower) => {
-                o.cancel_timer(Timer::Peer(follower.leader));
-                follower.round
-            }
-            Role::Leading(leader) => {
-                leader
-                    .active
-                    .iter()
-                    .for_each(|peer| o.cancel_timer(Timer::Peer(peer)));
-                leader.round
-            }
-        };
+        let round = s.role.round();
+        match &s.role {
+            Role::Looking(_) => {}
+            Role::Following(follower) => o.cancel_timer(Timer::Peer(follower.leader)),
+            Role::Leading(leader) => leader
+                .active
+                .iter()
+                .for_each(|peer| o.cancel_timer(Timer::Peer(peer))),
+        }
         o.cancel_timer(Timer::Establish);
         self.look_for_leader(me, s, round, o);
     }
@@ -322,8 +350,9 @@ impl<P: Payload> Zab<P> {
                 };
                 leader.active.remove(peer);
                 // Before it is established a leader has Timer::Establish to give up by.
-                let (active, established) = (leader.active, leader.established());
-                if established && !self.is_quorum_with(self.in_force(s), me, &active) {
+                let established = leader.established();
+                let counted = self.counted(s, me);
+                if established && !self.is_quorum(self.in_force(s), &counted) {
                     self.abandon(me, s, o);
                 }
             }
@@ -337,7 +366,7 @@ impl<P: Payload> Zab<P> {
         match &s.role {
             Role::Looking(_) => self.notify_voters(me, s, o),
             Role::Following(_) => self.say_last_word(s, o),
-            Role::Leading(_) => self.repeat_to_learners(s, o),
+            Role::Leading(_) => self.repeat_to_learners(me, s, o),
         }
     }
 

@@ -119,7 +119,7 @@ impl<P: Payload> Zab<P> {
             Message::FollowerInfo { .. } => false,
             Message::NewEpoch { epoch, .. } | Message::Commit { epoch, .. } => accepted > *epoch,
             Message::NewLeader { epoch, .. } => accepted > *epoch || current >= *epoch,
-            Message::Sync { epoch, step } => {
+            Message::Sync { epoch, step, .. } => {
                 // Within an epoch only a snapshot that is ahead of everything is still taken.
                 let news = match step {
                     Difference::Diff { .. } | Difference::Trunc { .. } => false,
@@ -146,6 +146,8 @@ impl<P: Payload> Zab<P> {
                 }
                 Term::Now(Stage::Discovery { .. } | Stage::NewEpoch { .. }) => false,
             },
+            // It is said once, where something is wrong already.
+            Message::Refuse { .. } => false,
             Message::AckEpoch { epoch, .. } => match stage(to, *epoch) {
                 Term::Over => true,
                 // Until discovery ends it counts, even if its sender has gone on to a later epoch;
@@ -242,6 +244,7 @@ fn is_lost_on_follower<P: Payload>(leader: ServerId, from: Sender, message: &Mes
         },
         // For leaders.
         Message::FollowerInfo { .. } | Message::AckEpoch { .. } | Message::Ack { .. } => true,
+        Message::Refuse { .. } => false,
         // From its leader.
         Message::NewEpoch { .. }
         | Message::Sync { .. }

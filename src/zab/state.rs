@@ -4,7 +4,8 @@
 //! reads, because each such thing multiplies the states that the checker has to visit.
 
 use super::election::Election;
-use super::history::{Difference, Payload, Storage};
+use super::history::{Difference, Memory, Payload, Storage};
+use super::lineage::{Divergence, Lineage};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, Round, ServerId, Zxid};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,18 @@ pub struct State<P: Payload> {
     /// Everything up to here is committed and may be delivered.
     pub(super) committed: Zxid,
     pub(super) role: Role<P>,
+    /// The servers whose histories are not this one's, and cannot become it.
+    pub(super) diverged: BTreeMap<ServerId, Diverged>,
+}
+
+/// A server that was found to have another history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Diverged {
+    pub divergence: Divergence,
+    /// Which history it had: with another one it may be let in.
+    pub had: Recency,
+    /// In which round it was found.
+    pub round: Round,
 }
 
 /// What a value of [`Storage`] allows a server to say once it is durable.
@@ -77,8 +90,9 @@ pub struct Leader<P: Payload> {
     pub active: ServerSet,
     /// Whether it has been established. Stays while it moves on to a new epoch.
     pub serving: bool,
-    /// How recent its own history was when it proposed its epoch.
+    /// How recent its own history was when it proposed its epoch, and which it was.
     pub had: Recency,
+    pub had_lineage: Lineage,
     pub stage: Stage<P>,
 }
 
@@ -100,6 +114,9 @@ pub enum Stage<P: Payload> {
         initial: Zxid,
         /// What each synchronized server has made durable.
         acked: BTreeMap<ServerId, Zxid>,
+        /// Servers whose disks have forgotten what they promised, and the last transaction that was proposed before
+        /// they had caught up. What they acknowledge counts once something later is committed without them.
+        newcomers: BTreeMap<ServerId, Zxid>,
         established: bool,
     },
 }
@@ -109,6 +126,8 @@ pub enum Stage<P: Payload> {
 pub struct Report<P: Payload> {
     pub current_epoch: Epoch,
     pub last_zxid: Zxid,
+    pub lineage: Lineage,
+    pub memory: Memory,
     pub newer: Option<Box<Difference<P>>>,
 }
 
@@ -120,6 +139,7 @@ impl<P: Payload> State<P> {
             pending: VecDeque::new(),
             committed: storage.history.snapshot().zxid,
             role,
+            diverged: BTreeMap::new(),
             storage,
         }
     }
@@ -143,6 +163,11 @@ impl<P: Payload> State<P> {
     /// while the server runs.
     pub fn committed(&self) -> Zxid {
         self.committed
+    }
+
+    /// The servers that were found to have another history, with what is wrong about it. They are kept out.
+    pub fn diverged(&self) -> &BTreeMap<ServerId, Diverged> {
+        &self.diverged
     }
 
     /// What this server is doing.
@@ -208,6 +233,17 @@ impl<P: Payload> State<P> {
     /// The epoch and zxid that decide whose history is the most recent.
     pub fn recency(&self) -> Recency {
         Recency::of(&self.storage)
+    }
+}
+
+impl<P: Payload> Role<P> {
+    /// The election round in which this role was found, or is looked for.
+    pub fn round(&self) -> Round {
+        match self {
+            Self::Looking(election) => election.round,
+            Self::Following(follower) => follower.round,
+            Self::Leading(leader) => leader.round,
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 //! them. What it must never do: leave an id unchanged inside (a test renames there and back).
 
 use super::election::{Election, Notification, Stance, Vote};
-use super::{Follower, Leader, Message, Payload, Role, Stage, State};
+use super::{Follower, Leader, Lineage, Message, Payload, Report, Role, Stage, State, Storage, Term};
 use crate::quorum::ServerSet;
-use crate::types::ServerId;
+use crate::types::{EpochName, ServerId};
 use std::collections::BTreeMap;
 
 /// What each server is called instead.
@@ -34,7 +34,50 @@ impl<P: Payload> State<P> {
         };
         Self {
             role,
+            storage: self.storage.renamed(names),
+            diverged: rename_keys(self.diverged.clone(), names),
             ..self.clone()
+        }
+    }
+}
+
+impl<P: Payload> Storage<P> {
+    /// The storage with every server renamed.
+    pub fn renamed(&self, names: &impl Names) -> Self {
+        Self {
+            lineage: self.lineage.renamed(names),
+            ..self.clone()
+        }
+    }
+}
+
+impl Lineage {
+    /// The lineage with every server renamed. Most often that is the same one: who voted is everybody.
+    pub fn renamed(&self, names: &impl Names) -> Self {
+        let rename = |term: &Term| Term {
+            name: EpochName {
+                leader: match term.name {
+                    EpochName::NONE => term.name.leader,
+                    EpochName { leader, .. } => names(leader),
+                },
+                ..term.name
+            },
+            voters: term.voters.renamed(names),
+            ..*term
+        };
+        let terms: Vec<_> = self.terms().iter().map(rename).collect();
+        match terms == self.terms() {
+            true => self.clone(),
+            false => Self::of(terms),
+        }
+    }
+}
+
+impl<P: Payload> Report<P> {
+    fn renamed(self, names: &impl Names) -> Self {
+        Self {
+            lineage: self.lineage.renamed(names),
+            ..self
         }
     }
 }
@@ -45,22 +88,28 @@ impl<P: Payload> Leader<P> {
             Stage::Discovery { highest } => Stage::Discovery { highest },
             Stage::NewEpoch { epoch, reports } => Stage::NewEpoch {
                 epoch,
-                reports: rename_keys(reports, names),
+                reports: rename_keys(reports, names)
+                    .into_iter()
+                    .map(|(peer, report)| (peer, report.renamed(names)))
+                    .collect(),
             },
             Stage::Broadcast {
                 epoch,
                 initial,
                 acked,
+                newcomers,
                 established,
             } => Stage::Broadcast {
                 epoch,
                 initial,
                 acked: rename_keys(acked, names),
+                newcomers: rename_keys(newcomers, names),
                 established,
             },
         };
         Self {
             active: self.active.renamed(names),
+            had_lineage: self.had_lineage.renamed(names),
             stage,
             ..self.clone()
         }
@@ -108,11 +157,19 @@ impl<P: Payload> Message<P> {
                     stance,
                 })
             }
+            Self::NewEpoch { .. } | Self::AckEpoch { .. } | Self::Sync { .. } | Self::NewLeader { .. } => {
+                let mut renamed = self.clone();
+                if let Self::NewEpoch { lineage, .. }
+                | Self::AckEpoch { lineage, .. }
+                | Self::Sync { lineage, .. }
+                | Self::NewLeader { lineage, .. } = &mut renamed
+                {
+                    *lineage = lineage.renamed(names);
+                }
+                renamed
+            }
             Self::FollowerInfo { .. }
-            | Self::NewEpoch { .. }
-            | Self::AckEpoch { .. }
-            | Self::Sync { .. }
-            | Self::NewLeader { .. }
+            | Self::Refuse { .. }
             | Self::Propose { .. }
             | Self::Ack { .. }
             | Self::Commit { .. }

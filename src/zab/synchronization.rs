@@ -3,10 +3,10 @@
 //! Spec: `spec/3-synchronization.md`. What it must never do: make the current epoch durable before
 //! the history that belongs to it, acknowledge before both are, or remove what is committed.
 
-use super::{
-    Difference, History, Mark, Message, Out, Payload, Recency, Report, Role, Stage, State,
-};
-use super::{Storage, Variant, Zab, send};
+use super::newcomers::BEHIND;
+use super::{Difference, History, Lineage, Mark, Memory, Message, Out, Payload, Recency, Report};
+use super::{Role, Stage, State, Storage, Term, Variant, Zab, send};
+use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,11 +16,19 @@ impl<P: Payload> Zab<P> {
     /// everybody who has reported to that history.
     pub(super) fn begin_synchronization(
         &self,
+        me: ServerId,
         s: &mut State<P>,
         epoch: Epoch,
         reports: &BTreeMap<ServerId, Report<P>>,
+        newcomers: ServerSet,
         o: &mut Out<P>,
     ) {
+        let term = Term {
+            epoch,
+            name: s.storage.epoch_name(me),
+            after: s.storage.history.last_zxid(),
+            voters: self.in_force(s).voters(),
+        };
         let Role::Leading(leader) = &mut s.role else {
             return;
         };
@@ -28,7 +36,13 @@ impl<P: Payload> Zab<P> {
             epoch,
             initial: s.storage.history.last_zxid(),
             acked: BTreeMap::new(),
+            newcomers: newcomers.iter().map(|sid| (sid, BEHIND)).collect(),
             established: false,
+        };
+        s.storage.lineage = s.storage.lineage.begin(term);
+        s.storage.memory = match newcomers.contains(me) {
+            true => Memory::Forgot,
+            false => Memory::Kept,
         };
         // The history was handed over before, and saves become durable in order.
         s.storage.current_epoch = epoch;
@@ -65,28 +79,36 @@ impl<P: Payload> Zab<P> {
             let dropped =
                 self.config.variant == Variant::NoTrunc && matches!(step, Difference::Trunc { .. });
             if !dropped {
-                send(peer, Message::Sync { epoch, step }, o);
+                let lineage = s.storage.lineage.clone();
+                let sync = Message::Sync {
+                    epoch,
+                    step,
+                    lineage,
+                };
+                send(peer, sync, o);
             }
         }
-        send(
-            peer,
-            Message::NewLeader {
-                epoch,
-                last_zxid: end,
-            },
-            o,
-        );
+        let new_leader = Message::NewLeader {
+            epoch,
+            last_zxid: end,
+            lineage: s.storage.lineage.clone(),
+            counts: self.counts(s, peer),
+        };
+        send(peer, new_leader, o);
     }
 
     /// Learner: a step towards the leader's history.
     ///
     /// Departs from ZooKeeper: D09 in `spec/deviations.toml`.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_sync(
         &self,
+        me: ServerId,
         s: &mut Cow<State<P>>,
         peer: ServerId,
         epoch: Epoch,
         step: Difference<P>,
+        lineage: &Lineage,
         o: &mut Out<P>,
     ) {
         // A server that has the initial history already takes a snapshot ahead of all that it has:
@@ -99,6 +121,14 @@ impl<P: Payload> Zab<P> {
             return; // Of another term, or an answer to an earlier word.
         }
         self.heard_from(peer, o);
+        if let Err(divergence) = self.may_be_cut(me, s, lineage) {
+            let (current_epoch, last_zxid) = (epoch, divergence.other);
+            let has = Recency {
+                current_epoch,
+                last_zxid,
+            };
+            return self.refuse(me, s.to_mut(), peer, epoch, has, divergence, o);
+        }
         let Some(history) = s.storage.history.apply(&step, s.committed) else {
             return; // It does not start where this history ends: the answer to an earlier word.
         };
@@ -109,17 +139,25 @@ impl<P: Payload> Zab<P> {
             return; // Done before: a history is identified by its last zxid.
         }
         let s = s.to_mut();
+        // In an epoch that is taken over, its own term stays.
+        s.storage.lineage = match s.storage.current_epoch == epoch {
+            true => lineage.clone(),
+            false => lineage.up_to(history.last_zxid()),
+        };
         self.replace_history(s, epoch, history, o);
         self.say_last_word(s, o);
     }
 
     /// Learner: if this history is the initial history of the epoch, take over the epoch.
+    #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_new_leader(
         &self,
         s: &mut Cow<State<P>>,
         peer: ServerId,
         epoch: Epoch,
         last_zxid: Zxid,
+        lineage: Lineage,
+        counts: bool,
         o: &mut Out<P>,
     ) {
         if !self.takes_part(s, peer, epoch) {
@@ -136,6 +174,11 @@ impl<P: Payload> Zab<P> {
         }
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
+        s.storage.lineage = lineage;
+        s.storage.memory = match counts {
+            true => Memory::Kept,
+            false => Memory::Forgot,
+        };
         self.save_synchronized(s, o);
         if self.config.variant == Variant::AckNewLeaderBeforeSaved {
             let zxid = last_zxid;

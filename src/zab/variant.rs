@@ -53,6 +53,10 @@ pub enum Variant {
     StaleEpochAccepted,
     /// The leader serves before a quorum is synchronized with it.
     ServeBeforeQuorum,
+    /// A server with an empty disk counts in a quorum although others have data.
+    EmptyDisksVote,
+    /// Histories are compared by zxids alone, whoever began their epochs.
+    NamesIgnored,
     /// Votes are compared by the zxid alone, whatever the current epoch.
     ZxidOnly,
     /// The leader keeps its own history although a follower's is more recent.

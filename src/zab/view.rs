@@ -15,6 +15,9 @@ impl<P: Payload> Storage<P> {
             accepted_epoch: self.accepted_epoch,
             current_epoch: self.current_epoch,
             history,
+            lineage: self.lineage.clone(),
+            memory: self.memory,
+            draw: self.draw,
         }
     }
 }
@@ -27,6 +30,7 @@ impl<P: Payload> State<P> {
             durable: self.durable,
             pending: self.pending.clone(),
             committed: self.committed,
+            diverged: self.diverged.clone(),
             role: match &self.role {
                 Role::Looking(election) => Role::Looking(election.clone()),
                 Role::Following(follower) => Role::Following(follower.clone()),
@@ -43,6 +47,7 @@ impl<P: Payload> Leader<P> {
             active: self.active,
             serving: self.serving,
             had: self.had,
+            had_lineage: self.had_lineage.clone(),
             stage: match &self.stage {
                 Stage::Discovery { highest } => Stage::Discovery { highest: *highest },
                 Stage::NewEpoch { epoch, reports } => Stage::NewEpoch {
@@ -56,11 +61,13 @@ impl<P: Payload> Leader<P> {
                     epoch,
                     initial,
                     acked,
+                    newcomers,
                     established,
                 } => Stage::Broadcast {
                     epoch: *epoch,
                     initial: *initial,
                     acked: acked.clone(),
+                    newcomers: newcomers.clone(),
                     established: *established,
                 },
             },
@@ -73,6 +80,8 @@ impl<P: Payload> Report<P> {
         Report {
             current_epoch: self.current_epoch,
             last_zxid: self.last_zxid,
+            lineage: self.lineage.clone(),
+            memory: self.memory,
             newer: None,
         }
     }

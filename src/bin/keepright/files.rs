@@ -102,6 +102,23 @@ pub fn fsck(directory: &Directory) -> ExitCode {
     }
 }
 
+/// Puts the data of a server aside.
+pub fn adopt(directory: &Directory) -> ExitCode {
+    match directory.layout().and_then(|layout| layout.put_aside()) {
+        Ok(moved) => {
+            for (from, to) in moved {
+                println!("{} is {} now", from.display(), to.display());
+            }
+            println!("started again, this server learns the data of the others");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(NOT_EXAMINED)
+        }
+    }
+}
+
 fn print_report(report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if report.in_use {

@@ -45,6 +45,11 @@ enum Command {
     /// Examine a data directory: what is damaged, where, and how to mend it. Changes nothing.
     #[command(after_help = files::FSCK_HELP)]
     Fsck(files::Directory),
+    /// Put the data of a server aside, so that it learns those of the others when it starts.
+    ///
+    /// For a server that was found to have another history than the others. Nothing is deleted: version-2 gets another name.
+    /// Until a leader has brought it up to date, the server counts in no quorum.
+    Adopt(files::Directory),
     /// Print what a data directory holds: the newest snapshot, and the transaction log.
     #[command(after_help = files::DUMP_HELP)]
     Dump(files::DumpOptions),
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
             define,
         } => run_server(&config, &define, journal.as_deref()),
         Command::Cluster(options) => cluster::run(&options),
+        Command::Adopt(directory) => return files::adopt(&directory),
         Command::Fsck(directory) => return files::fsck(&directory),
         Command::Dump(options) => return files::dump(&options),
     };

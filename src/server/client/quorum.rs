@@ -5,6 +5,7 @@
 use crate::quorum::{Membership, ServerSet};
 use crate::service::quorum::{Quorum, Standing};
 use crate::types::Zxid;
+use crate::zab::Memory;
 use std::fmt::Write;
 
 /// Lines of `name: value`.
@@ -39,6 +40,14 @@ pub(super) fn quor(quorum: &Quorum) -> String {
             line(group, &all.collect::<Vec<_>>().join(", "));
         }
         line(observers, &list(&membership.observers));
+    }
+    match quorum.memory {
+        Memory::Kept => {}
+        Memory::New => line("Disk", "empty: counts only where nobody has data"),
+        Memory::Forgot => line("Disk", "was empty: counts in no quorum until it is up to date"),
+    }
+    for (peer, divergence) in &quorum.diverged {
+        line(&format!("Diverged from server {peer}"), &divergence.to_string());
     }
     if let Standing::Leading { active, .. } = &quorum.standing {
         let memberships = [Some(&quorum.now), quorum.next.as_ref()];
@@ -107,6 +116,8 @@ mod tests {
             last: Zxid::new(Epoch(2), 1),
             durable: Zxid::new(Epoch(2), 1),
             committed: Zxid::ZERO,
+            diverged: Default::default(),
+            memory: Memory::Kept,
             now,
             next: Some(Membership::majority([one, two].into_iter().collect())),
         };

@@ -35,6 +35,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the transaction log is.
     pub data_log_dir: PathBuf,
+    /// Whether a server with an empty directory may found an ensemble with others that have nothing either
+    /// (`db.autocreate`); otherwise it has to be told by a file `initialize` that it is new.
+    pub db_autocreate: bool,
     /// The port for clients without TLS, if there is one, and the address to which it is bound (all
     /// addresses if `None`).
     pub client_port: Option<u16>,
@@ -185,6 +188,7 @@ struct Parser {
     client_port: Option<u16>,
     client_address: Option<String>,
     words: Option<BTreeSet<String>>,
+    db_autocreate: bool,
     compression: Compression,
     observer: Option<bool>,
     members: Draft,
@@ -217,6 +221,7 @@ impl Parser {
             client_port: None,
             client_address: None,
             words: None,
+            db_autocreate: true,
             compression: Compression::None,
             observer: None,
             members: Draft::default(),
@@ -255,6 +260,7 @@ impl Parser {
             "dataDir" | "dataLogDir" if value.is_empty() => {
                 return Err(self.error(line, format!("{key} is empty"), "name a directory"));
             }
+            "db.autocreate" => self.db_autocreate = value.eq_ignore_ascii_case("true"),
             "dataDir" => self.data_dir = Some(value.into()),
             "dataLogDir" => self.data_log_dir = Some(value.into()),
             "clientPort" => {
@@ -333,6 +339,7 @@ impl Parser {
             sync_limit: value("syncLimit", 5) as u32,
             data_log_dir: self.data_log_dir.unwrap_or_else(|| data_dir.clone()),
             data_dir,
+            db_autocreate: self.db_autocreate,
             client_port,
             client_address: self.client_address,
             max_client_cnxns: value("maxClientCnxns", 60) as u32,

@@ -7,6 +7,7 @@
 //! dataDir/keepright.lock              held while a server runs
 //! dataDir/version-2/acceptedEpoch     decimal, and a line with a checksum
 //! dataDir/version-2/currentEpoch      likewise
+//! dataDir/version-2/keepright.lineage the names of the epochs; see `lineage.rs`
 //! dataDir/version-2/snapshot.<zxid>   everything up to that zxid; with .gz or .snappy if compressed
 //! dataLogDir/version-2/log.<zxid>     transactions from that zxid on
 //! ```
@@ -23,6 +24,7 @@ mod fault_tests;
 mod faults;
 pub mod format;
 pub mod inspect;
+mod lineage;
 mod purge;
 mod recovery;
 mod sealed;
@@ -43,7 +45,7 @@ pub use writer::{LogEvent, LogWriter};
 pub use zookeeper::ZooKeeperCodec;
 
 use crate::types::Zxid;
-use crate::zab::{Payload, Storage};
+use crate::zab::{Lineage, Memory, Payload, Storage};
 use disk::Disk;
 use std::fs::File;
 use std::io;
@@ -82,6 +84,18 @@ pub enum StorageError {
         file.display()
     )]
     NoSnapshot { file: PathBuf, problem: String },
+    #[error(
+        "transactions are missing: epoch {epoch} goes on from zxid 0x{after:x}, but {}, which is before it, ends at zxid \
+         0x{end:x}; put the missing log or snapshot file back, or move this server's data directory away and let it \
+         learn anew from the others",
+        dir.display()
+    )]
+    EpochGap {
+        dir: PathBuf,
+        epoch: u32,
+        after: u64,
+        end: u64,
+    },
     #[error("{} is damaged: {problem}", file.display())]
     Unreadable { file: PathBuf, problem: String },
     #[error(
@@ -153,6 +167,10 @@ impl Layout {
         self.snapshots().join("currentEpoch")
     }
 
+    fn lineage(&self) -> PathBuf {
+        self.snapshots().join("keepright.lineage")
+    }
+
     fn snapshot(&self, zxid: Zxid) -> PathBuf {
         let suffix = self.compression.suffix();
         self.snapshots()
@@ -170,6 +188,38 @@ impl Layout {
 
     fn replace_order(&self) -> PathBuf {
         self.snapshots().join("keepright.replace")
+    }
+
+    /// Gives the directories of a server that does not run other names, and leaves empty ones that say so. Returns the
+    /// old and the new names.
+    ///
+    /// # Errors
+    /// If a server runs on them, or the file system refuses.
+    pub fn put_aside(&self) -> Result<Vec<(PathBuf, PathBuf)>, StorageError> {
+        let _locks = self.lock()?;
+        let disk = Disk::default();
+        let mut dirs = vec![self.snapshots(), self.logs()];
+        dirs.dedup();
+        let free = |number: &u32| dirs.iter().all(|dir| !aside(dir, *number).exists());
+        let number = (1..).find(free).unwrap_or_default();
+        let mut moved = Vec::new();
+        for dir in dirs {
+            let to = aside(&dir, number);
+            disk.rename(&dir, &to)?;
+            disk.create_dir(&dir)?;
+            moved.push((dir, to));
+        }
+        lineage::write(self, &disk, Memory::Forgot, &Lineage::default())?;
+        Ok(moved)
+    }
+
+    /// The locks of the directories.
+    fn lock(&self) -> Result<Vec<File>, StorageError> {
+        let mut locks = vec![lock(&self.data_dir)?];
+        if self.log_dir != self.data_dir {
+            locks.push(lock(&self.log_dir)?);
+        }
+        Ok(locks)
     }
 
     /// The snapshot files with their zxids, oldest first.
@@ -194,6 +244,11 @@ fn list(dir: &Path, prefix: &str) -> Result<Vec<(Zxid, PathBuf)>, StorageError> 
     }
     files.sort();
     Ok(files)
+}
+
+/// What a directory is called that was put aside.
+fn aside(dir: &Path, number: u32) -> PathBuf {
+    dir.with_file_name(format!("version-2.aside-{number}"))
 }
 
 /// The zxid in the name of a file.
@@ -222,14 +277,10 @@ impl<P: Payload, C: Codec<P>> DataDir<P, C> {
     }
 
     fn open_on(layout: Layout, codec: C, disk: Disk) -> Result<Self, StorageError> {
-        let mut locks = Vec::new();
         for dir in [layout.snapshots(), layout.logs()] {
             disk.create_dir(&dir)?;
         }
-        locks.push(lock(&layout.data_dir)?);
-        if layout.log_dir != layout.data_dir {
-            locks.push(lock(&layout.log_dir)?);
-        }
+        let locks = layout.lock()?;
         let recovered = recovery::recover(&layout, &codec, &disk)?;
         Ok(Self {
             store: store::Store::new(layout, codec, disk, recovered.storage),
@@ -241,6 +292,14 @@ impl<P: Payload, C: Codec<P>> DataDir<P, C> {
     /// What was recovered.
     pub fn storage(&self) -> &Storage<P> {
         self.store.saved()
+    }
+
+    /// Says whether the disk of this server holds all that it has ever promised, where recovery could not know.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn set_memory(&mut self, memory: Memory) -> Result<(), StorageError> {
+        self.store.set_memory(memory)
     }
 
     /// What recovery had to mend, in words for the log.

@@ -6,12 +6,13 @@
 //! Departs from ZooKeeper: D21 in `spec/deviations.toml`.
 
 use super::disk::Disk;
+use super::lineage;
 use super::format::{BEFORE, Codec, Scan, Tail, scan};
 use super::sealed::{Text, seal, unseal};
 use super::snapshots;
 use super::{Layout, StorageError, zxid_of};
 use crate::types::{Epoch, Zxid};
-use crate::zab::{Entry, History, Payload, Snapshot, Storage};
+use crate::zab::{Entry, History, Lineage, Memory, Payload, Snapshot, Storage};
 use im::Vector;
 use std::fs;
 use std::io;
@@ -95,14 +96,34 @@ pub(super) fn examine<P: Payload, C: Codec<P>>(
     if !snapshot.stored && snapshot.unreadable.is_none() {
         mends.push(Mend::FirstSnapshot);
     }
-    let history = read_logs(layout, codec, snapshot, &mut mends, &mut notes)?;
+    let known = lineage::read(layout)?;
+    let (memory, lineage) = known.clone().unwrap_or_default();
+    let history = read_logs(layout, codec, snapshot, &lineage, &mut mends, &mut notes)?;
     let (accepted_epoch, current_epoch) =
         read_epochs(layout, history.last_zxid().epoch(), &mut mends)?;
+    let last = history.last_zxid();
+    if let Some(term) = lineage.last().filter(|term| term.epoch == current_epoch)
+        && last < term.after
+    {
+        return Err(StorageError::EpochGap {
+            dir: layout.snapshots(),
+            epoch: term.epoch.0,
+            after: term.after.0,
+            end: last.0,
+        });
+    }
+    let is_empty = last == Zxid::ZERO && current_epoch == Epoch(0);
     Ok(Found {
         storage: Storage {
             accepted_epoch,
             current_epoch,
             history,
+            lineage,
+            memory: match is_empty && known.is_none() {
+                true => Memory::New,
+                false => memory,
+            },
+            draw: 0,
         },
         mends,
         notes,
@@ -226,6 +247,7 @@ fn read_logs<P: Payload, C: Codec<P>>(
     layout: &Layout,
     codec: &C,
     newest: NewestSnapshot<P>,
+    lineage: &Lineage,
     mends: &mut Vec<Mend>,
     notes: &mut Vec<String>,
 ) -> Result<History<P>, StorageError> {
@@ -241,7 +263,7 @@ fn read_logs<P: Payload, C: Codec<P>>(
     for (index, (_, path)) in files.iter().enumerate() {
         let read = read_log(path, codec)?;
         for (offset, entry) in read.entries {
-            push(&mut entries, entry, base, path, offset)?;
+            push(&mut entries, entry, base, lineage, path, offset)?;
         }
         match read.scan.tail {
             Tail::Clean => {}
@@ -288,6 +310,7 @@ fn push<T>(
     entries: &mut Vec<Entry<T>>,
     entry: Entry<T>,
     base: Zxid,
+    lineage: &Lineage,
     path: &Path,
     offset: usize,
 ) -> Result<(), StorageError> {
@@ -299,13 +322,14 @@ fn push<T>(
             problem: format!("zxid 0x{:x} is out of order", entry.zxid.0),
         });
     }
-    if last.is_some_and(|last| follows(last, entry.zxid)) || last.is_none() && entry.zxid <= base {
+    let follows = |previous| follows(previous, entry.zxid, lineage);
+    if last.is_some_and(follows) || last.is_none() && entry.zxid <= base {
         entries.push(entry);
         return Ok(());
     }
     // What is missing before the snapshot is not missed, but what lies before the hole is no
     // history of the rest.
-    if entry.zxid <= base || (last.is_none_or(|last| last <= base) && follows(base, entry.zxid)) {
+    if entry.zxid <= base || (last.is_none_or(|last| last <= base) && follows(base)) {
         entries.clear();
         entries.push(entry);
         return Ok(());
@@ -318,12 +342,15 @@ fn push<T>(
 }
 
 /// Whether `next` can be the transaction after `previous`: the counter goes up by one, or starts at
-/// one with a later epoch.
-fn follows(previous: Zxid, next: Zxid) -> bool {
+/// one with a later epoch, which does not go on from anything later.
+fn follows(previous: Zxid, next: Zxid, lineage: &Lineage) -> bool {
     if next.epoch() == previous.epoch() {
         next.counter().checked_sub(1) == Some(previous.counter())
     } else {
-        next.epoch() > previous.epoch() && next.counter() == 1
+        let mut terms = lineage.terms().iter();
+        let term = terms.find(|term| term.epoch == next.epoch());
+        let is_next = term.is_none_or(|term| term.after <= previous);
+        next.epoch() > previous.epoch() && next.counter() == 1 && is_next
     }
 }
 

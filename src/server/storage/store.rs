@@ -15,6 +15,8 @@
 //!    a name that recovery ignores; then an order to replace is written, which is the moment of
 //!    change; then the snapshot gets its name, the old logs and snapshots go, and the order last.
 //!    Recovery begins by carrying out an order that it finds, so no tail of an old log outlives it.
+//!    Between the removal and the appending comes the lineage: it names what is appended, and what is removed needs no
+//!    name any more. An epoch for which there is no name may be any of its number.
 //! 4. The current epoch, after a flush: it vouches for the history.
 //!
 //! Consecutive saves that only append share one flush.
@@ -27,12 +29,13 @@
 use super::diff::{Change, diff};
 use super::disk::Disk;
 use super::format::{Codec, HEADER, append_record};
+use super::lineage;
 use super::recovery::{end_of, finish_replacement, write_epoch};
 use super::sealed::seal;
 use super::snapshots;
 use super::{Layout, StorageError};
 use crate::types::Zxid;
-use crate::zab::{Payload, Snapshot, Storage};
+use crate::zab::{Memory, Payload, Snapshot, Storage};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -86,6 +89,15 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
         !matches!(diff(&self.saved.history, &next.history), Change::Append(_))
     }
 
+    /// Notes durably whether the disk remembers everything.
+    pub(super) fn set_memory(&mut self, memory: Memory) -> Result<(), StorageError> {
+        if memory != self.saved.memory {
+            lineage::write(&self.layout, &self.disk, memory, &self.saved.lineage)?;
+            self.saved.memory = memory;
+        }
+        Ok(())
+    }
+
     /// Takes a save. It is durable after [`Self::flush`].
     pub(super) fn take(&mut self, next: Storage<P>) -> Result<(), StorageError> {
         if next.accepted_epoch != self.saved.accepted_epoch {
@@ -107,6 +119,10 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
                 zxid
             }
         };
+        if (&next.lineage, next.memory) != (&self.saved.lineage, self.saved.memory) {
+            self.flush()?;
+            lineage::write(&self.layout, &self.disk, next.memory, &next.lineage)?;
+        }
         for entry in next.history.after(after) {
             let codec = &self.codec;
             append_record(&mut self.gathered, |bytes| codec.encode_entry(entry, bytes));

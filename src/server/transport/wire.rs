@@ -15,7 +15,7 @@
 use crate::types::ServerId;
 
 const MAGIC: u8 = b'K';
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const MESSAGES: u8 = 0;
 const FRAGMENT: u8 = 1;
 const ACK: u8 = 2;

@@ -309,6 +309,7 @@ pub(super) fn durable_before_said<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
             Message::NewEpoch { epoch, .. } => format!("that it proposes epoch {epoch}"),
             Message::Notification(_)
             | Message::FollowerInfo { .. }
+            | Message::Refuse { .. }
             | Message::Sync { .. }
             | Message::NewLeader { .. }
             | Message::Propose { .. }

@@ -28,6 +28,7 @@ pub(super) fn term<P: Payload>(state: &State<P>) -> Option<Term<'_>> {
             initial,
             acked,
             established,
+            ..
         } => Some(Term {
             epoch: *epoch,
             initial: *initial,

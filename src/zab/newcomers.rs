@@ -1,0 +1,175 @@
+//! Servers whose disks have forgotten what they promised.
+//!
+//! Spec: `spec/10-lineage.md`, "A disk that forgets". A server with an empty disk may have promised and acknowledged
+//! anything before it was emptied. What this must never do: count it in a quorum while another quorum may rest on what it
+//! has forgotten.
+
+use super::{History, Lineage, Memory, Out, Payload, Report, Role, Stage, State, Variant, Zab};
+use crate::quorum::ServerSet;
+use crate::types::{ServerId, Zxid};
+use std::collections::BTreeMap;
+
+/// The mark of a newcomer that has not caught up yet.
+pub(super) const BEHIND: Zxid = Zxid(u64::MAX);
+
+/// The servers that do not remember: with new disks, and those that are known to have forgotten.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forgetful {
+    new: ServerSet,
+    forgot: ServerSet,
+}
+
+impl<P: Payload> Zab<P> {
+    /// Leader: who does not remember, of those who have reported and itself.
+    pub(super) fn forgetful<'a>(
+        &self,
+        me: ServerId,
+        s: &State<P>,
+        reports: impl Iterator<Item = (&'a ServerId, &'a Report<P>)>,
+    ) -> Forgetful
+    where
+        P: 'a,
+    {
+        let mut forgetful = Forgetful::default();
+        let reports = reports.map(|(peer, report)| (*peer, report.memory));
+        for (sid, memory) in reports.chain([(me, s.storage.memory)]) {
+            match memory {
+                Memory::Kept => false,
+                Memory::New => forgetful.new.insert(sid),
+                Memory::Forgot => forgetful.forgot.insert(sid),
+            };
+        }
+        forgetful
+    }
+
+    /// Leader: whose word is not to count at first in an epoch that begins with this history and these promises; `None` if
+    /// it cannot begin, because a quorum of servers that remember is missing.
+    ///
+    /// Whoever founds an ensemble has a new disk. So new disks count where the history is empty; and where those who decided
+    /// before are not the ones who do now, because the configuration has changed, if a majority of those is here.
+    pub(super) fn newcomers_among(
+        &self,
+        history: &History<P>,
+        lineage: &Lineage,
+        promised: &ServerSet,
+        me: ServerId,
+        forgetful: Forgetful,
+    ) -> Option<ServerSet> {
+        let Forgetful { new, forgot } = forgetful;
+        if self.config.variant == Variant::EmptyDisksVote {
+            return Some(ServerSet::EMPTY);
+        }
+        let in_force = self.in_force_by(history);
+        let present = promised.union(&ServerSet::of(me));
+        let remembering = present.difference(&new).difference(&forgot);
+        let last = history.last_zxid();
+        let term = lineage.terms().iter().rev().find(|term| term.after < last);
+        let decided_before = term.map(|term| term.voters).filter(|voters| {
+            *voters != in_force.voters()
+                && !history.tells_members()
+                && remembering.is_majority_of(voters)
+        });
+        let founds = last == Zxid::ZERO || decided_before.is_some();
+        let counted = match founds {
+            true => present.difference(&forgot),
+            false => remembering,
+        };
+        self.is_quorum(in_force, &counted)
+            .then(|| new.union(&forgot).difference(&counted))
+    }
+
+    /// Leader: a server that has forgotten what it promised comes while the epoch is under way.
+    pub(super) fn note_newcomer(&self, s: &mut std::borrow::Cow<State<P>>, peer: ServerId) {
+        if self.config.variant == Variant::EmptyDisksVote {
+            return;
+        }
+        let Role::Leading(leader) = &s.role else {
+            return;
+        };
+        let known = match &leader.stage {
+            Stage::Broadcast { newcomers, .. } => newcomers.contains_key(&peer),
+            Stage::Discovery { .. } | Stage::NewEpoch { .. } => true,
+        };
+        if !known
+            && let Role::Leading(leader) = &mut s.to_mut().role
+            && let Stage::Broadcast {
+                newcomers, acked, ..
+            } = &mut leader.stage
+        {
+            newcomers.insert(peer, BEHIND);
+            acked.remove(&peer); // What it said before, it has forgotten.
+        }
+    }
+
+    /// Leader: a newcomer has caught up with everything that is committed. From here on it needs something later.
+    pub(super) fn on_newcomer_synchronized(&self, s: &mut State<P>, peer: ServerId, o: &mut Out<P>) {
+        let last = s.storage.history.last_zxid();
+        let mark = newcomers(s).and_then(|newcomers| newcomers.get_mut(&peer));
+        if let Some(mark) = mark.filter(|mark| **mark == BEHIND) {
+            *mark = last;
+            self.prove_leadership(s, o);
+        }
+    }
+
+    /// Leader: where a newcomer waits for something to be committed, and nothing is on its way, nothing is proposed.
+    pub(super) fn prove_leadership(&self, s: &mut State<P>, o: &mut Out<P>) {
+        let last = s.storage.history.last_zxid();
+        let waits = |mark: &Zxid| *mark != BEHIND && *mark >= last;
+        if newcomers(s).is_some_and(|newcomers| newcomers.values().any(waits))
+            && let Some(nothing) = P::nothing()
+        {
+            self.propose(s, nothing, o);
+        }
+    }
+
+    /// Leader: something is committed. Whoever had caught up before it was proposed counts from now on: a quorum without
+    /// it has followed this leader since.
+    pub(super) fn admit(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
+        let (committed, last) = (s.committed, s.storage.history.last_zxid());
+        let Some(newcomers) = newcomers(s) else {
+            return;
+        };
+        newcomers.retain(|_, mark| *mark >= committed);
+        let waits = match newcomers.get_mut(&me) {
+            None => false,
+            Some(mark) => {
+                *mark = last.min(*mark);
+                true
+            }
+        };
+        if !waits && s.storage.memory != Memory::Kept {
+            s.storage.memory = Memory::Kept;
+            self.save(s, o);
+        }
+    }
+
+    /// Leader: whether what a server acknowledges counts.
+    pub(super) fn counts(&self, s: &State<P>, sid: ServerId) -> bool {
+        match &s.role {
+            Role::Leading(leader) => match &leader.stage {
+                Stage::Broadcast { newcomers, .. } => !newcomers.contains_key(&sid),
+                Stage::Discovery { .. } | Stage::NewEpoch { .. } => true,
+            },
+            Role::Looking(_) | Role::Following(_) => true,
+        }
+    }
+
+    /// Leader: the servers that follow it and itself, but for those whose word does not count.
+    pub(super) fn counted(&self, s: &State<P>, me: ServerId) -> ServerSet {
+        let Role::Leading(leader) = &s.role else {
+            return ServerSet::EMPTY;
+        };
+        let all = leader.active.union(&ServerSet::of(me));
+        all.iter().filter(|sid| self.counts(s, *sid)).collect()
+    }
+}
+
+fn newcomers<P: Payload>(s: &mut State<P>) -> Option<&mut BTreeMap<ServerId, Zxid>> {
+    match &mut s.role {
+        Role::Leading(leader) => match &mut leader.stage {
+            Stage::Broadcast { newcomers, .. } => Some(newcomers),
+            Stage::Discovery { .. } | Stage::NewEpoch { .. } => None,
+        },
+        Role::Looking(_) | Role::Following(_) => None,
+    }
+}
