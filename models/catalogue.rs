@@ -1,7 +1,7 @@
 //! The models: what each leaves out, what it checks, and the bounds that `check` explores.
 
 use crate::bounds::{Bounds, Reconfiguration, Weights};
-use crate::environment::{Environment, Setting};
+use crate::environment::{Disks, Environment, Setting};
 use keepright::zab::{Elections, Variant};
 
 /// A model and the bounds in which it is explored by default.
@@ -21,6 +21,7 @@ const ELECTION: Setting = Setting {
     heartbeats: false,
     keeps_obsolete: false,
     symmetry: false,
+    disks: Disks::Kept,
 };
 
 const ZAB: Setting = Setting {
@@ -31,6 +32,7 @@ const ZAB: Setting = Setting {
     heartbeats: false,
     keeps_obsolete: false,
     symmetry: true,
+    disks: Disks::Kept,
 };
 
 const ENSEMBLE: Setting = Setting {
@@ -41,6 +43,19 @@ const ENSEMBLE: Setting = Setting {
     heartbeats: false,
     keeps_obsolete: false,
     symmetry: false,
+    disks: Disks::Kept,
+};
+
+const REPLACED: Setting = Setting {
+    name: "replaced",
+    disks: Disks::Replaced,
+    ..ZAB
+};
+
+const ALONE: Setting = Setting {
+    name: "alone",
+    disks: Disks::UsedAlone,
+    ..ZAB
 };
 
 const OF_ELECTIONS: &[&str] = &["one_leader_a_round", "strongest_elected"];
@@ -69,6 +84,22 @@ const OF_ZAB: &[&str] = &[
     "reconfigured_by_both",
     "in_force_once_committed",
 ];
+
+/// What holds whatever becomes of one disk at a time.
+const OF_DISKS: &[&str] = &[
+    "prefix_consistency",
+    "agreement",
+    "total_order",
+    "epochs_ordered",
+    "durable_before_said",
+    "leader_completeness",
+];
+
+/// What holds when the disk of one server is replaced.
+const OF_REPLACED: &[&str] = &["leadership1", "leadership2", "history_identified"];
+
+/// What holds when one server has run alone.
+const OF_ALONE: &[&str] = &["decided_alone_stays"];
 
 /// What it takes three epochs to ask.
 const OF_LATER_EPOCHS: &[&str] = &["initial_history_integrity"];
@@ -173,6 +204,24 @@ pub const ALL: &[Spec] = &[
         ],
         invariants: &[OF_ZAB, OF_ELECTIONS],
     },
+    Spec {
+        setting: REPLACED,
+        about: "the protocol, where the disk of one server is replaced by an empty one",
+        bounds: &[Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 1, 0)
+        }],
+        invariants: &[OF_DISKS, OF_REPLACED],
+    },
+    Spec {
+        setting: ALONE,
+        about: "the protocol, where one server runs for a while without the others",
+        bounds: &[Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 1, 0)
+        }],
+        invariants: &[OF_DISKS, OF_ALONE],
+    },
 ];
 
 /// The model with this name.
@@ -184,6 +233,16 @@ impl Spec {
     /// The invariants that it checks, by id.
     pub fn invariants(&self) -> Vec<&'static str> {
         self.invariants.concat()
+    }
+
+    /// These bounds, if each of them can have an effect in this model.
+    pub fn sensible(&self, bounds: Bounds) -> Result<Bounds, String> {
+        let wipes = match self.setting.disks {
+            Disks::Kept => bounds.wipes,
+            Disks::Replaced | Disks::UsedAlone => 0, // Voters have disks, too.
+        };
+        Bounds { wipes, ..bounds }.sensible()?;
+        Ok(bounds)
     }
 
     /// The protocol as it should be, within `bounds`.

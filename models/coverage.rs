@@ -48,6 +48,7 @@ named! {
         Ack => "Ack",
         Commit => "Commit",
         Inform => "Inform",
+        Refuse => "Refuse",
         Saved => "saved",
         Write => "client's write",
         Snapshot => "snapshot",
@@ -59,6 +60,7 @@ named! {
         Crash => "crash",
         DiskError => "disk error",
         Wipe => "disk wiped",
+        Alone => "ran alone",
     }
 }
 
@@ -95,6 +97,7 @@ impl Input {
                 Message::Ack { .. } => Self::Ack,
                 Message::Commit { .. } => Self::Commit,
                 Message::Inform { .. } => Self::Inform,
+                Message::Refuse { .. } => Self::Refuse,
             },
             Msg::Saved(_) => Self::Saved,
             Msg::Propose(_) => Self::Write,

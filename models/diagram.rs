@@ -40,6 +40,7 @@ pub fn of_path(model: &Environment, path: &[(World, Option<Action>)]) -> Diagram
                 | Action::Outage(_)
                 | Action::DiskError { .. }
                 | Action::Wipe(_)
+                | Action::Alone(_)
                 | Action::Restart(_)
                 | Action::Snapshot(_)
                 | Action::Heartbeat(_) => None,
@@ -76,9 +77,10 @@ fn marks(action: Action) -> Vec<(usize, Mark)> {
         Action::Timeout(server) | Action::Silence { server, .. } => {
             vec![(lane(server), Mark::Timeout)]
         }
-        Action::Crash { server, .. } | Action::DiskError { server, .. } | Action::Wipe(server) => {
-            vec![(lane(server), Mark::Fault)]
-        }
+        Action::Crash { server, .. }
+        | Action::DiskError { server, .. }
+        | Action::Wipe(server)
+        | Action::Alone(server) => vec![(lane(server), Mark::Fault)],
         Action::Outage(remains) => {
             let servers = remains.of_servers();
             servers.map(|(id, _)| (lane(id), Mark::Fault)).collect()

@@ -50,6 +50,8 @@ pub enum Action {
     DiskError { server: ServerId, torn: u8 },
     /// A server without a vote dies and its disk is replaced by an empty one.
     Wipe(ServerId),
+    /// A server stops, runs for a while without the others and acknowledges a write to a client, and stops again.
+    Alone(ServerId),
     /// A server that was down starts, with what its disk has.
     Restart(ServerId),
     /// The service of a server takes a snapshot, and older transactions are dropped.
@@ -77,6 +79,34 @@ pub struct Setting {
     /// Whether states that differ only in the names of servers are taken for one. Only with external
     /// elections: votes compare ids.
     pub symmetry: bool,
+    /// What may happen to the disks of servers with a vote.
+    pub disks: Disks,
+}
+
+/// What may happen to the disks of servers with a vote, within the budget of wipes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disks {
+    /// Nothing: they keep what was saved.
+    Kept,
+    /// One is replaced by an empty one, while the others have theirs.
+    Replaced,
+    /// One is used by its server alone, as by one that is started without server lines.
+    UsedAlone,
+}
+
+impl Disks {
+    /// The disk of a server that is new.
+    pub fn new_disk(self) -> Storage<Writes> {
+        match self {
+            Self::Kept => Storage::default(),
+            // Epochs have names, and a disk knows that it is empty.
+            Self::Replaced | Self::UsedAlone => Storage {
+                memory: keepright::zab::Memory::New,
+                draw: 1,
+                ..Storage::default()
+            },
+        }
+    }
 }
 
 /// An ensemble in its environment.
@@ -215,6 +245,7 @@ impl Environment {
                 current_epoch: Epoch(0),
                 last_zxid: Zxid::ZERO,
                 change: Zxid::ZERO,
+                tells_members: false,
             };
             let stance = Stance::Looking(vote);
             Envelope {
@@ -294,6 +325,9 @@ impl Environment {
 
     /// What can happen, but for what happens to all servers at once.
     pub fn actions_of_servers(&self, world: &World, actions: &mut Vec<Action>) {
+        if world.budget.wipes > 0 && self.setting.disks == Disks::Replaced {
+            faults::replacements(self, world, actions);
+        }
         for envelope in world.network() {
             if world.server(envelope.dst).state.is_some() {
                 actions.push(Action::Deliver(envelope));
@@ -352,7 +386,7 @@ impl Environment {
         if budget.snapshots > 0 && state.committed() > state.storage().history.snapshot().zxid {
             actions.push(Action::Snapshot(server));
         }
-        faults::of_server(&self.zab, process, budget, server, actions);
+        faults::of_server(self, process, budget, server, actions);
         if self.setting.heartbeats {
             actions.push(Action::Heartbeat(server));
         }
@@ -373,6 +407,7 @@ impl Action {
             | Self::Crash { server, .. }
             | Self::DiskError { server, .. }
             | Self::Wipe(server)
+            | Self::Alone(server)
             | Self::Restart(server)
             | Self::Snapshot(server)
             | Self::Heartbeat(server) => server,
@@ -390,7 +425,7 @@ impl Action {
             Self::Crash { .. } => spent.crashes = 1,
             Self::Outage(_) => spent.outages = 1,
             Self::DiskError { .. } => spent.disk_errors = 1,
-            Self::Wipe(_) => spent.wipes = 1,
+            Self::Wipe(_) | Self::Alone(_) => spent.wipes = 1,
             Self::Snapshot(_) => spent.snapshots = 1,
             Self::Deliver(_)
             | Self::Flush(_)
@@ -421,6 +456,7 @@ impl Action {
             Self::Restart(_) => key(10, 0),
             Self::Snapshot(_) => key(11, 0),
             Self::Heartbeat(_) => key(12, 0),
+            Self::Alone(_) => key(13, 0),
             Self::Outage(_) => unreachable!("an outage is a crash of each server"),
         }
     }
@@ -451,7 +487,7 @@ impl Model for Environment {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let mut disks = vec![vec![Storage::default(); usize::from(self.size())]];
+        let mut disks = vec![vec![self.setting.disks.new_disk(); usize::from(self.size())]];
         if self.setting.election_alone {
             disks.push((1..=self.size()).map(unequal_disk).collect());
         }

@@ -59,6 +59,9 @@ pub fn sentence(action: &Action) -> String {
         Action::Wipe(server) => {
             format!("server {server} crashes, and its disk is replaced by an empty one")
         }
+        Action::Alone(server) => format!(
+            "server {server} stops, runs without the others, acknowledges a write to a client, and stops again"
+        ),
         Action::Restart(server) => format!("server {server} starts"),
         Action::Snapshot(server) => format!("server {server} takes a snapshot"),
         Action::Heartbeat(server) => format!("server {server} repeats its last word"),
@@ -99,6 +102,7 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             epoch,
             current_epoch,
             last_zxid,
+            ..
         } => {
             format!("NewEpoch({epoch}, leader has {current_epoch}/{last_zxid})")
         }
@@ -108,6 +112,7 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             last_zxid,
             promise,
             newer,
+            ..
         } => {
             let promise = if *promise { "" } else { ", no promise" };
             let newer = newer
@@ -116,9 +121,18 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             let newer = newer.unwrap_or_default();
             format!("AckEpoch({epoch}, has {current_epoch}/{last_zxid}{promise}{newer})")
         }
-        Message::Sync { epoch, step } => format!("{} of epoch {epoch}", describe_step(step)),
-        Message::NewLeader { epoch, last_zxid } => {
-            format!("NewLeader({epoch}, begins with {last_zxid})")
+        Message::Refuse {
+            epoch, divergence, ..
+        } => format!("Refuse(epoch {epoch}: {divergence})"),
+        Message::Sync { epoch, step, .. } => format!("{} of epoch {epoch}", describe_step(step)),
+        Message::NewLeader {
+            epoch,
+            last_zxid,
+            counts,
+            ..
+        } => {
+            let counts = if *counts { "" } else { ", you do not count yet" };
+            format!("NewLeader({epoch}, begins with {last_zxid}{counts})")
         }
         Message::Propose {
             epoch,
@@ -131,7 +145,14 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             )
         }
         Message::Ack { epoch, zxid } => format!("Ack(epoch {epoch}, up to {zxid})"),
-        Message::Commit { epoch, zxid } => format!("Commit(epoch {epoch}, up to {zxid})"),
+        Message::Commit {
+            epoch,
+            zxid,
+            counts,
+        } => {
+            let counts = if *counts { "" } else { ", you do not count yet" };
+            format!("Commit(epoch {epoch}, up to {zxid}{counts})")
+        }
         Message::Inform {
             epoch,
             after,

@@ -3,11 +3,12 @@
 //! Spec: `spec/0-assumptions.md`, "Crashes and saves". What it must never do: leave on a disk what no
 //! order of the writes of `src/server/storage/` could leave there.
 
-use crate::environment::Action;
+use crate::environment::{Action, Disks, Environment};
 use crate::steps::Step;
 use crate::world::{Budget, Process, World, Writes};
-use keepright::types::{ServerId, Zxid};
-use keepright::zab::{History, Storage, Variant, Zab};
+use keepright::quorum::ServerSet;
+use keepright::types::{Epoch, ServerId, Zxid};
+use keepright::zab::{History, Memory, Storage, Term, Variant};
 
 /// What a crash leaves of the pending saves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Remains {
 
 /// The faults that can happen to a server that is up.
 pub fn of_server(
-    zab: &Zab<Writes>,
+    model: &Environment,
     process: &Process,
     budget: &Budget,
     server: ServerId,
@@ -114,14 +115,73 @@ pub fn of_server(
             torn: torn as u8,
         }));
     }
-    if budget.wipes > 0 && may_forget(zab, server) {
-        actions.push(Action::Wipe(server));
+    if budget.wipes > 0 {
+        let in_peace = model.setting.disks == Disks::Kept;
+        if in_peace && may_forget(model, server) {
+            actions.push(Action::Wipe(server));
+        }
+        if model.setting.disks == Disks::UsedAlone {
+            actions.push(Action::Alone(server));
+        }
     }
 }
 
-/// Whether the disk of a server may be replaced by an empty one: an observer has promised nothing.
-pub fn may_forget(zab: &Zab<Writes>, server: ServerId) -> bool {
-    zab.config.membership.observers.contains(server) || zab.config.variant == Variant::VoterForgets
+/// Whether something may happen to the disk of a server: an observer has promised nothing.
+pub fn may_forget(model: &Environment, server: ServerId) -> bool {
+    let config = &model.zab.config;
+    model.setting.disks != Disks::Kept
+        || config.membership.observers.contains(server)
+        || config.variant == Variant::VoterForgets
+}
+
+/// The disks that may be replaced by empty ones: one at a time, while all others remember what they have promised.
+pub fn replacements(model: &Environment, world: &World, actions: &mut Vec<Action>) {
+    let remembers = |id: &ServerId| {
+        let disk = &world.server(*id).get().process.disk;
+        disk.memory == Memory::Kept && disk.current_epoch > Epoch(0)
+    };
+    for server in model.zab.config.membership.voters.iter() {
+        let mut others = world.ids().filter(|id| *id != server);
+        if world.server(server).state.is_some() && others.all(|id| remembers(&id)) {
+            actions.push(Action::Wipe(server));
+        }
+    }
+}
+
+/// What stands for the write that a server acknowledges to a client while it runs alone.
+pub const ALONE: u8 = 100;
+
+/// The disk of a server that has run alone: it has begun an epoch by itself, and acknowledged a write in it.
+pub fn used_alone(disk: &Storage<Writes>, server: ServerId) -> Storage<Writes> {
+    let mut disk = disk.clone();
+    let Some(epoch) = disk.accepted_epoch.next() else {
+        return disk;
+    };
+    disk.draw += 1;
+    let term = Term {
+        epoch,
+        name: disk.epoch_name(server),
+        after: disk.history.last_zxid(),
+        voters: ServerSet::of(server),
+    };
+    disk.lineage = disk.lineage.begin(term);
+    disk.memory = Memory::Kept;
+    disk.accepted_epoch = epoch;
+    disk.current_epoch = epoch;
+    disk.history.append(Zxid::new(epoch, 1), ALONE);
+    disk
+}
+
+/// An empty disk in the place of another one.
+pub fn replaced(model: &Environment, disk: &Storage<Writes>) -> Storage<Writes> {
+    let new = model.setting.disks.new_disk();
+    match model.setting.disks {
+        Disks::Kept => new,
+        Disks::Replaced | Disks::UsedAlone => Storage {
+            draw: disk.draw + 1,
+            ..new
+        },
+    }
 }
 
 /// The faults that can happen to all servers at once.
@@ -235,7 +295,6 @@ fn common_end(old: &History<Writes>, new: &History<Writes>) -> Option<Zxid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keepright::types::Epoch;
 
     /// A storage whose history has these counters of epoch 1.
     fn storage(counters: &[u8]) -> Storage<Writes> {

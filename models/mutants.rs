@@ -267,6 +267,26 @@ pub const ALL: &[Mutant] = &[
         "durable_before_said",
     ),
     mutant(
+        "empty_disks_vote",
+        Variant::EmptyDisksVote,
+        "replaced",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 1, 0)
+        },
+        "leader_completeness",
+    ),
+    mutant(
+        "names_ignored",
+        Variant::NamesIgnored,
+        "alone",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 0, 0)
+        },
+        "decided_alone_stays",
+    ),
+    mutant(
         "voter_forgets",
         Variant::VoterForgets,
         "zab",

@@ -328,7 +328,7 @@ impl Environment {
         if self.setting.keeps_obsolete {
             return false;
         }
-        let may_forget = |id| faults::may_forget(&self.zab, id);
+        let may_forget = |id| faults::may_forget(self, id);
         if rules.wipes && (may_forget(from.id) || may_forget(id)) {
             return false; // The argument is about what is durable.
         }

@@ -89,7 +89,7 @@ pub fn plan(
         (Some(service::NAME), ..) => Ok(service_runs(service_bounds(bounds, options)?)),
         (Some(name), ..) => {
             let (spec, bounds) = (find(name)?, not_of_service(bounds, options)?);
-            Ok(runs_of(spec, bounds.map(Bounds::sensible).transpose()?))
+            Ok(runs_of(spec, bounds.map(|bounds| spec.sensible(bounds)).transpose()?))
         }
     };
     Ok(Plan {
@@ -118,7 +118,10 @@ pub fn runs_to_converge(
             "bounds need a model: check converge MODEL ...; {}",
             known_models()
         )),
-        (Some(name), Some(bounds)) => Ok(vec![(find(name)?, bounds.sensible()?)]),
+        (Some(name), Some(bounds)) => {
+            let spec = find(name)?;
+            Ok(vec![(spec, spec.sensible(bounds)?)])
+        }
         (model, None) => {
             model.map(find).transpose()?;
             Ok(converge::runs(model))
@@ -250,7 +253,8 @@ pub fn to_explore(
 ) -> Result<Environment, String> {
     let spec = find(model)?;
     let Some(name) = mutant else {
-        return Ok(spec.faithful(bounds.unwrap_or(spec.bounds[0]).sensible()?));
+        let bounds = spec.sensible(bounds.unwrap_or(spec.bounds[0]))?;
+        return Ok(spec.faithful(bounds));
     };
     let mutants = mutants::ALL.iter().map(|m| (m.name, &m.trial));
     let of_model = mutants.chain(bugs::found());

@@ -182,6 +182,7 @@ fn saved(action: &Action) -> Value {
             json!({ "disk_error": { "server": server, "torn": torn } })
         }
         Action::Wipe(server) => json!({ "wipe": { "server": server } }),
+        Action::Alone(server) => json!({ "alone": { "server": server } }),
         Action::Restart(server) => json!({ "restart": { "server": server } }),
         Action::Snapshot(server) => json!({ "snapshot": { "server": server } }),
         Action::Heartbeat(server) => json!({ "heartbeat": { "server": server } }),

@@ -13,7 +13,7 @@ use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant};
+use keepright::zab::{Entry, Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant};
 use smallvec::SmallVec;
 use stateright::actor::{Command, Id};
 use std::borrow::Cow;
@@ -29,6 +29,8 @@ pub struct Step {
     pub timers: SmallVec<[(Timer, Option<Duration>); 4]>,
     pub said_too_early: bool,
     pub left_behind: bool,
+    /// What the server has decided without the others.
+    pub alone: Option<Entry<u8>>,
 }
 
 /// What a step does to one server, with all its parts interned. It depends on that server and the
@@ -48,6 +50,7 @@ pub struct LocalStep {
     pub view_changes: bool,
     pub said_too_early: bool,
     pub left_behind: bool,
+    pub alone: Option<Entry<u8>>,
     /// Whether a LOOKING server becomes a leader.
     pub is_elected: bool,
     /// Whether the record may have to take note of it.
@@ -63,6 +66,7 @@ impl Step {
             timers: SmallVec::new(),
             said_too_early: false,
             left_behind: false,
+            alone: None,
         }
     }
 }
@@ -238,7 +242,13 @@ impl Environment {
                 let left = Left { kept: 0, torn };
                 fails(Input::DiskError, faults::disk_after(process, left))
             }
-            Action::Wipe(_) => fails(Input::Wipe, Storage::default()),
+            Action::Wipe(_) => fails(Input::Wipe, faults::replaced(self, &process.disk)),
+            Action::Alone(server) => {
+                let disk = faults::used_alone(&process.disk, server);
+                let alone = disk.history.entries().last().cloned();
+                let step = fails(Input::Alone, disk)?;
+                Some(Step { alone, ..step })
+            }
             Action::Outage(_) => unreachable!("an outage is a crash of each server"),
             Action::Restart(server) => Some(self.start(server, &process.disk)),
         }
@@ -273,7 +283,7 @@ impl Environment {
         let noted = step.said_too_early || step.left_behind || changes_record(old, new);
         let (is_elected, is_news) = (
             is_leading(new) && matches!(old.map(State::role), Some(Role::Looking(_))),
-            noted && new.is_some(),
+            noted && new.is_some() || step.alone.is_some(),
         );
         let (seen_before, seen_after) = (seen(server, before), seen(server, &step.process));
         let view_changes = !self.zab.is_alike(&seen_before, &seen_after);
@@ -313,6 +323,7 @@ impl Environment {
             view_changes,
             said_too_early: step.said_too_early,
             left_behind: step.left_behind,
+            alone: step.alone,
             is_elected,
             is_news,
         }

@@ -114,8 +114,12 @@ impl Environment {
         step: &LocalStep,
     ) -> Interned<Record<u8>> {
         let find = || {
-            let state = step.after.get().state.as_ref().expect("who has news is up");
             let mut record = world.record.get().clone();
+            let Some(state) = step.after.get().state.as_ref() else {
+                let alone = step.alone.iter().cloned();
+                record.alone.extend(alone.map(|entry| (step.server, entry)));
+                return self.intern_record(record);
+            };
             record.said_too_early |= step.said_too_early;
             record.left_behind |= step.left_behind;
             let others = |id| match id == step.server {

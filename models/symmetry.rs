@@ -73,8 +73,9 @@ impl Renamings {
 impl Renamed for Process {
     fn renamed(&self, names: &impl Fn(ServerId) -> ServerId) -> Self {
         Self {
+            disk: self.disk.renamed(names),
+            unsaved: self.unsaved.iter().map(|save| save.renamed(names)).collect(),
             state: self.state.as_ref().map(|state| state.renamed(names)),
-            ..self.clone()
         }
     }
 }
@@ -96,8 +97,11 @@ impl Renamed for Record<u8> {
             .iter()
             .map(|(epoch, set)| (*epoch, set.renamed(names)))
             .collect();
+        let alone = self.alone.iter();
+        let alone = alone.map(|(sid, entry)| (names(*sid), entry.clone()));
         Self {
             leaders,
+            alone: alone.collect(),
             ..self.clone()
         }
     }

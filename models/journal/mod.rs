@@ -369,6 +369,7 @@ fn entries(message: &PeerMsg) -> Vec<Entry<Txn>> {
         Message::Notification(_)
         | Message::FollowerInfo { .. }
         | Message::NewEpoch { .. }
+        | Message::Refuse { .. }
         | Message::NewLeader { .. }
         | Message::Ack { .. }
         | Message::Commit { .. } => Vec::new(),

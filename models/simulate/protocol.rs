@@ -22,6 +22,7 @@ kinds! {
     step Ack: "Ack arrives",
     step Commit: "Commit arrives",
     step Inform: "Inform arrives",
+    step Refuse: "Refuse arrives",
     step Flush: "a save becomes durable",
     step Elect: "an election says whom to follow",
     step Finalize: "a server ends its election",
@@ -35,6 +36,7 @@ kinds! {
     fault Outage: "all servers crash at once",
     fault DiskError: "a disk fails",
     fault Wipe: "a disk is lost",
+    fault Alone: "a server runs alone",
 }
 
 /// A model of the catalogue, of a variant of the protocol.
@@ -159,6 +161,7 @@ impl Walked for Environment {
                 Message::Ack { .. } => Name::Ack,
                 Message::Commit { .. } => Name::Commit,
                 Message::Inform { .. } => Name::Inform,
+                Message::Refuse { .. } => Name::Refuse,
             },
             Action::Flush(_) => Name::Flush,
             Action::Elect { .. } => Name::Elect,
@@ -170,6 +173,7 @@ impl Walked for Environment {
             Action::Outage(_) => Name::Outage,
             Action::DiskError { .. } => Name::DiskError,
             Action::Wipe(_) => Name::Wipe,
+            Action::Alone(_) => Name::Alone,
             Action::Restart(_) => Name::Restart,
             Action::Snapshot(_) => Name::Snapshot,
             Action::Heartbeat(_) => Name::Heartbeat,
@@ -189,6 +193,7 @@ impl Walked for Environment {
             | Action::Crash { server, .. }
             | Action::DiskError { server, .. }
             | Action::Wipe(server)
+            | Action::Alone(server)
             | Action::Restart(server)
             | Action::Snapshot(server)
             | Action::Heartbeat(server) => (*server, None),
@@ -210,6 +215,7 @@ impl Walked for Environment {
             | Action::Outage(_)
             | Action::DiskError { .. }
             | Action::Wipe(_)
+            | Action::Alone(_)
             | Action::Restart(_)
             | Action::Snapshot(_)
             | Action::Heartbeat(_) => u32::MAX, // Listed server by server.

@@ -62,6 +62,8 @@ pub struct Record<T> {
     pub served_too_early: bool,
     /// Whether a leader has left a follower behind (see [`leaves_behind`]).
     pub left_behind: bool,
+    /// What servers have decided alone, outside of the ensemble.
+    pub alone: Vec<(ServerId, Entry<T>)>,
     /// Whether a server won an election against a supporter that should have won itself.
     pub weak_leader: bool,
 }
@@ -76,6 +78,7 @@ impl<T> Default for Record<T> {
             said_too_early: false,
             served_too_early: false,
             left_behind: false,
+            alone: Vec::new(),
             weak_leader: false,
         }
     }
@@ -300,6 +303,20 @@ impl<'a, P: Recorded> Ensemble<'a, P> {
                 .map(move |(_, b)| (a, b))
         })
     }
+}
+
+/// What a server has decided alone stays in its history, in memory and on disk: to cut it is for whoever runs it to say.
+pub fn decided_alone_stays<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
+    e.servers.iter().all(|s| {
+        let mut storages = s.state.map(State::storage).into_iter().chain([s.disk]);
+        let mut alone = e.record.alone.iter().filter(|(sid, _)| *sid == s.id);
+        alone.all(|(_, entry)| storages.all(|storage| whole(storage).any(|t| t == entry)))
+    })
+}
+
+/// A server is kept out because it has another history.
+pub fn kept_out<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
+    e.running().any(|(_, state)| !state.diverged().is_empty())
 }
 
 /// At most one established leader an epoch, at any one time.
@@ -694,6 +711,7 @@ pub fn all<P: Recorded>() -> Vec<Invariant<P>> {
         up_to_date of Record / serving_what_was_taken_over of Server,
         newcomer_told_everything of Record / newcomer_lacks_proposals of Pair,
         reconfigured_by_both of Ensemble / reconfiguration_delivered of Record,
+        decided_alone_stays of Server / kept_out of Pair,
         in_force_once_committed of Server / membership_in_force of Server,
         one_leader_a_round of Ensemble / leader_supported of Ensemble,
         strongest_elected of Record / somebody_elected of Pair,

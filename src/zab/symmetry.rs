@@ -65,10 +65,9 @@ impl Lineage {
             voters: term.voters.renamed(names),
             ..*term
         };
-        let terms: Vec<_> = self.terms().iter().map(rename).collect();
-        match terms == self.terms() {
+        match self.terms().iter().all(|term| rename(term) == *term) {
             true => self.clone(),
-            false => Self::of(terms),
+            false => Self::of(self.terms().iter().map(rename).collect()),
         }
     }
 }

@@ -223,6 +223,17 @@ pub(super) fn primary_integrity<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Strin
     })
 }
 
+pub(super) fn decided_alone_stays<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
+    let e = q.ensemble;
+    e.record.alone.iter().find_map(|(sid, entry)| {
+        let server = e.servers.iter().find(|s| s.id == *sid)?;
+        let mut storages = server.state.map(State::storage).into_iter().chain([server.disk]);
+        let storage = storages.find(|storage| !whole(storage).any(|t| t == entry))?;
+        let (entry, has) = (q.entry(entry), q.list(whole(storage)));
+        Some(format!("server {sid} has decided {entry} alone, and has {has} now"))
+    })
+}
+
 pub(super) fn committed_survives<P: Recorded>(q: &Inquiry<'_, P>) -> Option<String> {
     let e = q.ensemble;
     let all = &e.record.delivered;
