@@ -209,7 +209,7 @@ pub const ALL: &[Spec] = &[
         about: "the protocol, where the disk of one server is replaced by an empty one",
         bounds: &[Bounds {
             wipes: 1,
-            ..Bounds::new(3, 1, 1, 0)
+            ..Bounds::new(3, 2, 1, 0)
         }],
         invariants: &[OF_DISKS, OF_REPLACED],
     },
@@ -218,7 +218,7 @@ pub const ALL: &[Spec] = &[
         about: "the protocol, where one server runs for a while without the others",
         bounds: &[Bounds {
             wipes: 1,
-            ..Bounds::new(3, 1, 1, 0)
+            ..Bounds::new(3, 2, 0, 0)
         }],
         invariants: &[OF_DISKS, OF_ALONE],
     },

@@ -487,7 +487,10 @@ impl Model for Environment {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        let mut disks = vec![vec![self.setting.disks.new_disk(); usize::from(self.size())]];
+        let mut disks = vec![vec![
+            self.setting.disks.new_disk();
+            usize::from(self.size())
+        ]];
         if self.setting.election_alone {
             disks.push((1..=self.size()).map(unequal_disk).collect());
         }

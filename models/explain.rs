@@ -131,7 +131,11 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             counts,
             ..
         } => {
-            let counts = if *counts { "" } else { ", you do not count yet" };
+            let counts = if *counts {
+                ""
+            } else {
+                ", you do not count yet"
+            };
             format!("NewLeader({epoch}, begins with {last_zxid}{counts})")
         }
         Message::Propose {
@@ -150,7 +154,11 @@ pub fn describe<P: Payload<Txn: InWords>>(message: &Message<P>) -> String {
             zxid,
             counts,
         } => {
-            let counts = if *counts { "" } else { ", you do not count yet" };
+            let counts = if *counts {
+                ""
+            } else {
+                ", you do not count yet"
+            };
             format!("Commit(epoch {epoch}, up to {zxid}{counts})")
         }
         Message::Inform {

@@ -89,7 +89,10 @@ pub fn plan(
         (Some(service::NAME), ..) => Ok(service_runs(service_bounds(bounds, options)?)),
         (Some(name), ..) => {
             let (spec, bounds) = (find(name)?, not_of_service(bounds, options)?);
-            Ok(runs_of(spec, bounds.map(|bounds| spec.sensible(bounds)).transpose()?))
+            Ok(runs_of(
+                spec,
+                bounds.map(|bounds| spec.sensible(bounds)).transpose()?,
+            ))
         }
     };
     Ok(Plan {

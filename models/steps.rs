@@ -13,7 +13,9 @@ use crate::world::{Budget, Envelope, Known, Process, Writes};
 use keepright::types::ServerId;
 use keepright::zab::invariants;
 use keepright::zab::obsolete::Peer;
-use keepright::zab::{Entry, Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant};
+use keepright::zab::{
+    Entry, Message, Msg, Out, Role, Snapshot, Stage, State, Storage, Timer, Variant,
+};
 use smallvec::SmallVec;
 use stateright::actor::{Command, Id};
 use std::borrow::Cow;

@@ -74,7 +74,11 @@ impl Renamed for Process {
     fn renamed(&self, names: &impl Fn(ServerId) -> ServerId) -> Self {
         Self {
             disk: self.disk.renamed(names),
-            unsaved: self.unsaved.iter().map(|save| save.renamed(names)).collect(),
+            unsaved: self
+                .unsaved
+                .iter()
+                .map(|save| save.renamed(names))
+                .collect(),
             state: self.state.as_ref().map(|state| state.renamed(names)),
         }
     }

@@ -51,7 +51,10 @@ pub(super) fn settle(
     };
     dir.set_memory(memory)?;
     if told && let Err(error) = std::fs::remove_file(&file) {
-        tracing::warn!("{} cannot be removed: {error}; remove it, for it is not meant to last", file.display());
+        tracing::warn!(
+            "{} cannot be removed: {error}; remove it, for it is not meant to last",
+            file.display()
+        );
     }
     Ok(())
 }

@@ -8,9 +8,9 @@
 pub mod client;
 pub mod config;
 mod journal;
+mod memory;
 pub mod peers;
 pub mod runtime;
-mod memory;
 pub mod storage;
 mod timers;
 pub mod transport;

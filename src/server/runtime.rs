@@ -456,7 +456,11 @@ impl Server {
 
     /// Logs, once for each history, that a server has another one than this server.
     fn announce_divergence(&mut self) {
-        let zab = self.state.as_ref().expect("the state is back after each step").zab();
+        let zab = self
+            .state
+            .as_ref()
+            .expect("the state is back after each step")
+            .zab();
         for (peer, diverged) in zab.diverged() {
             let divergence = diverged.divergence;
             if self.diverged.insert(*peer, divergence) == Some(divergence) {

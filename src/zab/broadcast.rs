@@ -427,12 +427,7 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: on a tick, says to each learner what by its last word it may lack.
-    pub(super) fn repeat_to_learners(
-        &self,
-        me: ServerId,
-        s: &mut Cow<State<P>>,
-        o: &mut Out<P>,
-    ) {
+    pub(super) fn repeat_to_learners(&self, me: ServerId, s: &mut Cow<State<P>>, o: &mut Out<P>) {
         let Role::Leading(leader) = &s.role else {
             return;
         };

@@ -127,13 +127,7 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: the promise of the leader itself is durable, so the epoch may be proposed.
-    pub(super) fn announce_epoch(
-        &self,
-        me: ServerId,
-        s: &State<P>,
-        to: ServerSet,
-        o: &mut Out<P>,
-    ) {
+    pub(super) fn announce_epoch(&self, me: ServerId, s: &State<P>, to: ServerSet, o: &mut Out<P>) {
         let Role::Leading(leader) = &s.role else {
             return;
         };
@@ -361,7 +355,8 @@ impl<P: Payload> Zab<P> {
             return;
         }
         let forgetful = self.forgetful(me, s, others());
-        let Some(newcomers) = self.newcomers_among(history, &lineage, &promised, me, forgetful) else {
+        let Some(newcomers) = self.newcomers_among(history, &lineage, &promised, me, forgetful)
+        else {
             return; // Who remembers is too few to know of everything: Timer::Establish ends the wait.
         };
         let (epoch, reports) = (*epoch, reports.clone());

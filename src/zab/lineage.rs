@@ -78,7 +78,10 @@ impl std::fmt::Display for Divergence {
         )?;
         match reason {
             Reason::NumberTwice(epoch) => {
-                write!(f, "epoch {epoch} was begun twice, by servers that did not know of each other")
+                write!(
+                    f,
+                    "epoch {epoch} was begun twice, by servers that did not know of each other"
+                )
             }
             Reason::Committed(zxid) => write!(f, "what would be lost is committed up to {zxid}"),
             Reason::Apart(one, two) => write!(

@@ -102,7 +102,12 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: a newcomer has caught up with everything that is committed. From here on it needs something later.
-    pub(super) fn on_newcomer_synchronized(&self, s: &mut State<P>, peer: ServerId, o: &mut Out<P>) {
+    pub(super) fn on_newcomer_synchronized(
+        &self,
+        s: &mut State<P>,
+        peer: ServerId,
+        o: &mut Out<P>,
+    ) {
         let last = s.storage.history.last_zxid();
         let mark = newcomers(s).and_then(|newcomers| newcomers.get_mut(&peer));
         if let Some(mark) = mark.filter(|mark| **mark == BEHIND) {

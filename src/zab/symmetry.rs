@@ -5,7 +5,9 @@
 //! them. What it must never do: leave an id unchanged inside (a test renames there and back).
 
 use super::election::{Election, Notification, Stance, Vote};
-use super::{Follower, Leader, Lineage, Message, Payload, Report, Role, Stage, State, Storage, Term};
+use super::{
+    Follower, Leader, Lineage, Message, Payload, Report, Role, Stage, State, Storage, Term,
+};
 use crate::quorum::ServerSet;
 use crate::types::{EpochName, ServerId};
 use std::collections::BTreeMap;
@@ -156,7 +158,10 @@ impl<P: Payload> Message<P> {
                     stance,
                 })
             }
-            Self::NewEpoch { .. } | Self::AckEpoch { .. } | Self::Sync { .. } | Self::NewLeader { .. } => {
+            Self::NewEpoch { .. }
+            | Self::AckEpoch { .. }
+            | Self::Sync { .. }
+            | Self::NewLeader { .. } => {
                 let mut renamed = self.clone();
                 if let Self::NewEpoch { lineage, .. }
                 | Self::AckEpoch { lineage, .. }

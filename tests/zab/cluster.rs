@@ -44,8 +44,12 @@ impl Payload for Numbers {
     }
 }
 
-/// The witnesses that only `reconfiguration.rs` can come by: elsewhere no membership is replaced.
-pub const OF_CHANGES: [&str; 2] = ["reconfiguration_delivered", "membership_in_force"];
+/// The witnesses that only `reconfiguration.rs` and `lineage.rs` can come by: elsewhere no membership is replaced, and no server runs alone.
+pub const ELSEWHERE: [&str; 3] = [
+    "reconfiguration_delivered",
+    "membership_in_force",
+    "kept_out",
+];
 
 /// The number that puts a membership in force.
 pub const IN_FORCE: u32 = 1 << 31;

@@ -5,11 +5,13 @@
 use crate::cluster::Numbers;
 use crate::sim::{Random, with_seeds};
 use crate::walk::Walk;
-use keepright::types::{Epoch, Round, ServerId, Zxid};
+use keepright::types::{Epoch, EpochName, Round, ServerId, Zxid};
+use keepright::zab::lineage::Reason;
 use keepright::zab::{
     Difference, Elections, Entry, Message, Msg, Notification, Out, Snapshot, Stance, State, Timer,
     Vote,
 };
+use keepright::zab::{Divergence, Lineage, Memory, Term};
 use proptest::prelude::*;
 use stateright::actor::{Actor, Command};
 use std::borrow::Cow;
@@ -99,6 +101,7 @@ impl Forger<'_> {
                 current_epoch: self.epoch(),
                 last_zxid: self.zxid(),
                 change: self.zxid(),
+                tells_members: self.random.chance(50),
             }),
             1 => Stance::Asking,
             2 => Stance::Following(self.sid()),
@@ -116,19 +119,58 @@ impl Forger<'_> {
         Notification { round, stance }
     }
 
+    fn name(&mut self) -> EpochName {
+        EpochName {
+            leader: self.sid(),
+            draw: self.random.below(3) as u64,
+        }
+    }
+
+    /// Terms that nobody has put in order.
+    fn lineage(&mut self) -> Lineage {
+        let terms = (0..self.random.below(4)).map(|_| Term {
+            epoch: self.epoch(),
+            name: self.name(),
+            after: self.zxid(),
+            voters: (0..self.random.below(3)).map(|_| self.sid()).collect(),
+        });
+        Lineage::of(terms.collect())
+    }
+
+    fn memory(&mut self) -> Memory {
+        [Memory::Kept, Memory::New, Memory::Forgot][self.random.below(3)]
+    }
+
+    fn divergence(&mut self) -> Divergence {
+        let reason = match self.random.below(2) {
+            0 => Reason::NumberTwice(self.epoch()),
+            _ => Reason::Committed(self.zxid()),
+        };
+        Divergence {
+            reason,
+            common: self.zxid(),
+            last: self.zxid(),
+            other: self.zxid(),
+        }
+    }
+
     fn message(&mut self) -> Message<Numbers> {
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 => Message::Notification(self.notification()),
             1 => Message::FollowerInfo {
                 accepted_epoch: self.epoch(),
             },
             2 => Message::NewEpoch {
                 epoch: self.epoch(),
+                name: self.name(),
+                lineage: self.lineage(),
                 current_epoch: self.epoch(),
                 last_zxid: self.zxid(),
             },
             3 => Message::AckEpoch {
                 epoch: self.epoch(),
+                lineage: self.lineage(),
+                memory: self.memory(),
                 current_epoch: self.epoch(),
                 last_zxid: self.zxid(),
                 promise: self.random.chance(80),
@@ -136,10 +178,13 @@ impl Forger<'_> {
             },
             4 => Message::Sync {
                 epoch: self.epoch(),
+                lineage: self.lineage(),
                 step: self.difference(),
             },
             5 => Message::NewLeader {
                 epoch: self.epoch(),
+                lineage: self.lineage(),
+                counts: self.random.chance(50),
                 last_zxid: self.zxid(),
             },
             6 => Message::Propose {
@@ -151,9 +196,16 @@ impl Forger<'_> {
                 epoch: self.epoch(),
                 zxid: self.zxid(),
             },
+            9 => Message::Refuse {
+                epoch: self.epoch(),
+                current_epoch: self.epoch(),
+                last_zxid: self.zxid(),
+                divergence: self.divergence(),
+            },
             8 => Message::Commit {
                 epoch: self.epoch(),
                 zxid: self.zxid(),
+                counts: self.random.chance(50),
             },
             _ => Message::Inform {
                 epoch: self.epoch(),

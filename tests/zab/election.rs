@@ -62,6 +62,7 @@ fn votes_are_ordered_by_current_epoch_then_zxid_then_server_id() {
         current_epoch: Epoch(epoch),
         last_zxid: zxid,
         change: Zxid::ZERO,
+        tells_members: false,
     };
     let ascending = [
         vote(1, z(1, 1), 1),
@@ -181,6 +182,7 @@ fn a_vote_for_a_server_outside_that_tells_of_no_more_recent_history_is_ignored()
             current_epoch: Epoch(0),
             last_zxid: Zxid::ZERO,
             change: Zxid::ZERO,
+            tells_members: false,
         };
         let effects = cluster.deliver(&Envelope {
             src: s(2),
@@ -245,6 +247,7 @@ fn vote_for(leader: u8) -> Stance {
         current_epoch: Epoch(0),
         last_zxid: Zxid::ZERO,
         change: Zxid::ZERO,
+        tells_members: false,
     })
 }
 
@@ -316,6 +319,7 @@ fn an_observer_supports_whoever_takes_it_for_a_voter() {
         current_epoch: Epoch(1),
         last_zxid: z(1, 1),
         change: Zxid::ZERO,
+        tells_members: false,
     });
     let effects = notify(&mut cluster, 3, 4, 2, vote);
     assert!(effects.changed);
@@ -409,6 +413,7 @@ fn a_supporter_that_has_started_again_since_did_not_choose() {
         current_epoch: Epoch(1),
         last_zxid: z(1, 1),
         change: Zxid::ZERO,
+        tells_members: false,
     });
     for (src, dst) in [(2, 3), (3, 2)] {
         let round = Round::first(Epoch(1));

@@ -309,7 +309,7 @@ fn another_history_in_its_place_leaves_the_epochs_as_they_are() {
     let storage = Storage::<Numbers> {
         accepted_epoch: Epoch(3),
         current_epoch: Epoch(2),
-        history: History::default(),
+        ..Storage::default()
     };
     let expected = Storage {
         history: history.clone(),

@@ -7,7 +7,8 @@ use crate::cluster::{Cluster, Envelope, IN_FORCE, config, s, voters, z};
 use crate::sim::{Faults, Random, Sim, with_seeds};
 use keepright::quorum::ServerSet;
 use keepright::types::{Epoch, ServerId, Zxid};
-use keepright::zab::{Change, Config, Difference, Elections, Entry, Message, Msg, invariants};
+use keepright::zab::invariants;
+use keepright::zab::{Change, Config, Difference, Elections, Entry, Lineage, Memory, Message, Msg};
 use std::time::Duration;
 
 /// An ensemble of `count` voters with ids from 1 that serves, with newcomers up to `all`.
@@ -250,6 +251,8 @@ fn who_may_have_a_vote_by_a_later_history_counts_only_with_a_promise() {
         };
         let of_newcomer = Message::AckEpoch {
             epoch: Epoch(2),
+            lineage: Lineage::default(),
+            memory: Memory::Kept,
             current_epoch: Epoch(1),
             last_zxid: z(1, 1),
             promise,
@@ -258,6 +261,8 @@ fn who_may_have_a_vote_by_a_later_history_counts_only_with_a_promise() {
         say(&mut cluster, 3, of_newcomer);
         let of_voter = Message::AckEpoch {
             epoch: Epoch(2),
+            lineage: Lineage::default(),
+            memory: Memory::Kept,
             current_epoch: Epoch(0),
             last_zxid: Zxid::ZERO,
             promise: true,

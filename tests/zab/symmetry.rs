@@ -136,6 +136,7 @@ fn a_message_that_names_a_server_is_renamed_inside() {
         current_epoch: Epoch(1),
         last_zxid: crate::cluster::z(1, 1),
         change: crate::cluster::z(0, 0),
+        tells_members: false,
     };
     let names = |id: ServerId| ServerId(id.0 + 1);
     let (a, b) = (ServerId(1), ServerId(2));

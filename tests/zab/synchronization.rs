@@ -3,10 +3,11 @@
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
 use im::Vector;
-use keepright::types::{Epoch, Zxid};
+use keepright::types::{Epoch, EpochName, Zxid};
 use keepright::zab::{
     Config, Difference, Elections, Entry, Message, Msg, Snapshot, Storage, Timer,
 };
+use keepright::zab::{Lineage, Memory};
 use std::collections::BTreeSet;
 
 /// Three servers, of which 3 leads, with `count` transactions that everybody has delivered.
@@ -211,6 +212,8 @@ fn from_leader(cluster: &mut Cluster, message: Message<Numbers>) -> Effects {
 fn new_epoch() -> Message<Numbers> {
     Message::NewEpoch {
         epoch: Epoch(2),
+        name: EpochName::NONE,
+        lineage: Lineage::default(),
         current_epoch: Epoch(1),
         last_zxid: z(1, 1),
     }
@@ -219,6 +222,7 @@ fn new_epoch() -> Message<Numbers> {
 fn sync() -> Message<Numbers> {
     Message::Sync {
         epoch: Epoch(2),
+        lineage: Lineage::default(),
         step: Difference::Diff {
             after: Zxid::ZERO,
             entries: vec![Entry {
@@ -232,6 +236,8 @@ fn sync() -> Message<Numbers> {
 fn new_leader() -> Message<Numbers> {
     Message::NewLeader {
         epoch: Epoch(2),
+        lineage: Lineage::default(),
+        counts: true,
         last_zxid: z(1, 1),
     }
 }
@@ -296,6 +302,8 @@ fn a_learner_says_what_the_leader_lacks_if_its_own_history_is_the_more_recent() 
         cluster.input(s(1), Msg::Elected(s(2)));
         let new_epoch = Message::NewEpoch {
             epoch: Epoch(3),
+            name: EpochName::NONE,
+            lineage: Lineage::default(),
             current_epoch,
             last_zxid,
         };
@@ -451,6 +459,8 @@ fn a_follower_that_restarts_after_its_promise_does_not_depose_the_leader() {
     cluster.flush(s(5), 1);
     let ack = |promise| Message::AckEpoch {
         epoch: Epoch(1),
+        lineage: Lineage::default(),
+        memory: Memory::Kept,
         current_epoch: Epoch(0),
         last_zxid: Zxid::ZERO,
         promise,
@@ -478,6 +488,7 @@ fn the_limit_for_discovery_and_synchronization_ends_with_them() {
     let commit = Message::Commit {
         epoch: Epoch(2),
         zxid: z(1, 1),
+        counts: true,
     };
     let ended = |effects: &Effects| effects.timers.contains(&(Timer::Establish, None));
     let first = from_leader(&mut cluster, commit.clone());
@@ -535,6 +546,8 @@ fn a_leader_repeats_its_epoch_to_those_who_have_not_answered() {
     cluster.flush(s(5), 1);
     let ack = Message::AckEpoch {
         epoch: Epoch(1),
+        lineage: Lineage::default(),
+        memory: Memory::Kept,
         current_epoch: Epoch(0),
         last_zxid: Zxid::ZERO,
         promise: true,
@@ -553,6 +566,7 @@ fn a_snapshot_that_comes_late_takes_nothing_away() {
     cluster.record.proposed.push(entry(z(2, 1)));
     let snap = Message::Sync {
         epoch: Epoch(2),
+        lineage: Lineage::default(),
         step: Difference::Snap {
             snapshot: Snapshot::default(),
             entries: vec![entry(z(1, 1))],

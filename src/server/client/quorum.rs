@@ -44,10 +44,16 @@ pub(super) fn quor(quorum: &Quorum) -> String {
     match quorum.memory {
         Memory::Kept => {}
         Memory::New => line("Disk", "empty: counts only where nobody has data"),
-        Memory::Forgot => line("Disk", "was empty: counts in no quorum until it is up to date"),
+        Memory::Forgot => line(
+            "Disk",
+            "was empty: counts in no quorum until it is up to date",
+        ),
     }
     for (peer, divergence) in &quorum.diverged {
-        line(&format!("Diverged from server {peer}"), &divergence.to_string());
+        line(
+            &format!("Diverged from server {peer}"),
+            &divergence.to_string(),
+        );
     }
     if let Standing::Leading { active, .. } = &quorum.standing {
         let memberships = [Some(&quorum.now), quorum.next.as_ref()];

@@ -90,12 +90,19 @@ fn term(word: &str) -> Option<Term> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{layout, open, scratch, write};
     use super::*;
     use crate::types::EpochName;
     use proptest::prelude::*;
 
     fn lineages() -> impl Strategy<Value = Lineage> {
-        let term = (1..4u32, 0..9u64, any::<u64>(), 0..9u64, prop::collection::vec(1..9u8, 0..4));
+        let term = (
+            1..4u32,
+            0..9u64,
+            any::<u64>(),
+            0..9u64,
+            prop::collection::vec(1..9u8, 0..4),
+        );
         prop::collection::vec(term, 0..5).prop_map(|terms| {
             let (mut epoch, mut last) = (0, 0);
             let terms = terms.into_iter().map(|(step, leader, draw, more, voters)| {
@@ -125,6 +132,97 @@ mod tests {
         fn no_line_makes_the_reader_panic(line in ".{0,60}") {
             let _ = parse(&line);
         }
+    }
+
+    /// A directory with three epochs of two transactions each, every epoch in a log file of its own.
+    fn three_epochs(layout: &Layout) {
+        for epoch in 1..=3 {
+            let mut opened = open(layout).unwrap();
+            let mut save = opened.storage().clone();
+            let name = EpochName {
+                leader: ServerId(1),
+                draw: 7,
+            };
+            save.lineage = save.lineage.begin(Term {
+                epoch: Epoch(epoch),
+                name,
+                after: save.history.last_zxid(),
+                voters: ServerSet::of(ServerId(1)),
+            });
+            save.accepted_epoch = Epoch(epoch);
+            save.current_epoch = Epoch(epoch);
+            save.memory = Memory::Kept;
+            for counter in 1..=2 {
+                let zxid = Zxid::new(Epoch(epoch), counter);
+                save.history.append(zxid, u64::from(10 * epoch + counter));
+            }
+            assert_eq!(write(&mut opened.store, &[save], 1), 1);
+        }
+    }
+
+    #[test]
+    fn names_and_memory_are_found_again() {
+        let dir = scratch();
+        let layout = layout(&dir);
+        assert_eq!(open(&layout).unwrap().storage().memory, Memory::New);
+        three_epochs(&layout);
+        let opened = open(&layout).unwrap();
+        let storage = opened.storage();
+        let known: Vec<_> = storage
+            .lineage
+            .terms()
+            .iter()
+            .map(|term| (term.epoch.0, term.after))
+            .collect();
+        let [first, second] = [1, 2].map(|epoch| Zxid::new(Epoch(epoch), 2));
+        assert_eq!(known, [(1, Zxid::ZERO), (2, first), (3, second)]);
+        assert_eq!(storage.memory, Memory::Kept);
+    }
+
+    #[test]
+    fn a_log_that_is_missing_stops_the_start_wherever_it_was() {
+        for missing in 1..=3 {
+            let dir = scratch();
+            let layout = layout(&dir);
+            three_epochs(&layout);
+            fs::remove_file(layout.log(Zxid::new(Epoch(missing), 1))).unwrap();
+            let words = match open(&layout) {
+                Ok(_) => panic!("it starts without epoch {missing}"),
+                Err(error) => error.to_string(),
+            };
+            assert!(
+                words.contains("transactions are missing"),
+                "{missing}: {words}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_directory_without_names_is_taken_over_as_it_is() {
+        let dir = scratch();
+        let layout = layout(&dir);
+        three_epochs(&layout);
+        fs::remove_file(layout.lineage()).unwrap();
+        let opened = open(&layout).unwrap();
+        assert_eq!(opened.storage().history.entries().len(), 6);
+        assert_eq!(opened.storage().lineage, Lineage::default());
+        assert_eq!(opened.storage().memory, Memory::Kept);
+    }
+
+    #[test]
+    fn what_is_put_aside_is_kept_and_the_server_has_forgotten_it() {
+        let dir = scratch();
+        let layout = layout(&dir);
+        three_epochs(&layout);
+        let moved = layout.put_aside().unwrap();
+        assert_eq!(moved.len(), 2);
+        for (from, to) in &moved {
+            assert!(from.is_dir() && to.ends_with("version-2.aside-1"), "{to:?}");
+        }
+        let opened = open(&layout).unwrap();
+        assert_eq!(opened.storage().history.last_zxid(), Zxid::ZERO);
+        assert_eq!(opened.storage().memory, Memory::Forgot);
+        assert!(layout.put_aside().is_err(), "a server runs on it");
     }
 
     #[test]

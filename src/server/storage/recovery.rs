@@ -6,8 +6,8 @@
 //! Departs from ZooKeeper: D21 in `spec/deviations.toml`.
 
 use super::disk::Disk;
-use super::lineage;
 use super::format::{BEFORE, Codec, Scan, Tail, scan};
+use super::lineage;
 use super::sealed::{Text, seal, unseal};
 use super::snapshots;
 use super::{Layout, StorageError, zxid_of};
@@ -53,6 +53,9 @@ pub(super) fn recover<P: Payload, C: Codec<P>>(
                 disk.write_file(&path, |file| file.write_all(&content))?
             }
             Mend::WriteEpoch(path, epoch) => write_epoch(disk, &path, epoch)?,
+            Mend::WriteLineage(memory) => {
+                lineage::write(layout, disk, memory, &Lineage::default())?;
+            }
             Mend::FirstSnapshot => {
                 let (first, path) = (Snapshot::default(), layout.snapshot(Zxid::ZERO));
                 snapshots::write(layout, codec, disk, &first, &path)?;
@@ -81,6 +84,8 @@ pub(super) enum Mend {
     Rewrite(PathBuf, Vec<u8>),
     /// An epoch that has no file yet, or one without a checksum.
     WriteEpoch(PathBuf, Epoch),
+    /// That the directory was empty.
+    WriteLineage(Memory),
     /// The empty state: ZooKeeper refuses a log without any snapshot.
     FirstSnapshot,
 }
@@ -112,14 +117,17 @@ pub(super) fn examine<P: Payload, C: Codec<P>>(
             end: last.0,
         });
     }
-    let is_empty = last == Zxid::ZERO && current_epoch == Epoch(0);
+    let is_new = last == Zxid::ZERO && current_epoch == Epoch(0) && known.is_none();
+    if is_new {
+        mends.push(Mend::WriteLineage(Memory::New));
+    }
     Ok(Found {
         storage: Storage {
             accepted_epoch,
             current_epoch,
             history,
             lineage,
-            memory: match is_empty && known.is_none() {
+            memory: match is_new {
                 true => Memory::New,
                 false => memory,
             },

@@ -227,10 +227,16 @@ pub(super) fn decided_alone_stays<P: Recorded>(q: &Inquiry<'_, P>) -> Option<Str
     let e = q.ensemble;
     e.record.alone.iter().find_map(|(sid, entry)| {
         let server = e.servers.iter().find(|s| s.id == *sid)?;
-        let mut storages = server.state.map(State::storage).into_iter().chain([server.disk]);
+        let mut storages = server
+            .state
+            .map(State::storage)
+            .into_iter()
+            .chain([server.disk]);
         let storage = storages.find(|storage| !whole(storage).any(|t| t == entry))?;
         let (entry, has) = (q.entry(entry), q.list(whole(storage)));
-        Some(format!("server {sid} has decided {entry} alone, and has {has} now"))
+        Some(format!(
+            "server {sid} has decided {entry} alone, and has {has} now"
+        ))
     })
 }
 
