@@ -4,7 +4,7 @@
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
 //!
-//! Departs from ZooKeeper: D19 and D33 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D19, D33 and D71 in `spec/deviations.toml`.
 
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
