@@ -137,7 +137,7 @@ fn missing(layout: &Layout, mark: &Mark) -> StorageError {
     let remedy = match left {
         true => move_logs(&data, &logs),
         false => format!(
-            "set dataLogDir to where they are ({LOGS} stands beside them); or {}. If they are lost, move {} away and \
+            "set dataLogDir (fsck: --log-dir) to where they are ({LOGS} stands beside them); or {}. If they are lost, move {} away and \
              let this server learn anew from the others",
             move_logs(Path::new(&mark.logs), &logs),
             data.display()
