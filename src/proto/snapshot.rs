@@ -7,6 +7,9 @@
 //! znode with its path, parents first, the root's path being empty; the path `/` as the end; the
 //! Adler-32 checksum of all that, and `/` once more. ZooKeeper may append a digest and the zxid, each
 //! with such an end: their checksums are compared, their content is not used. The zxid is in the file's name.
+//!
+//! ZooKeeper writes the ACLs first and the znodes while transactions go on. So a znode may have an ACL that came
+//! later and is not in the list: it gets [`acl::nobody`], and the transaction that gave it the ACL follows in the log.
 
 use super::codec::{DecodeError, Reader, Writer};
 use crate::types::Zxid;
@@ -54,9 +57,6 @@ pub enum SnapshotError {
         #[source]
         source: DecodeError,
     },
-    /// A znode names an ACL that is not in the list.
-    #[error("the znode {path:?} has the ACL {number}, which the snapshot does not list")]
-    UnknownAcl { path: String, number: i64 },
     /// The znodes do not make a tree.
     #[error("the snapshot is not a tree: {0}")]
     Tree(#[from] BuildError),
@@ -145,11 +145,12 @@ pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError
             "" => "/",
             path => path,
         };
-        let node = input.node(path, &acls)?;
+        let node = input.node(&acls)?;
         tree.node(path, node)?;
     }
     let by_zookeeper = input.finish()?;
     let mut tree = tree.finish()?;
+    tree.add_config();
     if by_zookeeper {
         tree.count_quotas_anew();
     }
@@ -315,17 +316,15 @@ impl<R: Read> Input<R> {
         Ok(acl.into())
     }
 
-    fn node(&mut self, path: &str, acls: &BTreeMap<i64, AclList>) -> Result<Node, SnapshotError> {
+    fn node(&mut self, acls: &BTreeMap<i64, AclList>) -> Result<Node, SnapshotError> {
         let data = self.data()?;
-        let mut number = 0;
-        let node = self
-            .take(Self::NODE_BYTES)
+        self.take(Self::NODE_BYTES)
             .map(|bytes| -> Result<Node, DecodeError> {
                 let mut reader = Reader::new(bytes);
-                number = reader.i64()?;
+                let number = reader.i64()?;
                 Ok(Node {
                     data,
-                    acl: acls.get(&number).cloned().unwrap_or_default(),
+                    acl: acls.get(&number).cloned().unwrap_or_else(acl::nobody),
                     czxid: reader.zxid()?,
                     mzxid: reader.zxid()?,
                     ctime: reader.i64()?,
@@ -338,14 +337,7 @@ impl<R: Read> Input<R> {
                     num_children: 0,
                 })
             })?
-            .map_err(|source| self.malformed(source))?;
-        match acls.contains_key(&number) {
-            true => Ok(node),
-            false => Err(SnapshotError::UnknownAcl {
-                path: path.to_owned(),
-                number,
-            }),
-        }
+            .map_err(|source| self.malformed(source))
     }
 
     /// Reads the checksum and the mark of the end, and compares what ZooKeeper may have appended. The last

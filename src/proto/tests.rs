@@ -504,6 +504,7 @@ fn quotas_are_counted_anew_in_a_snapshot_of_zookeeper_and_not_in_one_of_ours() {
         ("/a", "12"),
         ("/a/b", "345"),
         ("/zookeeper", ""),
+        ("/zookeeper/config", ""),
         ("/zookeeper/quota", ""),
         ("/zookeeper/quota/a", ""),
         ("/zookeeper/quota/a/zookeeper_limits", "count=9,bytes=9"),

@@ -12,8 +12,11 @@ use super::opcode;
 use crate::types::Zxid;
 use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody};
 
-/// The bytes of the digest of the tree that ZooKeeper may write after a transaction.
+/// The bytes of the digest of the tree that ZooKeeper may write after a transaction: the version of its way
+/// to make one, and the digest.
 const DIGEST_BYTES: usize = 12;
+/// The only version that any release has written.
+const DIGEST_VERSION: i32 = 2;
 
 /// No number of an error: with it stands the transaction that puts the members in force that were proposed.
 /// ZooKeeper does nothing at an error.
@@ -120,8 +123,8 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
 ///
 /// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
 /// with us: create2 and deleteContainer, which are a create and a delete; a create
-/// without the parent's version and a close without paths, of old servers; a digest at the end,
-/// which is skipped.
+/// without the parent's version, of old servers; a close without paths, of old servers and of those with
+/// `closeSessionTxn.enabled=false`; an error that we have no name for; a digest at the end, which is skipped.
 pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
     let mut reader = Reader::new(bytes);
     let session = reader.session()?;
@@ -208,6 +211,7 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
         opcode::CLOSE_SESSION => TxnBody::CloseSession {
             ephemerals: match reader.remaining() {
                 0 => Vec::new(),
+                _ if is_digest(reader)? => Vec::new(),
                 _ => reader.vector(Reader::string)?,
             },
         },
@@ -216,9 +220,23 @@ fn decode_body(kind: i32, reader: &mut Reader<'_>) -> Result<TxnBody, DecodeErro
                 reader.i32()?;
                 TxnBody::InForce
             }
-            _ => TxnBody::Error(reader.error()?),
+            _ => TxnBody::Error(failure(reader)?),
         },
         other => return Err(reader.unknown(other, "the type of a transaction that we serve")),
+    })
+}
+
+/// Whether the digest is all that follows. Two paths in as many bytes would both be empty, which no path is.
+fn is_digest(reader: &Reader<'_>) -> Result<bool, DecodeError> {
+    Ok(reader.remaining() == DIGEST_BYTES && reader.clone().i32()? == DIGEST_VERSION)
+}
+
+/// Why a request failed. Whatever the reason, it changed nothing: a number that only a later release knows
+/// must not make the log unreadable.
+fn failure(reader: &mut Reader<'_>) -> Result<Option<ErrorCode>, DecodeError> {
+    Ok(match reader.i32()? {
+        0 => None,
+        code => Some(ErrorCode::from_code(code).unwrap_or(ErrorCode::SystemError)),
     })
 }
 

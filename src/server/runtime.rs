@@ -72,6 +72,9 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
         purge: config.purge,
         compression: config.snapshot_compression,
     };
+    if !config.make_directories {
+        layout.must_exist()?;
+    }
     let mut dir = DataDir::open(layout, ZooKeeperCodec)?;
     for note in dir.notes() {
         tracing::warn!("{note}");

@@ -4,7 +4,7 @@
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
 //!
-//! Departs from ZooKeeper: D19 and D33 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D19, D33 and D71 in `spec/deviations.toml`.
 
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
@@ -102,6 +102,15 @@ impl Leading {
     /// Sees to it that the members of the ensemble are shown to clients.
     pub fn show_members(&mut self, time: i64) {
         self.waiting.push_back(Queued::Members { time });
+    }
+
+    /// Sees to it that no ephemeral is left whose session does not exist: nobody could end it. A directory of
+    /// ZooKeeper may have one.
+    pub fn end_owners_without_session(&mut self, time: i64) {
+        let owners: Vec<SessionId> = self.tree.owners_without_session().collect();
+        for session in owners {
+            self.waiting.push_back(Queued::Expired { session, time });
+        }
     }
 
     /// The last transaction that was proposed.
@@ -372,14 +381,13 @@ impl Leading {
     }
 
     fn close(&self, session: SessionId, cxid: i32, time: i64) -> Option<Txn> {
-        let is_open = self.tree.sessions().contains_key(&session);
-        is_open.then(|| Txn {
+        let ephemerals = self.tree.ephemerals(session);
+        let is_there = self.tree.sessions().contains_key(&session) || !ephemerals.is_empty();
+        is_there.then_some(Txn {
             session,
             cxid,
             time,
-            body: TxnBody::CloseSession {
-                ephemerals: self.tree.ephemerals(session),
-            },
+            body: TxnBody::CloseSession { ephemerals },
         })
     }
 }

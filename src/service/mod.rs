@@ -320,6 +320,7 @@ impl Service {
         if env.config.members.is_some() {
             leading.show_members(self.clock_ms);
         }
+        leading.end_owners_without_session(self.clock_ms);
         for (&session, &timeout_ms) in self.tree.sessions() {
             let ticks = session::timeout_ticks(env.config.session_tick, timeout_ms);
             leading.expiry.insert(session, ticks);

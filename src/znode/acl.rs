@@ -105,6 +105,12 @@ pub fn read_unsafe() -> AclList {
     anyone(Perms::READ)
 }
 
+/// A list that lets nobody but a superuser do anything: of a znode whose own is not known. (An empty list would
+/// let everybody do everything.)
+pub fn nobody() -> AclList {
+    anyone(Perms::default())
+}
+
 fn anyone(perms: Perms) -> AclList {
     let who = AuthId::anyone();
     Arc::new([Acl { perms, who }])

@@ -11,7 +11,7 @@
 use super::node::Node;
 use super::quota::Growth;
 use super::tree::CONFIG;
-use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, path};
+use super::{AclList, Data, ErrorCode, SessionId, Stat, Tree, Txn, TxnBody, acl, path};
 use crate::types::Zxid;
 
 /// What came of a transaction.
@@ -156,8 +156,11 @@ impl Tree {
         if path::basename(path).is_empty() {
             return Err(ErrorCode::BadArguments);
         }
-        if self.contains(path) {
-            // A blurred snapshot has the parent from before its child.
+        if let Some(there) = self.node(path) {
+            // A blurred snapshot has the parent from before its child, and may lack the child's ACL.
+            if there.acl == acl::nobody() {
+                self.replace_acl(path, node.acl);
+            }
             self.count_child(above, parent_cversion, node.czxid);
             return Err(ErrorCode::NodeExists);
         }
@@ -241,11 +244,8 @@ impl Tree {
     }
 
     fn set_acl(&mut self, path: &str, acl: &AclList, version: i32) -> Result<Outcome, ErrorCode> {
-        let before = self.node(path).ok_or(ErrorCode::NoNode)?.acl.clone();
-        let acl = self.intern(acl.clone());
-        self.release(&before);
+        self.replace_acl(path, acl.clone());
         let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
-        node.acl = acl;
         node.aversion = version;
         Ok(Outcome::AclSet(node.stat()))
     }

@@ -5,7 +5,9 @@
 //!
 //! ZooKeeper keeps this in one number, the *owner* of the znode: 0, the id of the session, the
 //! lowest number of all for a container, or for a TTL eight bits of ones, sixteen of zeros, and the
-//! milliseconds. No session has such an id: the bits that are zero are the server's start time.
+//! milliseconds. No session has such an id: the bits that are zero are the server's start time. ZooKeeper 3.5.3
+//! alone had another form for a TTL, one bit and the milliseconds (`emulate353TTLNodes` in later releases): it is
+//! read for what it was meant to be, and never written.
 //!
 //! Departs from ZooKeeper: D31 in `spec/deviations.toml`.
 
@@ -78,10 +80,13 @@ impl Lifetime {
         match owner {
             SessionId(0) => Self::Persistent,
             Self::CONTAINER => Self::Container,
-            SessionId(id) => match id.checked_sub(Self::NO_TTL.0).and_then(Ttl::new) {
-                Some(ttl) => Self::Ttl(ttl),
-                None => Self::Ephemeral,
-            },
+            SessionId(id) => {
+                let after = |first: SessionId| id.checked_sub(first.0).and_then(Ttl::new);
+                match after(Self::NO_TTL).or_else(|| after(Self::CONTAINER)) {
+                    Some(ttl) => Self::Ttl(ttl),
+                    None => Self::Ephemeral,
+                }
+            }
         }
     }
 }
@@ -112,6 +117,16 @@ mod tests {
         for id in [0xff01_0000_0000_0001_u64, 0xff00_0100_0000_0000, u64::MAX] {
             assert_eq!(Lifetime::of(SessionId(id as i64)), Lifetime::Ephemeral);
         }
+    }
+
+    #[test]
+    fn a_ttl_of_zookeeper_3_5_3_is_one_and_the_sessions_of_server_128_are_none() {
+        let of = |owner: u64| Lifetime::of(SessionId(owner as i64));
+        for ms in [1, 5000, (1 << 40) - 1] {
+            let ttl = Lifetime::Ttl(Ttl::new(ms as i64).unwrap());
+            assert_eq!(of(0x8000_0000_0000_0000 | ms), ttl);
+        }
+        assert_eq!(of(0x8001_8d4f_0000_0001), Lifetime::Ephemeral);
     }
 
     #[test]

@@ -58,18 +58,28 @@ impl Default for Tree {
         for path in ["/", "/zookeeper", "/zookeeper/quota"] {
             tree.insert(path, Node::initial());
         }
+        tree.add_config();
+        tree
+    }
+}
+
+impl Tree {
+    /// Adds the znode that shows the members, where it is missing: ZooKeeper 3.4 had none, and later releases add
+    /// it to what they read. What a transaction has taken away stays away.
+    pub(crate) fn add_config(&mut self) {
+        let above = self.node("/zookeeper");
+        if self.contains(CONFIG) || above.is_none_or(|node| node.pzxid != Zxid::ZERO) {
+            return;
+        }
         let config = Node {
             acl: acl::read_unsafe(),
             // ZooKeeper sets this ACL with version -1 when it makes the znode, and shows it.
             aversion: -1,
             ..Node::initial()
         };
-        tree.insert(CONFIG, config);
-        tree
+        self.insert(CONFIG, config);
     }
-}
 
-impl Tree {
     /// The znode at `path`.
     pub fn node(&self, path: &str) -> Option<&Node> {
         self.nodes.get(&Probe::new(path)).map(|node| &**node)
@@ -107,13 +117,19 @@ impl Tree {
         })
     }
 
+    /// The sessions that own ephemerals and are not open. There are none in a tree that this server made;
+    /// ZooKeeper leaves them in a snapshot that it takes while a session is opened.
+    pub fn owners_without_session(&self) -> impl Iterator<Item = SessionId> {
+        let of_session = |owner: &SessionId| Lifetime::of(*owner) == Lifetime::Ephemeral;
+        let owners = self.owned.keys().copied();
+        owners.filter(move |owner| of_session(owner) && !self.sessions.contains_key(owner))
+    }
+
     /// The paths of the containers and of the znodes with a TTL, in an order.
     pub fn mortals(&self) -> impl Iterator<Item = &str> {
-        let ttls = SessionId(Lifetime::NO_TTL.0 + (1 << 40));
-        let containers = self.owned.get(&Lifetime::CONTAINER).into_iter();
-        let ttls = self.owned.range(Lifetime::NO_TTL..ttls);
-        let all = containers.chain(ttls.map(|(_, paths)| paths));
-        all.flatten().map(|path| &**path)
+        let owned = |first: SessionId| self.owned.range(first..SessionId(first.0 + (1 << 40)));
+        let all = owned(Lifetime::CONTAINER).chain(owned(Lifetime::NO_TTL));
+        all.flat_map(|(_, paths)| paths).map(|path| &**path)
     }
 
     /// How many znodes are below the one at `path`, at any depth.
@@ -240,6 +256,18 @@ impl Tree {
         let before = std::mem::replace(&mut node.data, data).len() as u64;
         self.data_size = self.data_size - before + after;
         after as i64 - before as i64
+    }
+
+    /// Changes the ACL of a znode, if it is there, and nothing else.
+    pub(super) fn replace_acl(&mut self, path: &str, acl: AclList) {
+        let Some(before) = self.node(path).map(|node| node.acl.clone()) else {
+            return;
+        };
+        let acl = self.intern(acl);
+        self.release(&before);
+        if let Some(node) = self.node_mut(path) {
+            node.acl = acl;
+        }
     }
 
     /// Takes away a znode that is there, and uncounts it at its parent.

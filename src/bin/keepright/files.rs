@@ -146,6 +146,9 @@ fn print_report(report: &Report) -> io::Result<()> {
                 writeln!(out, "    to mend it: {remedy}")?;
             }
         }
+        if let Some(theirs) = &finding.zookeeper {
+            writeln!(out, "    ZooKeeper {theirs}")?;
+        }
     }
     match &report.start {
         Ok(found) => writeln!(out, "a server starts here: {found}"),

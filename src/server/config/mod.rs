@@ -64,6 +64,8 @@ pub struct Config {
     pub service: ServiceOptions,
     /// When the others are removed (`autopurge.purgeInterval`).
     pub purge: Purge,
+    /// Whether missing directories are made (`datadir.autocreate`).
+    pub make_directories: bool,
     /// The four-letter words that are answered.
     pub four_letter_words: BTreeSet<String>,
     /// This server.
@@ -91,6 +93,9 @@ pub struct ConfigError {
 const DEFAULT_WORDS: [&str; 9] = [
     "ruok", "srvr", "stat", "mntr", "conf", "cons", "envi", "isro", "quor",
 ];
+
+/// The key that is not `true` if `version-2` must be there when the server starts, in both directories.
+const DATADIR_AUTOCREATE: &str = "datadir.autocreate";
 
 /// Keys of ZooKeeper that mean something there and nothing here (yet): they are reported once, in
 /// words that tell them from misspelt ones.
@@ -261,6 +266,10 @@ impl Parser {
                 return Err(self.error(line, format!("{key} is empty"), "name a directory"));
             }
             "db.autocreate" => self.db_autocreate = value.eq_ignore_ascii_case("true"),
+            DATADIR_AUTOCREATE => {
+                let is_on = value.eq_ignore_ascii_case("true");
+                self.values.insert(DATADIR_AUTOCREATE, is_on.into());
+            }
             "dataDir" => self.data_dir = Some(value.into()),
             "dataLogDir" => self.data_log_dir = Some(value.into()),
             "clientPort" => {
@@ -358,6 +367,7 @@ impl Parser {
             },
             // As in ZooKeeper, fewer than three are never kept.
             snap_retain_count: value("autopurge.snapRetainCount", 3).max(3) as u32,
+            make_directories: value(DATADIR_AUTOCREATE, 1) == 1,
             service: ServiceOptions::of(&self.values),
             four_letter_words: words(self.words),
             my_id,

@@ -217,6 +217,20 @@ proptest! {
 }
 
 #[test]
+fn directories_are_made_unless_the_key_says_otherwise() {
+    let made = |line: &str| {
+        let config = load(&format!("dataDir=DIR\nclientPort=1\n{line}"), None).unwrap();
+        assert_eq!(config.warnings, [""; 0]);
+        config.make_directories
+    };
+    assert!(made(""));
+    assert!(made("datadir.autocreate=True\n"));
+    assert!(!made("datadir.autocreate=false\n"));
+    // As Java reads it: whatever is not true.
+    assert!(!made("zookeeper.datadir.autocreate=no\n"));
+}
+
+#[test]
 fn snapshots_and_their_removal_are_as_zookeeper_has_them() {
     let with = |lines: &str| load(&format!("dataDir=DIR\nclientPort=1\n{lines}"), None);
     let defaults = with("").unwrap();

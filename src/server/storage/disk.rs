@@ -5,16 +5,23 @@
 //!
 //! Every change is one [`Call`] to the operating system, so that tests can make any of them fail, or
 //! happen in part, and know what a power cut may leave of all of them (`faults.rs`).
+//!
+//! Nothing is done in a directory that took the place of one that is in use, and no flush is reported of a file that
+//! is no longer there: see [`super::place`].
 
 use super::StorageError;
 #[cfg(test)]
 use super::faults::Faults;
+use super::place::{Place, leads_to};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
+    /// The directories that are in use.
+    places: Arc<[Place]>,
     #[cfg(test)]
     pub(super) faults: Option<std::sync::Arc<Faults>>,
 }
@@ -47,6 +54,22 @@ impl Disk {
         })
     }
 
+    /// From now on these directories must stay what they are.
+    pub(super) fn stay_in(&mut self, dirs: &[PathBuf]) -> Result<(), StorageError> {
+        let places: Result<_, _> = dirs.iter().map(|dir| Place::open(dir)).collect();
+        self.places = places?;
+        Ok(())
+    }
+
+    /// Fails if the directory of a file is no longer the one that is in use.
+    fn check_place(&self, file: &Path) -> Result<(), StorageError> {
+        let place = self
+            .places
+            .iter()
+            .find(|place| file.parent() == Some(place.path()));
+        place.map_or(Ok(()), Place::check)
+    }
+
     /// Makes a directory, and those above it, if they are not there.
     pub(super) fn create_dir(&self, dir: &Path) -> Result<(), StorageError> {
         if dir.is_dir() || dir.as_os_str().is_empty() {
@@ -76,9 +99,8 @@ impl Disk {
         path: &Path,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), StorageError> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = PathBuf::from(temporary);
+        self.check_place(path)?;
+        let temporary = temporary(path);
         let write = || {
             let file = self.call(Call::Create(&temporary), |_| File::create(&temporary))?;
             let appender = Appender {
@@ -110,6 +132,7 @@ impl Disk {
 
     /// Removes a file, if it is there.
     pub(super) fn remove(&self, path: &Path) -> Result<(), StorageError> {
+        self.check_place(path)?;
         match self.call(Call::Remove(path), |_| fs::remove_file(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(StorageError::io("remove", path)(error)),
@@ -129,6 +152,7 @@ impl Disk {
 
     /// Creates a file that must not be there yet; its name is durable when this returns.
     pub(super) fn create(&self, path: &Path) -> Result<File, StorageError> {
+        self.check_place(path)?;
         let new = || File::options().write(true).create_new(true).open(path);
         let file = self
             .call(Call::Create(path), |_| new())
@@ -151,10 +175,11 @@ impl Disk {
             .map_err(StorageError::io("write", path))
     }
 
-    /// Makes the content of an open file durable.
+    /// Makes the content of an open file durable, where the next start looks for it.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StorageError> {
         self.call(Call::Sync(path), |_| file.sync_data())
-            .map_err(StorageError::io("flush", path))
+            .map_err(StorageError::io("flush", path))?;
+        leads_to(path, file)
     }
 
     fn sync_parent(&self, path: &Path) -> Result<(), StorageError> {
@@ -164,6 +189,13 @@ impl Disk {
             Some(parent) => self.sync_dir(parent),
         }
     }
+}
+
+/// The name that a file has until it is whole.
+pub(super) fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
 }
 
 /// A file that is written by calls to a [`Disk`].

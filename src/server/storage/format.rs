@@ -23,6 +23,11 @@ pub trait Codec<P: Payload>: Clone + Send + 'static {
     /// What is wrong with the bytes.
     fn decode_entry(&self, bytes: &[u8]) -> Result<Entry<P::Txn>, String>;
 
+    /// Whether a transaction says that a request failed, and changes nothing.
+    fn changes_nothing(&self, _: &P::Txn) -> bool {
+        false
+    }
+
     /// Writes a snapshot, with a checksum.
     ///
     /// # Errors
@@ -45,7 +50,7 @@ pub trait Codec<P: Payload>: Clone + Send + 'static {
 }
 
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
-const END_OF_RECORD: u8 = 0x42;
+pub(super) const END_OF_RECORD: u8 = 0x42;
 /// Checksum and length before a record, the end byte after it.
 pub(super) const BEFORE: usize = 12;
 
@@ -164,11 +169,17 @@ fn tail(bytes: &[u8], from: usize, content: usize) -> Tail {
             _ => "the record does not end where it should",
         });
     }
-    if bytes[content - 1] == END_OF_RECORD && fits(checksum, &bytes[start..content - 1]) {
+    let body_begins = content > start && bytes[content - 1] == END_OF_RECORD;
+    if body_begins && fits(checksum, &bytes[start..content - 1]) {
         return Tail::Damaged("the record is whole, but its length is wrong");
     }
     if end < bytes.len() && fits(checksum, &bytes[start..end]) {
-        return Tail::Damaged("the record is whole, but its end mark is wrong");
+        // ZooKeeper writes the end mark of a large record with the one after it, into a file of zeros. This
+        // server writes it with the record, and nothing behind it.
+        return match end + 1 == bytes.len() {
+            true => Tail::Damaged("the record is whole, but its end mark is wrong"),
+            false => Tail::Torn("the record lacks its end mark"),
+        };
     }
     Tail::Torn("the record is incomplete")
 }

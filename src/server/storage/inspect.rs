@@ -6,9 +6,10 @@
 use super::recovery::{
     Mend, examine, pending_replacement, read_log, stored_epoch, temporary_files,
 };
-use super::{Layout, StorageError, ZooKeeperCodec, format::Tail, snapshots};
+use super::{Layout, StorageError, ZooKeeperCodec, format::Tail, pairing, snapshots, theirs};
 use crate::service::ZooKeeper;
 use crate::types::Zxid;
+use crate::znode::{Tree, acl};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 pub struct Finding {
     pub file: PathBuf,
     pub state: FileState,
+    /// What ZooKeeper would do with it; `None` if it does not know such files.
+    pub zookeeper: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -45,10 +48,16 @@ pub struct Report {
     pub start: Result<String, StorageError>,
 }
 
+impl FileState {
+    fn is_damaged(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+}
+
 impl Report {
     /// Whether nothing is damaged or missing.
     pub fn is_sound(&self) -> bool {
-        let damaged = |finding: &Finding| matches!(finding.state, FileState::Damaged { .. });
+        let damaged = |finding: &Finding| finding.state.is_damaged();
         self.start.is_ok() && !self.findings.iter().any(damaged)
     }
 }
@@ -87,18 +96,27 @@ fn above_version(dir: &Path) -> PathBuf {
 pub fn fsck(layout: &Layout) -> Result<Report, StorageError> {
     let replacement = pending_replacement(layout);
     let mut findings = Vec::new();
+    let mut found = |file: PathBuf, state, zookeeper| {
+        findings.push(Finding {
+            file,
+            state,
+            zookeeper,
+        });
+    };
     for (zxid, file) in layout.list_snapshots()? {
         let state = snapshot_state(zxid, &file);
-        findings.push(Finding { file, state });
+        let theirs = theirs::of_snapshot(&file, state.is_damaged());
+        found(file, state, Some(theirs));
     }
     if layout.incoming().exists() {
         let file = layout.incoming();
         let state = snapshot_state(Zxid::ZERO, &file);
-        findings.push(Finding { file, state });
+        found(file, state, None);
     }
     for (_, file) in layout.list_logs()? {
         let state = log_state(&file);
-        findings.push(Finding { file, state });
+        let theirs = theirs::of_log(&file);
+        found(file, state, Some(theirs));
     }
     for file in [layout.accepted_epoch(), layout.current_epoch()] {
         let state = match stored_epoch(&file) {
@@ -106,13 +124,13 @@ pub fn fsck(layout: &Layout) -> Result<Report, StorageError> {
             Ok(None) => FileState::Note("is missing: taken from the last transaction".to_owned()),
             Err(error) => damaged(None, &error, LEARN_ANEW.to_owned()),
         };
-        findings.push(Finding { file, state });
+        let theirs = theirs::of_epoch(&file);
+        found(file, state, Some(theirs));
     }
     for file in temporary_files(layout)? {
         if file != layout.incoming() {
             let state = "is left of an interrupted write: the next start removes it".to_owned();
-            let state = FileState::Note(state);
-            findings.push(Finding { file, state });
+            found(file, FileState::Note(state), None);
         }
     }
     let start = match replacement {
@@ -133,17 +151,37 @@ const LEARN_ANEW: &str = "if the other servers of the ensemble are well, move th
 
 fn snapshot_state(zxid: Zxid, file: &Path) -> FileState {
     match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec, zxid, file) {
-        Ok(tree) => FileState::Sound(format!(
-            "{} znodes, {} sessions",
-            tree.znode_count(),
-            tree.sessions().len()
-        )),
+        Ok(tree) => FileState::Sound(content(&tree)),
         Err(problem) => {
             let remedy =
                 "if a server starts all the same (see the last line), remove this file; else ";
             damaged(None, &problem, format!("{remedy}{LEARN_ANEW}"))
         }
     }
+}
+
+fn content(tree: &Tree) -> String {
+    let nobody = acl::nobody();
+    let unlisted = tree.walk().filter(|(_, node)| node.acl == nobody).count();
+    let orphans = tree.owners_without_session().count();
+    let mut words = format!(
+        "{} znodes, {} sessions",
+        tree.znode_count(),
+        tree.sessions().len()
+    );
+    if unlisted > 0 {
+        words += &format!(
+            "; {unlisted} znodes have an ACL that is not listed, and that the log must bring: until then nobody may \
+             use them"
+        );
+    }
+    if orphans > 0 {
+        words += &format!(
+            "; {orphans} sessions own ephemerals and are not listed: if the log does not open them either, the \
+             leader ends them when it begins"
+        );
+    }
+    words
 }
 
 fn log_state(file: &Path) -> FileState {
@@ -193,6 +231,7 @@ fn damaged(offset: Option<u64>, problem: &dyn std::fmt::Display, remedy: String)
 
 /// What a start finds if no replacement is pending.
 fn start(layout: &Layout) -> Result<String, StorageError> {
+    pairing::examine(layout)?;
     let found = examine::<ZooKeeper, _>(layout, &ZooKeeperCodec)?;
     let history = &found.storage.history;
     let snapshot = history.snapshot();

@@ -10,6 +10,7 @@
 //! dataDir/version-2/keepright.lineage the names of the epochs; see `lineage.rs`
 //! dataDir/version-2/snapshot.<zxid>   everything up to that zxid; with .gz or .snappy if compressed
 //! dataLogDir/version-2/log.<zxid>     transactions from that zxid on
+//! */version-2/keepright.snapshots, keepright.logs   marks: which two belong together
 //! ```
 //!
 //! A history is replaced as a whole (SNAP) by way of one more file: the head of `store.rs` says how.
@@ -25,18 +26,27 @@ mod faults;
 pub mod format;
 pub mod inspect;
 mod lineage;
+mod pairing;
+mod place;
 mod purge;
 mod recovery;
 mod sealed;
 mod snapshots;
 mod store;
+mod theirs;
 mod writer;
 #[cfg(test)]
 mod writer_tests;
 mod zookeeper;
 
 #[cfg(test)]
+mod pairing_tests;
+#[cfg(test)]
+mod place_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zookeeper_tests;
 
 pub use compress::Compression;
 pub use format::Codec;
@@ -96,6 +106,13 @@ pub enum StorageError {
         after: u64,
         end: u64,
     },
+    #[error(
+        "there is no snapshot, and {} begins at zxid 0x{found:x}: what was before that is missing; put the \
+          snapshots back (or the logs from the first one on), or move this server's data directory away and \
+          let it learn anew from the others",
+         file.display()
+     )]
+    NoBeginning { file: PathBuf, found: u64 },
     #[error("{} is damaged: {problem}", file.display())]
     Unreadable { file: PathBuf, problem: String },
     #[error(
@@ -114,6 +131,24 @@ pub enum StorageError {
         dir.display()
     )]
     Locked { dir: PathBuf },
+    #[error("{problem} (dataDir {}, dataLogDir {}); {remedy}", data_dir.display(), log_dir.display())]
+    Apart {
+        data_dir: PathBuf,
+        log_dir: PathBuf,
+        problem: String,
+        remedy: String,
+    },
+    #[error(
+        "{} is not what this server has opened there: it was moved, removed or replaced while the server ran, and \
+         the next start would not find what is written now. Put it back as it was, then start again",
+        path.display()
+    )]
+    Moved { path: PathBuf },
+    #[error(
+        "{} is not there, and datadir.autocreate=false forbids to make it; mount or make it, or remove the key",
+        dir.display()
+    )]
+    Missing { dir: PathBuf },
     #[error("{} holds a newer state than the log may be cut to (zxid 0x{to:x})", file.display())]
     BelowSnapshot { file: PathBuf, to: u64 },
 }
@@ -151,6 +186,18 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Whether the directories are there, for who forbids that they are made.
+    ///
+    /// # Errors
+    /// If one is missing.
+    pub fn must_exist(&self) -> Result<(), StorageError> {
+        let mut dirs = [self.logs(), self.snapshots()].into_iter();
+        match dirs.find(|dir| !dir.is_dir()) {
+            Some(dir) => Err(StorageError::Missing { dir }),
+            None => Ok(()),
+        }
+    }
+
     fn snapshots(&self) -> PathBuf {
         self.data_dir.join("version-2")
     }
@@ -276,11 +323,13 @@ impl<P: Payload, C: Codec<P>> DataDir<P, C> {
         Self::open_on(layout, codec, Disk::default())
     }
 
-    fn open_on(layout: Layout, codec: C, disk: Disk) -> Result<Self, StorageError> {
+    fn open_on(layout: Layout, codec: C, mut disk: Disk) -> Result<Self, StorageError> {
         for dir in [layout.snapshots(), layout.logs()] {
             disk.create_dir(&dir)?;
         }
         let locks = layout.lock()?;
+        disk.stay_in(&[layout.snapshots(), layout.logs()])?;
+        pairing::join(&layout, &disk)?;
         let recovered = recovery::recover(&layout, &codec, &disk)?;
         Ok(Self {
             store: store::Store::new(layout, codec, disk, recovered.storage),

@@ -271,6 +271,15 @@ fn read_logs<P: Payload, C: Codec<P>>(
     for (index, (_, path)) in files.iter().enumerate() {
         let read = read_log(path, codec)?;
         for (offset, entry) in read.entries {
+            if repeats(codec, entries.last(), &entry) {
+                continue;
+            }
+            if !newest.stored && entries.is_empty() && !FIRST.contains(&entry.zxid) {
+                return Err(StorageError::NoBeginning {
+                    file: path.clone(),
+                    found: entry.zxid.0,
+                });
+            }
             push(&mut entries, entry, base, lineage, path, offset)?;
         }
         match read.scan.tail {
@@ -311,6 +320,20 @@ fn read_logs<P: Payload, C: Codec<P>>(
         return Err(StorageError::NoSnapshot { file, problem });
     }
     Ok(assemble(newest.snapshot, newest.stored, entries))
+}
+
+/// The zxids that the first transaction of all may have: of ZooKeeper standalone, and of an ensemble or this server.
+const FIRST: [Zxid; 2] = [Zxid(1), Zxid::new(Epoch(1), 1)];
+
+/// Whether an entry is the failure of a request that ZooKeeper could not even read: it stands at the zxid of the
+/// transaction before it, or of none in its epoch, and is no transaction.
+fn repeats<P: Payload, C: Codec<P>>(
+    codec: &C,
+    last: Option<&Entry<P::Txn>>,
+    entry: &Entry<P::Txn>,
+) -> bool {
+    codec.changes_nothing(&entry.txn)
+        && (entry.zxid.counter() == 0 || last.is_some_and(|last| last.zxid == entry.zxid))
 }
 
 /// Adds a transaction to those that were read, if it continues them or the snapshot.

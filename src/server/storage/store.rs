@@ -30,6 +30,7 @@ use super::diff::{Change, diff};
 use super::disk::Disk;
 use super::format::{Codec, HEADER, append_record};
 use super::lineage;
+use super::place::leads_to;
 use super::recovery::{end_of, finish_replacement, write_epoch};
 use super::sealed::seal;
 use super::snapshots;
@@ -166,10 +167,14 @@ impl<P: Payload, C: Codec<P>> Store<P, C> {
 
     /// The snapshot to write, if there is a new one; the log goes on in a new file, so that the old
     /// one can be removed some day. Call it after a flush.
-    pub(super) fn snapshot_due(&mut self) -> Option<Snapshot<P::Snapshot>> {
-        let snapshot = self.snapshot_due.take()?;
-        self.log = None;
-        Some(snapshot)
+    pub(super) fn snapshot_due(&mut self) -> Result<Option<Snapshot<P::Snapshot>>, StorageError> {
+        let due = self.snapshot_due.take();
+        if due.is_some()
+            && let Some(ended) = self.log.take()
+        {
+            leads_to(&ended.path, &ended.file)?;
+        }
+        Ok(due)
     }
 
     fn begin_segment(&mut self, first: Zxid) -> Result<(), StorageError> {

@@ -227,7 +227,7 @@ pub(super) fn write(
             break;
         }
         reported += batch.len();
-        if let Some(snapshot) = store.snapshot_due() {
+        if let Ok(Some(snapshot)) = store.snapshot_due() {
             write_and_purge(&store.layout, &store.codec, &store.disk, &snapshot);
         }
     }

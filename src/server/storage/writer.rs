@@ -105,8 +105,10 @@ fn write_log<P: Payload, C: Codec<P>>(
             return;
         }
         report(LogEvent::Saved(count));
-        if let Some(snapshot) = store.snapshot_due() {
-            snapshots.write(snapshot);
+        match store.snapshot_due() {
+            Ok(None) => {}
+            Ok(Some(snapshot)) => snapshots.write(snapshot),
+            Err(error) => return report(LogEvent::Failed(error)),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::proto;
 use crate::service::ZooKeeper;
 use crate::types::Zxid;
 use crate::zab::{Entry, Snapshot};
-use crate::znode::{Tree, Txn};
+use crate::znode::{Tree, Txn, TxnBody};
 use std::io::{self, Read, Write};
 
 /// ZooKeeper's own formats.
@@ -23,6 +23,10 @@ impl Codec<ZooKeeper> for ZooKeeperCodec {
     fn decode_entry(&self, bytes: &[u8]) -> Result<Entry<Txn>, String> {
         let (zxid, txn) = proto::decode_txn(bytes).map_err(|error| error.to_string())?;
         Ok(Entry { zxid, txn })
+    }
+
+    fn changes_nothing(&self, txn: &Txn) -> bool {
+        matches!(txn.body, TxnBody::Error(Some(_)))
     }
 
     fn write_snapshot(&self, snapshot: &Snapshot<Tree>, writer: &mut dyn Write) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Sessions: how they open, move, expire and end.
 
 use super::*;
+use crate::znode::{Node, TreeBuilder, TxnBody};
 
 #[test]
 fn a_session_is_opened_on_every_server_with_a_timeout_within_the_bounds() {
@@ -294,4 +295,56 @@ fn a_connection_that_is_gone_leaves_nothing_but_its_session() {
     assert_eq!(bench.service(1).connections().count(), 0);
     assert!(bench.service(1).watches.is_empty());
     assert_eq!(bench.service(1).tree().sessions().len(), 1);
+}
+
+#[test]
+fn a_leader_ends_at_once_what_owns_an_ephemeral_and_has_no_session() {
+    let mut builder = TreeBuilder::new(Zxid(5));
+    let [known, unknown, later] = [1, 2, 3].map(|id| SessionId(0x0900_0000_0000_0000 + id));
+    for (path, owner) in [
+        ("/", SessionId::default()),
+        ("/known", known),
+        ("/nobody", unknown),
+        ("/later", later),
+    ] {
+        let node = Node {
+            ephemeral_owner: owner,
+            ..Node::initial()
+        };
+        builder.node(path, node).unwrap();
+    }
+    builder.session(known, 4000);
+    let opened = Txn {
+        session: later,
+        cxid: 0,
+        time: 0,
+        body: TxnBody::CreateSession { timeout_ms: 4000 },
+    };
+    let config = Config::new(ServerId(1), 7, Duration::from_millis(2000));
+    let mut env = Env::new(&config);
+    let mut service = Service::new(builder.finish().unwrap(), Zxid(5));
+    let mut zxid = Zxid::new(Epoch(1), 1);
+    service.begin_leading(&mut env, Epoch(2), [(zxid, &opened)].into_iter());
+    service.apply(&mut env, zxid, &opened);
+    let mut proposed = Vec::new();
+    while let Some(txn) = service.next_proposal(
+        &mut env,
+        Zxid::new(Epoch(2), proposed.len() as u32 + 1),
+        Ensemble::default(),
+    ) {
+        proposed.push(txn);
+    }
+    let ended: Vec<_> = proposed
+        .iter()
+        .filter(|txn| matches!(txn.body, TxnBody::CloseSession { .. }))
+        .collect();
+    assert_eq!(ended.len(), 1, "{proposed:?}");
+    assert_eq!(ended[0].session, unknown);
+    for txn in &proposed {
+        zxid = Zxid::new(Epoch(2), zxid.counter());
+        service.apply(&mut env, zxid, txn);
+        zxid = Zxid(zxid.0 + 1);
+    }
+    let left = ["/known", "/nobody", "/later"].map(|path| service.tree().contains(path));
+    assert_eq!(left, [true, false, true]);
 }
