@@ -4,6 +4,7 @@
 //! the log writer has, or go on after the disk has failed.
 
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
+use super::clock::Clock;
 use super::config::Config;
 use super::journal::Journal;
 use super::peers::{PeerEvent, PeerSockets};
@@ -11,6 +12,7 @@ use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeep
 use super::timers::Timers;
 use super::transport::Transport;
 use crate::members::PeerAddress;
+use crate::service::clock::Time;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::secret::LENGTH;
@@ -22,7 +24,7 @@ use stateright::actor::{Command, Id, Out};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -101,9 +103,7 @@ async fn serve(
     let port = ClientPort::new(config.clone(), client_sender).map_err(RunError::Tls)?;
     let doors = port.bind().await.map_err(RunError::Socket)?;
     log_start(&config, &dir);
-    let mut entropy = [0; LENGTH];
-    getrandom::fill(&mut entropy).map_err(std::io::Error::from)?;
-    let replica = replica(&config, entropy);
+    let replica = replica(&config, random()?, u64::from_ne_bytes(random()?));
     let journal = match journal {
         None => None,
         Some(dir) => {
@@ -120,7 +120,18 @@ async fn serve(
         // The loop is gone only when the server stops.
         let _ = log_sender.send(event);
     })?;
-    let mut server = Server::new(replica, journal, storage, log, Rc::clone(&port), sockets);
+    // Not by the clock: a message that bears the number of an earlier one is taken for it.
+    let first_message = u64::from_ne_bytes(random()?);
+    let transport = Transport::new(config.my_id, first_message, config.service.reconfig);
+    let mut server = Server::new(
+        replica,
+        journal,
+        storage,
+        log,
+        Rc::clone(&port),
+        sockets,
+        transport,
+    );
     for door in doors {
         tokio::task::spawn_local(Rc::clone(&port).listen(door));
     }
@@ -130,6 +141,7 @@ async fn serve(
         tokio::select! {
             () = server.sockets.readable() => server.on_datagrams(),
             Some(event) = client_events.recv() => {
+                server.tell_time();
                 server.on_client_event(event);
                 for _ in 0..BATCH {
                     let Ok(event) = client_events.try_recv() else { break };
@@ -172,18 +184,21 @@ fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
     );
 }
 
+/// Bytes that nobody can foresee, and that are others at each start.
+fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The actor that the configuration describes.
-fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
+fn replica(config: &Config, entropy: [u8; LENGTH], incarnation: u64) -> Replica {
     let zab = Zab::new(zab::Config {
         heartbeat: HEARTBEAT.min(config.tick_time / 2),
         peer_timeout: config.tick_time * config.sync_limit,
         establish_timeout: config.tick_time * config.init_limit,
         ..zab::Config::new(config.membership())
     });
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let incarnation = since.as_millis() as u64;
     let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
     let service = service::Config {
         min_session_timeout_ms: millis(config.min_session_timeout),
@@ -211,6 +226,9 @@ struct Server {
     /// What the journal must hold before the log writer gets it.
     held: Vec<zab::Storage<ZooKeeper>>,
     timers: Timers<Timer>,
+    clock: Clock,
+    /// What the actor was told of it last.
+    time: Time,
     transport: Transport,
     sockets: PeerSockets,
     port: Rc<ClientPort>,
@@ -230,13 +248,9 @@ impl Server {
         log: LogWriter<ZooKeeper>,
         port: Rc<ClientPort>,
         sockets: PeerSockets,
+        transport: Transport,
     ) -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let service::Config {
-            sid: me, reconfig, ..
-        } = *replica.config();
+        let me = replica.config().sid;
         let mut server = Self {
             me,
             replica,
@@ -244,7 +258,9 @@ impl Server {
             journal,
             held: Vec::new(),
             timers: Timers::new(),
-            transport: Transport::new(me, since.as_nanos() as u64, reconfig),
+            clock: Clock::start(),
+            time: Time::default(),
+            transport,
             sockets,
             port,
             log,
@@ -253,6 +269,7 @@ impl Server {
             found_in: None,
         };
         server.step(Input::Start(Box::new(storage)));
+        server.tell_time();
         server
     }
 
@@ -271,6 +288,15 @@ impl Server {
             journal.end(record, &out);
         }
         self.carry_out(out);
+    }
+
+    /// Tells the actor what the clocks say, if they say something new.
+    fn tell_time(&mut self) {
+        let time = self.clock.look();
+        if self.time != time {
+            self.time = time;
+            self.step(Input::Clock(time));
+        }
     }
 
     /// Nothing here waits for a save: the actor itself withholds what must.
@@ -335,6 +361,9 @@ impl Server {
                 "{garbled} messages of peers cannot be read: do all servers run one version?"
             );
         }
+        if !messages.is_empty() {
+            self.tell_time();
+        }
         for (peer, message) in messages {
             self.step(Input::Peer(peer, message));
         }
@@ -380,10 +409,7 @@ impl Server {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
             if timer == Timer::Session {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                self.step(Input::Clock(since.as_millis() as i64));
+                self.tell_time();
             }
             self.step(Input::Timeout(timer));
         }

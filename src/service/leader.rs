@@ -7,6 +7,7 @@
 //! Departs from ZooKeeper: D19 and D33 in `spec/deviations.toml`.
 
 use super::Config;
+use super::clock::Clock;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
 use super::reconfig::{self, Ensemble};
@@ -41,7 +42,7 @@ pub struct Leading {
     /// Which connection has each session that was opened or resumed under this leader.
     owners: OrdMap<SessionId, Owner>,
     pub expiry: Expiry,
-    /// When it was last looked for znodes that nobody uses (milliseconds since the Unix epoch).
+    /// When it was last looked for znodes that nobody uses, by [`Clock::now_ms`].
     swept_ms: i64,
 }
 
@@ -58,11 +59,11 @@ enum Queued {
     /// A client's write.
     Submitted { owner: Owner, write: Submission },
     /// The session's time is over.
-    Expired { session: SessionId, time: i64 },
+    Expired { session: SessionId },
     /// The leadership has begun: the ensemble's members are to be shown.
-    Members { time: i64 },
+    Members,
     /// The container or the znode with a TTL was found to be unused.
-    Unused { path: String, time: i64 },
+    Unused { path: String },
 }
 
 /// What a write is judged by, beside the tree.
@@ -70,6 +71,8 @@ enum Queued {
 struct Ground {
     zxid: Zxid,
     ensemble: Ensemble,
+    /// What it is stamped with.
+    time: i64,
 }
 
 /// What the leader tells the origin of a forwarded message.
@@ -78,14 +81,15 @@ pub enum Verdict {
     Accepted {
         through: u64,
     },
-    Refused,
-    /// The origin has a newer stream, and waits for nothing from this one.
-    Obsolete,
+    /// The stream is not taken. The newest of the origin that this leader knows comes after it.
+    Refused {
+        newest: StreamId,
+    },
 }
 
 impl Leading {
     /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
-    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, now_ms: i64) -> Self {
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, clock: &Clock) -> Self {
         Self {
             began,
             has_secret: Secret::of(&tree).is_some(),
@@ -95,13 +99,13 @@ impl Leading {
             waiting: Vector::new(),
             owners: OrdMap::new(),
             expiry: Expiry::default(),
-            swept_ms: now_ms,
+            swept_ms: clock.now_ms(),
         }
     }
 
     /// Sees to it that the members of the ensemble are shown to clients.
-    pub fn show_members(&mut self, time: i64) {
-        self.waiting.push_back(Queued::Members { time });
+    pub fn show_members(&mut self) {
+        self.waiting.push_back(Queued::Members);
     }
 
     /// The last transaction that was proposed.
@@ -128,7 +132,8 @@ impl Leading {
     /// Writes from another server.
     pub fn on_forward(&mut self, config: &Config, origin: ServerId, message: Forward) -> Verdict {
         if message.began < self.began && config.variant != Variant::OldStreamTaken {
-            return Verdict::Refused;
+            let newest = StreamId::default();
+            return Verdict::Refused { newest };
         }
         let StreamId { incarnation, .. } = message.stream;
         if config.variant == Variant::ForwardsUnnumbered {
@@ -140,7 +145,8 @@ impl Leading {
         }
         let inbox = self.inboxes.entry(origin).or_default();
         let Some(writes) = inbox.on_forward(message) else {
-            return Verdict::Obsolete;
+            let newest = inbox.stream();
+            return Verdict::Refused { newest };
         };
         let through = inbox.taken();
         for write in writes {
@@ -149,22 +155,22 @@ impl Leading {
         Verdict::Accepted { through }
     }
 
-    /// A session tick has passed; sessions whose time is over are closed at `time`. Now and then it is
-    /// looked for znodes that nobody uses.
-    pub fn on_tick(&mut self, config: &Config, time: i64, committed: &Tree) {
+    /// A session tick has passed; sessions whose time is over are closed. Now and then it is looked for
+    /// znodes that nobody uses.
+    pub fn on_tick(&mut self, config: &Config, clock: &Clock, committed: &Tree) {
         for session in self.expiry.tick() {
-            self.waiting.push_back(Queued::Expired { session, time });
+            self.waiting.push_back(Queued::Expired { session });
         }
-        if time.saturating_sub(self.swept_ms) >= config.container_check_ms {
-            self.sweep(config, time, committed);
+        if clock.now_ms() - self.swept_ms >= config.container_check_ms {
+            self.sweep(config, clock, committed);
         }
     }
 
-    /// Looks for the containers and the znodes with a TTL that are unused at `time`.
-    pub fn sweep(&mut self, config: &Config, time: i64, committed: &Tree) {
-        self.swept_ms = time;
-        for path in unused::unused(config, self.in_use(config, committed), time) {
-            self.waiting.push_back(Queued::Unused { path, time });
+    /// Looks for the containers and the znodes with a TTL that nobody uses.
+    pub fn sweep(&mut self, config: &Config, clock: &Clock, committed: &Tree) {
+        self.swept_ms = clock.now_ms();
+        for path in unused::unused(config, clock, self.in_use(config, committed)) {
+            self.waiting.push_back(Queued::Unused { path });
         }
     }
 
@@ -185,14 +191,20 @@ impl Leading {
         zxid: Zxid,
         ensemble: Ensemble,
         committed: &Tree,
+        clock: &Clock,
     ) -> Option<(Txn, Vec<String>)> {
         let mut warnings = Vec::new();
         loop {
             let txn = match self.secret(config) {
                 Some(secret) => Some(secret),
                 None => {
-                    let ground = Ground { zxid, ensemble };
-                    self.next_write(config, ground, committed, &mut warnings)?
+                    let time = clock.stamp_ms();
+                    let ground = Ground {
+                        zxid,
+                        ensemble,
+                        time,
+                    };
+                    self.next_write(config, ground, committed, clock, &mut warnings)?
                 }
             };
             if let Some(txn) = txn {
@@ -230,17 +242,20 @@ impl Leading {
         config: &Config,
         ground: Ground,
         committed: &Tree,
+        clock: &Clock,
         warnings: &mut Vec<String>,
     ) -> Option<Option<Txn>> {
+        let time = ground.time;
         Some(match self.waiting.pop_front()? {
             Queued::Submitted { owner, write } => {
                 self.prepare(config, ground, owner, write, warnings)
             }
-            Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
-            Queued::Unused { path, time } => {
-                delete_unused(config, self.in_use(config, committed), path, time)
+            Queued::Expired { session } => self.close(session, NO_TICKET, time),
+            Queued::Unused { path } => {
+                let tree = self.in_use(config, committed);
+                delete_unused(config, clock, tree, path)
             }
-            Queued::Members { time } => self.members(config, time),
+            Queued::Members => self.members(config, time),
         })
     }
 
@@ -259,7 +274,11 @@ impl Leading {
     fn prepare(
         &mut self,
         config: &Config,
-        Ground { zxid, ensemble }: Ground,
+        Ground {
+            zxid,
+            ensemble,
+            time,
+        }: Ground,
         owner: Owner,
         write: Submission,
         warnings: &mut Vec<String>,
@@ -268,7 +287,6 @@ impl Leading {
             session,
             is_local,
             cxid,
-            time,
             auth,
             write,
             ..
@@ -286,6 +304,10 @@ impl Leading {
             || variant == Variant::OldConnectionTaken
             || self.owners.get(&session) == Some(&owner);
         let body = match write {
+            // Its id was given out twice: it is not to have what is another's.
+            Write::CreateSession { .. } if self.tree.sessions().contains_key(&session) => {
+                TxnBody::Error(Some(ErrorCode::SessionExpired))
+            }
             Write::CreateSession { timeout_ms } => {
                 self.owners.insert(session, owner);
                 TxnBody::CreateSession { timeout_ms }
@@ -386,14 +408,14 @@ impl Leading {
 
 /// The deletion of a znode that was found to be unused. It may have been used since then, by a write that
 /// waited before this.
-fn delete_unused(config: &Config, tree: &Tree, path: String, time: i64) -> Option<Txn> {
+fn delete_unused(config: &Config, clock: &Clock, tree: &Tree, path: String) -> Option<Txn> {
     let is_unused = tree
         .node(&path)
-        .is_some_and(|node| unused::is_unused(config, node, time));
+        .is_some_and(|node| unused::is_unused(config, clock, &path, node));
     is_unused.then(|| Txn {
         session: SessionId::default(),
         cxid: NO_TICKET,
-        time,
+        time: clock.stamp_ms(),
         body: TxnBody::Delete { path },
     })
 }

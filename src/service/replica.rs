@@ -147,8 +147,7 @@ impl Actor for Replica {
             Timer::Session,
             self.config.session_tick..self.config.session_tick,
         );
-        let snapshot = zab.storage().history.snapshot();
-        let service = Service::new(snapshot.state.clone(), snapshot.zxid);
+        let service = Service::recover(&zab.storage().history);
         let mut state = State {
             zab: Some(zab),
             service,
@@ -163,7 +162,7 @@ impl Actor for Replica {
         match msg {
             Msg::Peer(message) => step.on_peer(src, message),
             Msg::Saved(count) => step.below.on_msg(src, zab::Msg::Saved(count)),
-            Msg::Clock(now_ms) => step.service.on_clock(now_ms),
+            Msg::Clock(time) => step.service.on_clock(time),
             Msg::Client(input) => step.on_client(src, input),
             Msg::ToClient(_) | Msg::Warning(_) => {} // Go out only.
         }
