@@ -95,6 +95,7 @@ mod tests {
                 cxid: 0,
                 time: 0,
                 body: TxnBody::Error(None),
+                digest: None,
             };
             storage
                 .history

@@ -10,9 +10,9 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
 use crate::types::Zxid;
-use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody};
+use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody, digest};
 
-/// The bytes of the digest of the tree that ZooKeeper may write after a transaction.
+/// The bytes of the digest of the tree that may follow a transaction: its version and itself.
 const DIGEST_BYTES: usize = 12;
 
 /// No number of an error: with it stands the transaction that puts the members in force that were proposed.
@@ -29,6 +29,9 @@ pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {
         .i64(txn.time)
         .i32(type_of(&txn.body));
     encode_body(&txn.body, &mut writer);
+    if let Some(digest) = txn.digest {
+        writer.i32(digest::VERSION).i64(digest as i64);
+    }
     writer.into_bytes()
 }
 
@@ -120,8 +123,8 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
 ///
 /// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
 /// with us: create2 and deleteContainer, which are a create and a delete; a create
-/// without the parent's version and a close without paths, of old servers; a digest at the end,
-/// which is skipped.
+/// without the parent's version and a close without paths, of old servers; a digest at the end
+/// that is computed in another way, which is skipped.
 pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
     let mut reader = Reader::new(bytes);
     let session = reader.session()?;
@@ -132,8 +135,10 @@ pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
         opcode::MULTI => decode_multi(&mut reader)?,
         kind => decode_body(kind, &mut reader)?,
     };
+    let mut digest = None;
     if reader.remaining() == DIGEST_BYTES {
-        reader.take(DIGEST_BYTES)?;
+        let version = reader.i32()?;
+        digest = Some(reader.i64()? as u64).filter(|_| version == digest::VERSION);
     }
     reader.finish()?;
     let txn = Txn {
@@ -141,6 +146,7 @@ pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
         cxid,
         time,
         body,
+        digest,
     };
     Ok((zxid, txn))
 }

@@ -13,6 +13,7 @@ use super::timers::Timers;
 use super::transport::Transport;
 use crate::members::PeerAddress;
 use crate::service::clock::Time;
+use crate::service::digest::Mismatch;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::secret::LENGTH;
@@ -73,7 +74,8 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
         purge: config.purge,
         compression: config.snapshot_compression,
     };
-    let dir = DataDir::open(layout, ZooKeeperCodec)?;
+    let digests = config.service.digests;
+    let dir = DataDir::open(layout, ZooKeeperCodec { digests })?;
     for note in dir.notes() {
         tracing::warn!("{note}");
     }
@@ -235,6 +237,8 @@ struct Server {
     log: LogWriter<ZooKeeper>,
     /// The leader, whether clients are served, and the epoch, as the log of this process last told.
     announced: Option<Standing>,
+    /// The difference from the others that the log of this process last told of.
+    mismatch: Option<Mismatch>,
     /// The members of the ensemble, and the part of the history that they were found in.
     servers: BTreeMap<ServerId, PeerAddress>,
     found_in: Option<(Zxid, Zxid)>,
@@ -265,6 +269,7 @@ impl Server {
             port,
             log,
             announced: None,
+            mismatch: None,
             servers: BTreeMap::new(),
             found_in: None,
         };
@@ -468,8 +473,20 @@ impl Server {
         self.servers = servers;
     }
 
-    /// Logs a change of role.
+    fn announce_mismatch(&mut self) {
+        let mismatch = self.state().service().mismatch();
+        if self.mismatch != mismatch {
+            match mismatch {
+                Some(mismatch) => tracing::error!("{}", describe(mismatch)),
+                None => tracing::info!("this server's tree is what the leader says again"),
+            }
+            self.mismatch = mismatch;
+        }
+    }
+
+    /// Logs a change of role, and that this server's tree is not what others have.
     fn announce(&mut self) {
+        self.announce_mismatch();
         let zab = self.state().zab();
         let standing = Standing {
             leader: zab.leader(self.me),
@@ -496,6 +513,20 @@ impl Server {
         };
         tracing::info!("{role}{epoch}{serving}");
     }
+}
+
+/// Words for a difference from the others.
+fn describe(mismatch: Mismatch) -> String {
+    let Mismatch { zxid, own, leaders } = mismatch;
+    let what = match leaders {
+        Some(leaders) => format!("has the digest 0x{own:x} and the leader's 0x{leaders:x}"),
+        None => format!("(digest 0x{own:x}) is not what most servers have, which follow this one"),
+    };
+    format!(
+        "after transaction 0x{:x} this server's tree {what}: it serves nobody. Stop it, move its data directory away \
+         (but for myid) and start it again: it learns everything from the others",
+        zxid.0
+    )
 }
 
 /// What is worth a line in the log when it changes.

@@ -28,6 +28,9 @@ impl Service {
         let Applied { outcome, events } = self.tree.apply(zxid, txn);
         self.applied = zxid;
         self.clock.on_applied(zxid, txn, &self.tree);
+        if env.config.digests {
+            self.digests.compare(zxid, txn, self.tree.digest());
+        }
         if env.config.variant == Variant::AnswerBeforeEvents {
             self.answer(env, zxid, txn, outcome);
             return self.fire(env, zxid, &events);

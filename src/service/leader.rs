@@ -8,6 +8,7 @@
 
 use super::Config;
 use super::clock::Clock;
+use super::digest::Differing;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
 use super::reconfig::{self, Ensemble};
@@ -44,6 +45,8 @@ pub struct Leading {
     pub expiry: Expiry,
     /// When it was last looked for znodes that nobody uses, by [`Clock::now_ms`].
     swept_ms: i64,
+    /// The servers whose trees differ from this leader's.
+    differing: Differing,
 }
 
 /// A connection among all of the ensemble's.
@@ -100,6 +103,7 @@ impl Leading {
             owners: OrdMap::new(),
             expiry: Expiry::default(),
             swept_ms: clock.now_ms(),
+            differing: Differing::default(),
         }
     }
 
@@ -111,6 +115,19 @@ impl Leading {
     /// The last transaction that was proposed.
     pub fn proposed(&self) -> Zxid {
         self.proposed
+    }
+
+    /// A server's tree differs since a transaction.
+    pub fn on_differs(&mut self, from: ServerId, zxid: Zxid) {
+        // Of an earlier leader it says nothing about this one.
+        if zxid.epoch() >= self.began {
+            self.differing.insert(from);
+        }
+    }
+
+    /// Whether most servers that are up to date have another tree.
+    pub fn is_outvoted(&self, ensemble: impl FnOnce() -> Ensemble) -> bool {
+        self.differing.are_most(ensemble)
     }
 
     /// How many writes wait for a zxid.
@@ -207,10 +224,11 @@ impl Leading {
                     self.next_write(config, ground, committed, clock, &mut warnings)?
                 }
             };
-            if let Some(txn) = txn {
+            if let Some(mut txn) = txn {
                 let excess = self.excess(config, &txn.body);
                 warnings.extend(excess.iter().map(Excess::to_string));
                 self.take_in(zxid, &txn);
+                txn.digest = config.digests.then_some(self.tree.digest());
                 return Some((txn, warnings));
             }
         }
@@ -233,6 +251,7 @@ impl Leading {
             cxid: NO_TICKET,
             time: 0,
             body: secret::creation(&self.tree, config)?,
+            digest: None,
         })
     }
 
@@ -340,6 +359,7 @@ impl Leading {
             cxid,
             time,
             body,
+            digest: None,
         })
     }
 
@@ -390,6 +410,7 @@ impl Leading {
                 // As ZooKeeper has it.
                 version: -1,
             },
+            digest: None,
         })
     }
 
@@ -402,6 +423,7 @@ impl Leading {
             body: TxnBody::CloseSession {
                 ephemerals: self.tree.ephemerals(session),
             },
+            digest: None,
         })
     }
 }
@@ -417,5 +439,6 @@ fn delete_unused(config: &Config, clock: &Clock, tree: &Tree, path: String) -> O
         cxid: NO_TICKET,
         time: clock.stamp_ms(),
         body: TxnBody::Delete { path },
+        digest: None,
     })
 }

@@ -7,6 +7,7 @@ use super::clock::Time;
 use super::forward::{Forward, StreamId};
 use super::replica::ZooKeeper;
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Request, Response, WatchEvent};
+use crate::types::Zxid;
 use crate::zab;
 use crate::znode::{AuthId, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub enum PeerMsg {
         /// The newest stream of the recipient that it knows.
         newest: StreamId,
     },
+    /// To the leader: since this transaction the sender's tree has another digest than the leader's.
+    Differs { zxid: Zxid },
     /// To the leader: the clients of these sessions were heard of.
     Touch { sessions: Vec<SessionId> },
 }

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod clock;
 pub mod connection;
+pub mod digest;
 pub mod forward;
 pub mod journal;
 pub mod leader;
@@ -40,6 +41,7 @@ use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use clock::{Clock, Time};
 use connection::Connection;
+use digest::Digests;
 use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
@@ -103,6 +105,8 @@ pub struct Config {
     pub reconfig: bool,
     /// Whether an ensemble must have two voters, because one that has fewer is none (`standaloneEnabled`).
     pub standalone: bool,
+    /// Whether the leader writes digests of the tree, and the others compare them (`digest.enabled`).
+    pub digests: bool,
     /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
     pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
@@ -142,6 +146,7 @@ impl Config {
             members: None,
             reconfig: false,
             standalone: true,
+            digests: true,
             snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
@@ -206,6 +211,7 @@ pub struct Service {
     /// How many openings there were, round and round: see [`Self::next_ticket`].
     tickets: i32,
     clock: Clock,
+    digests: Digests,
     /// The sessions whose clients were heard of since the last session tick, and in the one before:
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
@@ -244,6 +250,7 @@ impl Service {
             sessions_made: 0,
             tickets: 0,
             clock: Clock::default(),
+            digests: Digests::default(),
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
             leaderless: 0,
@@ -257,6 +264,7 @@ impl Service {
         let before = history.entries().iter().take_while(|e| e.zxid <= *zxid);
         let last = before.last().map(|entry| (entry.zxid, &entry.txn));
         service.clock.start(state, last, history.last_zxid());
+        service.digests.recovered = history.last_zxid();
         service
     }
 
@@ -367,6 +375,7 @@ impl Service {
         }
         self.tree = tree;
         self.clock.restore(&self.tree);
+        self.digests.restore();
         if env.config.variant != Variant::RestoreMisdated {
             self.applied = applied;
         }
@@ -443,6 +452,7 @@ impl Service {
             PeerMsg::Accepted { stream, through } => self.on_accepted(env, from, stream, through),
             PeerMsg::Refused { stream, newest } => self.on_refused(env, from, stream, newest),
             PeerMsg::Touch { sessions } => self.on_touch(sessions),
+            PeerMsg::Differs { zxid } => self.on_differs(from, zxid),
             PeerMsg::Zab(_) => {}
         }
     }
@@ -527,6 +537,7 @@ impl Service {
     /// have heard of.
     pub fn on_session_timeout(&mut self, env: &mut Env) {
         self.on_local_tick(env);
+        self.tell_of_mismatch(env);
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::replace(&mut self.touched_before, touched.clone());
         match self.period.as_mut().map(|period| &mut period.rank) {

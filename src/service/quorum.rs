@@ -3,6 +3,7 @@
 //! Spec: `spec/6-server.md`, "Four-letter words". What it must never do: format, which is the driver's.
 
 use super::Replica;
+use super::digest::Mismatch;
 use super::replica::State;
 use crate::quorum::{Membership, ServerSet};
 use crate::types::{Epoch, ServerId, Zxid};
@@ -21,6 +22,11 @@ pub struct Quorum {
     pub last: Zxid,
     pub durable: Zxid,
     pub committed: Zxid,
+    /// What is applied, and the digest of the tree after that.
+    pub applied: Zxid,
+    pub digest: u64,
+    /// Since when that is not what others have.
+    pub mismatch: Option<Mismatch>,
     /// Who votes, and who is to vote instead.
     pub now: Membership,
     pub next: Option<Membership>,
@@ -92,6 +98,9 @@ impl Replica {
             last: zab.storage().history.last_zxid(),
             durable: zab.durable().last_zxid,
             committed: zab.committed(),
+            applied: state.service().applied(),
+            digest: state.service().tree().digest(),
+            mismatch: state.service().mismatch(),
             now: in_force.now.clone(),
             next: in_force.next.map(|(_, next)| next.clone()),
         }

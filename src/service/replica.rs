@@ -36,6 +36,7 @@ impl Payload for ZooKeeper {
             cxid: NO_TICKET,
             time: 0,
             body: TxnBody::InForce,
+            digest: None,
         })
     }
 
@@ -110,7 +111,7 @@ impl Replica {
         let alone = self.config.members.is_none();
         let mode = match zab.role() {
             _ if state.service.is_read_only() => Mode::ReadOnly,
-            _ if !zab.serving() => Mode::Looking,
+            _ if !zab.serving() || state.service.mismatch().is_some() => Mode::Looking,
             Role::Leading(_) if alone => Mode::Standalone,
             Role::Leading(_) => Mode::Leader,
             Role::Following(_) if observers.contains(sid) => Mode::Observer,
@@ -288,6 +289,7 @@ impl<'a> Step<'a> {
             PeerMsg::Forward(_)
             | PeerMsg::Accepted { .. }
             | PeerMsg::Refused { .. }
+            | PeerMsg::Differs { .. }
             | PeerMsg::Touch { .. } => self.service.on_peer(&mut self.env, from, message),
         }
     }

@@ -100,6 +100,7 @@ fn five_minutes_old(snapshot: usize, epochs: [u32; 2]) -> History<ZooKeeper> {
             lifetime,
             parent_cversion: 1,
         },
+        digest: None,
     };
     let ttl = crate::znode::Ttl::new(10 * MINUTE).unwrap();
     let zxid = |index: usize| Zxid::new(Epoch(epochs[index]), index as u32 + 1);
@@ -168,6 +169,7 @@ fn a_tree_that_another_server_sends_makes_no_znode_older() {
         cxid: 0,
         time: 1,
         body,
+        digest: None,
     };
     let zxid = Zxid::new(Epoch(1), 77);
     assert!(tree.apply(zxid, &txn).outcome.is_ok());

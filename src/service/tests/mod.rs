@@ -2,6 +2,7 @@
 //! to. What is said between them arrives when the test lets it.
 
 mod clocks;
+mod digests;
 mod local;
 mod mortals;
 mod order;
@@ -105,6 +106,7 @@ impl Bench {
                 service.on_refused(env, ServerId(from), stream, newest);
             }
             PeerMsg::Touch { sessions } => service.on_touch(sessions),
+            PeerMsg::Differs { zxid } => service.on_differs(ServerId(from), zxid),
         });
     }
 
@@ -253,6 +255,7 @@ fn tree_with_secret() -> Tree {
         cxid: 0,
         time: 0,
         body: secret::creation(&tree, &config).unwrap(),
+        digest: None,
     };
     assert!(tree.apply(Zxid(1), &txn).outcome.is_ok());
     tree
