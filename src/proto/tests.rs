@@ -565,7 +565,7 @@ fn null_data_is_the_length_minus_1_and_empty_data_is_0_in_a_snapshot() {
         builder.node("/", root).unwrap();
         let tree = builder.finish().unwrap();
         let mut file = Vec::new();
-        write_snapshot(&tree, true, &mut file).unwrap();
+        write_snapshot(&tree, false, &mut file).unwrap();
         assert_eq!(read_snapshot(&file[..], Zxid(1)).unwrap(), tree);
         // From the end: the mark, the checksum, the mark, the stat.
         let end = file.len() - 5 - 8 - 5 - 68;

@@ -133,7 +133,7 @@ impl Differing {
 
     /// Whether they are more than the half of those that are up to date.
     pub(super) fn are_most(&self, ensemble: impl FnOnce() -> Ensemble) -> bool {
-        if self.0.len() == 0 {
+        if self.0.is_empty() {
             return false;
         }
         let all = ensemble().synchronized;

@@ -237,6 +237,14 @@ fn a_session_that_is_open_is_not_given_out_again_though_the_incarnation_repeats(
     assert!(bench.log.iter().any(|(_, txn)| txn.body == refused));
     let new = bench.connect(2, 3);
     assert_ne!(new.session, old.session);
-    assert!(bench.ask(&new, 1, Request::CloseSession).is_ok());
+    bench.say(new.id, 1, Request::CloseSession);
+    bench.settle();
+    assert!(
+        !bench
+            .service(1)
+            .tree()
+            .sessions()
+            .contains_key(&new.session)
+    );
     assert!(bench.service(1).tree().contains("/old"));
 }
