@@ -325,9 +325,7 @@ impl Environment {
 
     /// What can happen, but for what happens to all servers at once.
     pub fn actions_of_servers(&self, world: &World, actions: &mut Vec<Action>) {
-        if world.budget.wipes > 0 && self.setting.disks == Disks::Replaced {
-            faults::replacements(self, world, actions);
-        }
+        faults::replacements(self, world, actions);
         for envelope in world.network() {
             if world.server(envelope.dst).state.is_some() {
                 actions.push(Action::Deliver(envelope));

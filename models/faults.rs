@@ -136,6 +136,9 @@ pub fn may_forget(model: &Environment, server: ServerId) -> bool {
 
 /// The disks that may be replaced by empty ones: one at a time, while all others remember what they have promised.
 pub fn replacements(model: &Environment, world: &World, actions: &mut Vec<Action>) {
+    if world.budget.wipes == 0 || model.setting.disks != Disks::Replaced {
+        return;
+    }
     let remembers = |id: &ServerId| {
         let disk = &world.server(*id).get().process.disk;
         disk.memory == Memory::Kept && disk.current_epoch > Epoch(0)

@@ -6,6 +6,7 @@
 use crate::cache::Cache;
 use crate::engine::{self, Expand, Successor, touch};
 use crate::environment::{Action, Environment};
+use crate::faults;
 use crate::intern::Interned;
 use crate::judge::Verdicts;
 use crate::node::{Edit, Nodes, Rules};
@@ -190,14 +191,12 @@ impl Expand for Environment {
                 });
             }
         }
-        for (parent, world) in worlds
-            .iter()
-            .enumerate()
-            .filter(|(_, w)| w.budget.outages > 0)
-        {
-            let mut outages = Vec::new();
-            crate::faults::of_everybody(world, &mut outages);
-            let states = outages
+        for (parent, world) in worlds.iter().enumerate() {
+            // What depends on several servers at once.
+            let mut rare = Vec::new();
+            faults::of_everybody(world, &mut rare);
+            faults::replacements(self, world, &mut rare);
+            let states = rare
                 .into_iter()
                 .filter_map(|action| self.successor(memory, world, action));
             found.extend(states.map(|state| Successor {

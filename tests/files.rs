@@ -26,6 +26,7 @@ fn set_root(data: &[u8], version: i32) -> Txn {
             data: data.to_vec().into(),
             version,
         },
+        digest: None,
     }
 }
 
@@ -39,7 +40,7 @@ fn directory() -> (TempDir, PathBuf, PathBuf) {
         purge: Purge::WithSnapshots,
         compression: Compression::Gzip,
     };
-    let opened = DataDir::open(layout, ZooKeeperCodec).unwrap();
+    let opened = DataDir::open(layout, ZooKeeperCodec::default()).unwrap();
     let mut storage = opened.storage().clone();
     let (report, events) = std::sync::mpsc::channel();
     let writer = LogWriter::spawn(opened, move |event| report.send(event).unwrap()).unwrap();

@@ -87,7 +87,7 @@ mod tests {
         let mut storage = Storage {
             accepted_epoch: Epoch(epoch),
             current_epoch: Epoch(epoch),
-            history: History::default(),
+            ..Storage::default()
         };
         for (epoch, counter) in entries {
             let txn = Txn {
@@ -95,6 +95,7 @@ mod tests {
                 cxid: 0,
                 time: 0,
                 body: TxnBody::Error(None),
+                digest: None,
             };
             storage
                 .history

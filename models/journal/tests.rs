@@ -25,6 +25,7 @@ fn entry(counter: u32, cxid: i32) -> Entry<Txn> {
         cxid,
         time: 0,
         body: TxnBody::Error(None),
+        digest: None,
     };
     let zxid = zxid(counter);
     Entry { zxid, txn }

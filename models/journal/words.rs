@@ -65,6 +65,7 @@ pub fn message_in_words(message: &PeerMsg) -> String {
         },
         PeerMsg::Accepted { through, .. } => format!("Accepted(writes up to {through})"),
         PeerMsg::Refused { .. } => "Refused".to_owned(),
+        PeerMsg::Differs { zxid } => format!("Differs(since {zxid})"),
         PeerMsg::Touch { sessions } => format!("Touch({} sessions)", sessions.len()),
     }
 }

@@ -265,7 +265,10 @@ impl Model {
                 }
             }
             Action::Crash(server) => self.crash(&mut next, server),
-            Action::Restart(server) => self.input(&mut next, server, &Input::Starts),
+            Action::Restart(server) => {
+                let now_ms = self.now_ms(&next);
+                self.input(&mut next, server, &Input::Starts(now_ms));
+            }
             Action::Expire(client) => self.expire(&mut next, client),
             Action::Sweep => self.sweep(&mut next),
             Action::Retransmit(server) => self.input(&mut next, server, &Input::Retransmits),
@@ -335,13 +338,14 @@ impl Model {
                 };
                 !awaits(*src, *dst, forward.stream) && (!self.leads(world, *dst) || taken())
             }
-            PeerMsg::Refused { stream } => !awaits(*dst, *src, *stream),
+            PeerMsg::Refused { stream, .. } => !awaits(*dst, *src, *stream),
             // Without it a write is sent again, which is nothing new here.
             PeerMsg::Accepted { stream, .. } => {
                 !self.scenario().streams || !awaits(*dst, *src, *stream)
             }
             // Sessions expire although their clients are heard of: Touch may be lost.
-            PeerMsg::Touch { .. } | PeerMsg::Zab(_) => true,
+            // No tree differs but in a mutant.
+            PeerMsg::Touch { .. } | PeerMsg::Differs { .. } | PeerMsg::Zab(_) => true,
         }
     }
 
@@ -432,7 +436,6 @@ impl Model {
             request,
             from: ADDRESS,
             proved: Vec::new(),
-            now_ms: self.now_ms(world, server),
         };
         self.input(world, server, &Input::Client(id, input));
         if sets_watches {
@@ -441,11 +444,7 @@ impl Model {
     }
 
     fn ask(&self, world: &mut World, server: ServerId, id: Id, xid: i32, request: Request) {
-        let input = ClientInput::Request {
-            xid,
-            request,
-            now_ms: self.now_ms(world, server),
-        };
+        let input = ClientInput::Request { xid, request };
         self.input(world, server, &Input::Client(id, input));
     }
 
@@ -611,8 +610,15 @@ impl Model {
         let Some(leader) = world.log.leader else {
             return;
         };
-        let input = Input::Sweeps(self.now_ms(world, leader));
-        self.input(world, leader, &input);
+        // Time passes for everybody.
+        let time = self.now_ms(world);
+        for server in world.ids().collect::<Vec<_>>() {
+            let input = match server == leader {
+                true => Input::Sweeps(time),
+                false => Input::Clock(time),
+            };
+            self.input(world, server, &input);
+        }
         let mut record = world.record.get().clone();
         for (index, (path, _)) in self.scenario().mortals.iter().enumerate() {
             let mut in_flight = world.log.in_flight.iter();
@@ -623,10 +629,10 @@ impl Model {
         world.record = self.records.keep(record);
     }
 
-    /// The time at a server. It passes with restarts and sweeps only, so that it multiplies no states.
-    fn now_ms(&self, world: &World, server: ServerId) -> i64 {
+    /// The time. It passes with sweeps only, so that it multiplies no states.
+    fn now_ms(&self, world: &World) -> i64 {
         let sweeps = self.bounds.sweeps - world.budget.sweeps;
-        world.server(server).incarnation as i64 + i64::from(sweeps) * SWEEP_MS
+        i64::from(sweeps) * SWEEP_MS
     }
 }
 

@@ -251,7 +251,8 @@ pub fn describe_message(message: &PeerMsg) -> String {
         PeerMsg::Accepted { stream, through } => {
             format!("Accepted(stream {}, through {through})", stream.term)
         }
-        PeerMsg::Refused { stream } => format!("Refused(stream {})", stream.term),
+        PeerMsg::Refused { stream, .. } => format!("Refused(stream {})", stream.term),
+        PeerMsg::Differs { zxid } => format!("Differs(since {zxid})"),
         PeerMsg::Touch { .. } => "Touch".to_owned(),
     }
 }

@@ -314,6 +314,7 @@ impl Model {
                 cxid: 0,
                 time: 0,
                 body,
+                digest: None,
             },
         });
         let mut log = Log {

@@ -7,7 +7,9 @@ use super::script::Sessions;
 use super::world::{Envelope, Server};
 use super::{Model, oracle};
 use crate::intern::{Interned, fingerprint};
+use keepright::service::clock::Time;
 use keepright::service::replication::settle;
+use keepright::service::variant::Variant;
 use keepright::service::{ClientInput, ClientOutput, Config, Effect, Env, PeerMsg, Service};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::{History, Snapshot};
@@ -32,13 +34,16 @@ pub enum Input {
     /// Its leader sends it a snapshot instead of what it lacks.
     Snapped(Zxid, Tree),
     Crashes,
-    Starts,
+    /// It starts at this time (ms).
+    Starts(i64),
     /// The leader hears nothing of this session for so long that it expires, but of the others.
     Silence(SessionId, Vec<SessionId>),
     /// The server hears nothing of this local session for so long that it expires.
     LocalSilence(SessionId),
     /// The leader looks at this time (ms) for znodes that nobody uses.
     Sweeps(i64),
+    /// It looks at its clock (ms).
+    Clock(i64),
     /// Writes of its clients may have been lost on their way.
     Retransmits,
 }
@@ -49,6 +54,12 @@ pub struct LocalStep {
     pub to_clients: SmallVec<[(Id, Interned<ClientOutput>); 2]>,
     pub sent: SmallVec<[Interned<Envelope>; 2]>,
 }
+
+/// The incarnation of a server at first. They are random; that each is smaller than the one before is what a leader must be
+/// told to take.
+const FIRST_INCARNATION: u64 = 1 << 16;
+/// The difference of two: larger than what a server counts from there.
+const APART: u64 = 100;
 
 /// Session ticks until a session that nobody hears of is surely over.
 const TICKS: usize = 3;
@@ -87,8 +98,10 @@ impl Model {
 
     fn compute(&self, id: ServerId, before: &Server, input: &Input) -> LocalStep {
         let mut server = before.clone();
-        if let Input::Starts = input {
-            server.incarnation += 1;
+        if let Input::Starts(_) = input
+            && self.variant != Variant::IncarnationRepeats
+        {
+            server.incarnation -= APART;
         }
         let config = self.config(id, server.incarnation);
         let mut env = Env::new(&config);
@@ -120,10 +133,12 @@ impl Model {
                 server.copy.standing = Standing::Looking;
                 return;
             }
-            Input::Starts => {
+            Input::Starts(now_ms) => {
                 let snapshot = server.copy.history.snapshot();
                 server.copy.committed = snapshot.zxid;
-                server.service = Some(Service::new(snapshot.state.clone(), snapshot.zxid));
+                let mut service = Service::new(snapshot.state.clone(), snapshot.zxid);
+                service.on_clock(time(*now_ms));
+                server.service = Some(service);
             }
             Input::Leads(_) | Input::Follows(..) => {
                 // A server changes sides by way of LOOKING.
@@ -138,12 +153,13 @@ impl Model {
             | Input::Silence(..)
             | Input::LocalSilence(_)
             | Input::Sweeps(_)
+            | Input::Clock(_)
             | Input::Retransmits => {}
         }
         let Server { copy, service, .. } = server;
         let Some(service) = service else { return };
         match input {
-            Input::Crashes | Input::Starts => {}
+            Input::Crashes | Input::Starts(_) => {}
             Input::Client(connection, input) => service.on_client(env, *connection, input.clone()),
             Input::Peer(from, message) => service.on_peer(env, *from, message.clone()),
             Input::Told(entry) => {
@@ -174,9 +190,10 @@ impl Model {
             }
             Input::LocalSilence(session) => service.expire_local(env, *session),
             Input::Sweeps(now_ms) => {
-                service.on_clock(*now_ms);
+                service.on_clock(time(*now_ms));
                 service.sweep(env.config);
             }
+            Input::Clock(now_ms) => service.on_clock(time(*now_ms)),
             Input::Retransmits => service.on_retransmit_timeout(env),
         }
         rest(id, server, env);
@@ -192,7 +209,7 @@ impl Model {
                 standing: Standing::Looking,
             },
             service: Some(Service::new(Tree::default(), Zxid::ZERO)),
-            incarnation: 1,
+            incarnation: FIRST_INCARNATION,
         };
         let config = self.config(id, server.incarnation);
         let mut env = Env::new(&config);
@@ -202,6 +219,15 @@ impl Model {
         };
         self.take(id, &mut server, &mut env, &input);
         server
+    }
+}
+
+/// What the clocks of a server say. They agree here: what one does that is wrong is a matter of a test, as no decision
+/// of the service rests on what two of them say.
+fn time(now_ms: i64) -> Time {
+    Time {
+        stamp_ms: now_ms,
+        elapsed_ms: now_ms,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Server {
     pub copy: Copy,
     /// `None` while it is down.
     pub service: Option<Service>,
-    /// Counts its starts.
+    /// Another one at each start.
     pub incarnation: u64,
 }
 

@@ -91,7 +91,8 @@ impl Walked for Model {
                 PeerMsg::Forward(_) => Name::Forward,
                 PeerMsg::Accepted { .. } => Name::Accepted,
                 PeerMsg::Refused { .. } => Name::Refused,
-                PeerMsg::Touch { .. } => Name::Touch,
+                // No tree differs but in a mutant.
+                PeerMsg::Touch { .. } | PeerMsg::Differs { .. } => Name::Touch,
                 PeerMsg::Zab(_) => Name::Zab,
             },
             Action::Commit(_) => Name::Commit,

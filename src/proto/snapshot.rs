@@ -5,15 +5,18 @@
 //!
 //! In order: a header (`ZKSN`, version, database id); the sessions; every ACL with a number; every
 //! znode with its path, parents first, the root's path being empty; the path `/` as the end; the
-//! Adler-32 checksum of all that, and `/` once more. ZooKeeper may append a digest and the zxid, each
-//! with such an end: their checksums are compared, their content is not used. The zxid is in the file's name.
+//! Adler-32 checksum of all that, and `/` once more. Then, since 3.6, a zxid, the version of the digest, and the digest of
+//! the tree at that zxid, with such an end; and 3.9 appends the zxid once more. The zxid is in the file's name as well.
+//!
+//! The digest of a tree that was written while transactions went on is that of a later zxid. One of the zxid
+//! in the name is compared with the tree.
 //!
 //! ZooKeeper writes the ACLs first and the znodes while transactions go on. So a znode may have an ACL that came
 //! later and is not in the list: it gets [`acl::nobody`], and the transaction that gave it the ACL follows in the log.
 
 use super::codec::{DecodeError, Reader, Writer};
 use crate::types::Zxid;
-use crate::znode::{AclList, BuildError, Data, Node, SessionId, Tree, TreeBuilder, acl};
+use crate::znode::{AclList, BuildError, Data, Node, SessionId, Tree, TreeBuilder, acl, digest};
 use bytes::Bytes;
 use simd_adler32::Adler32;
 use std::collections::BTreeMap;
@@ -24,6 +27,8 @@ const MAGIC: i32 = i32::from_be_bytes(*b"ZKSN");
 const VERSION: i32 = 2;
 /// What ZooKeeper writes as the id of its database.
 const DATABASE: i64 = -1;
+/// What stands there in a snapshot of ours with a digest. ZooKeeper does not look at it.
+const OWN_DATABASE: i64 = 0;
 /// The number that stands for `OPEN_ACL_UNSAFE` without being in the list of ACLs.
 const OPEN_ACL: i64 = -1;
 
@@ -66,17 +71,24 @@ pub enum SnapshotError {
     /// The checksum is not followed by the mark of the end.
     #[error("the snapshot does not end with its mark after the checksum at byte {at}")]
     NoEnd { at: u64 },
+    /// The znodes are not those that were written.
+    #[error(
+        "the znodes of the snapshot have the digest {found:#x}, and it says {expected:#x}: they are not those of the \
+         server that wrote it"
+    )]
+    Digest { expected: u64, found: u64 },
     /// There is more, and it is not a digest or a zxid that ZooKeeper appends, with a checksum that fits.
     #[error("the snapshot goes on after its end at byte {at}, with nothing that ZooKeeper appends")]
     Appendix { at: u64 },
 }
 
 /// Writes a tree as a snapshot, about 64 KiB at a time: `out` needs no buffer. The zxid to put in the
-/// file's name is [`Tree::last_zxid`].
-pub fn write_snapshot(tree: &Tree, out: impl Write) -> io::Result<()> {
+/// file's name is [`Tree::last_zxid`]. With the digest or without it.
+pub fn write_snapshot(tree: &Tree, with_digest: bool, out: impl Write) -> io::Result<()> {
     let mut stream = Output::new(out);
     let writer = &mut stream.writer;
-    writer.i32(MAGIC).i32(VERSION).i64(DATABASE);
+    let database = if with_digest { OWN_DATABASE } else { DATABASE };
+    writer.i32(MAGIC).i32(VERSION).i64(database);
 
     writer.length(tree.sessions().len());
     for (session, timeout_ms) in tree.sessions() {
@@ -98,7 +110,13 @@ pub fn write_snapshot(tree: &Tree, out: impl Write) -> io::Result<()> {
         stream.flush_if_full()?;
     }
     stream.writer.string("/");
-    stream.finish()
+    stream.end()?;
+    if with_digest {
+        let writer = stream.writer.zxid(tree.last_zxid());
+        writer.i32(digest::VERSION).i64(tree.digest() as i64);
+        stream.end()?;
+    }
+    stream.out.flush()
 }
 
 fn write_node(node: &Node, acl: i64, writer: &mut Writer) {
@@ -124,7 +142,7 @@ pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError
     if (magic, version) != (MAGIC, VERSION) {
         return Err(SnapshotError::Header { magic, version });
     }
-    input.i64()?;
+    let is_own = input.i64()? == OWN_DATABASE;
 
     let mut tree = TreeBuilder::new(zxid);
     for _ in 0..input.length()? {
@@ -148,10 +166,18 @@ pub fn read_snapshot(input: impl Read, zxid: Zxid) -> Result<Tree, SnapshotError
         let node = input.node(&acls)?;
         tree.node(path, node)?;
     }
-    let by_zookeeper = input.finish()?;
+    let appendix = input.finish()?;
     let mut tree = tree.finish()?;
+    if let Some((at, expected)) = digest_in(&appendix)
+        && at == zxid
+        && expected != tree.digest()
+    {
+        let found = tree.digest();
+        return Err(SnapshotError::Digest { expected, found });
+    }
     tree.add_config();
-    if by_zookeeper {
+    // ZooKeeper's servers count each for itself.
+    if !appendix.is_empty() && !is_own {
         tree.count_quotas_anew();
     }
     Ok(tree)
@@ -187,12 +213,12 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<()> {
+    /// The checksum of all that was written, and the mark after it.
+    fn end(&mut self) -> io::Result<()> {
         self.flush()?;
         let checksum = i64::from(self.checksum.finish());
         self.writer.i64(checksum).string("/");
-        self.flush()?;
-        self.out.flush()
+        self.flush()
     }
 }
 
@@ -340,9 +366,8 @@ impl<R: Read> Input<R> {
             .map_err(|source| self.malformed(source))
     }
 
-    /// Reads the checksum and the mark of the end, and compares what ZooKeeper may have appended. The last
-    /// checksum is of everything before it. Says whether it has.
-    fn finish(mut self) -> Result<bool, SnapshotError> {
+    /// Reads the checksum and the mark of the end, and what is appended. The last checksum is of everything before it.
+    fn finish(mut self) -> Result<Vec<u8>, SnapshotError> {
         self.end()?;
         let mut rest = Vec::new();
         let read = (&mut self.input)
@@ -354,11 +379,11 @@ impl<R: Read> Input<R> {
         })?;
         self.sum();
         match rest.split_last_chunk::<END_BYTES>() {
-            None if rest.is_empty() => Ok(false),
+            None if rest.is_empty() => Ok(rest),
             Some((appendix, end)) if rest.len() as u64 <= LONGEST_APPENDIX => {
                 self.checksum.write(appendix);
                 match *end == end_of(&self.checksum) {
-                    true => Ok(true),
+                    true => Ok(appendix.to_vec()),
                     false => Err(SnapshotError::Appendix { at: self.at }),
                 }
             }
@@ -380,6 +405,15 @@ impl<R: Read> Input<R> {
             _ => Err(SnapshotError::NoEnd { at }),
         }
     }
+}
+
+/// The zxid and the digest that an appendix begins with, unless it was computed in another way.
+fn digest_in(appendix: &[u8]) -> Option<(Zxid, u64)> {
+    let mut reader = Reader::new(appendix);
+    let zxid = reader.zxid().ok()?;
+    let version = reader.i32().ok()?;
+    let digest = reader.i64().ok()? as u64;
+    (version == digest::VERSION).then_some((zxid, digest))
 }
 
 /// A checksum and the mark after it.

@@ -10,10 +10,9 @@
 use super::codec::{DecodeError, Reader, Writer};
 use super::opcode;
 use crate::types::Zxid;
-use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody};
+use crate::znode::{CONFIG, ErrorCode, Lifetime, Ttl, Txn, TxnBody, digest};
 
-/// The bytes of the digest of the tree that ZooKeeper may write after a transaction: the version of its way
-/// to make one, and the digest.
+/// The bytes of the digest of the tree that may follow a transaction: its version and itself.
 const DIGEST_BYTES: usize = 12;
 /// The only version that any release has written.
 const DIGEST_VERSION: i32 = 2;
@@ -32,6 +31,9 @@ pub fn encode_txn(zxid: Zxid, txn: &Txn) -> Vec<u8> {
         .i64(txn.time)
         .i32(type_of(&txn.body));
     encode_body(&txn.body, &mut writer);
+    if let Some(digest) = txn.digest {
+        writer.i32(digest::VERSION).i64(digest as i64);
+    }
     writer.into_bytes()
 }
 
@@ -124,7 +126,8 @@ fn encode_body(body: &TxnBody, writer: &mut Writer) {
 /// Reads what [`encode_txn`] writes, and what ZooKeeper writes for the transactions that it shares
 /// with us: create2 and deleteContainer, which are a create and a delete; a create
 /// without the parent's version, of old servers; a close without paths, of old servers and of those with
-/// `closeSessionTxn.enabled=false`; an error that we have no name for; a digest at the end, which is skipped.
+/// `closeSessionTxn.enabled=false`; an error that we have no name for; a digest at the end that is computed in
+/// another way, which is skipped.
 pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
     let mut reader = Reader::new(bytes);
     let session = reader.session()?;
@@ -135,8 +138,10 @@ pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
         opcode::MULTI => decode_multi(&mut reader)?,
         kind => decode_body(kind, &mut reader)?,
     };
+    let mut digest = None;
     if reader.remaining() == DIGEST_BYTES {
-        reader.take(DIGEST_BYTES)?;
+        let version = reader.i32()?;
+        digest = Some(reader.i64()? as u64).filter(|_| version == digest::VERSION);
     }
     reader.finish()?;
     let txn = Txn {
@@ -144,6 +149,7 @@ pub fn decode_txn(bytes: &[u8]) -> Result<(Zxid, Txn), DecodeError> {
         cxid,
         time,
         body,
+        digest,
     };
     Ok((zxid, txn))
 }

@@ -225,6 +225,7 @@ fn a_transaction_has_the_bytes_of_zookeepers_log() {
             lifetime: Lifetime::Ephemeral,
             parent_cversion: 4,
         },
+        digest: None,
     };
     let bytes = unhex(
         "000000000001000000000003000000010000000700000000000004d200000001000000022f65\
@@ -328,7 +329,7 @@ fn a_snapshot_has_the_bytes_of_zookeepers_files() {
 
     // What we write differs only in that every ACL is listed, by numbers of its own.
     let mut written = Vec::new();
-    write_snapshot(&tree, &mut written).unwrap();
+    write_snapshot(&tree, false, &mut written).unwrap();
     assert_eq!(written[..32], file[..32]);
     assert_eq!(read_snapshot(&written[..], Zxid(9)).unwrap(), tree);
 }

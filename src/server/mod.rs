@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // Sockets, files, clocks and threads live here.
 
 pub mod client;
+mod clock;
 pub mod config;
 mod journal;
 mod memory;

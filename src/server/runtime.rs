@@ -4,6 +4,7 @@
 //! the log writer has, or go on after the disk has failed.
 
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
+use super::clock::Clock;
 use super::config::Config;
 use super::journal::Journal;
 use super::memory;
@@ -12,6 +13,8 @@ use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeep
 use super::timers::Timers;
 use super::transport::Transport;
 use crate::members::PeerAddress;
+use crate::service::clock::Time;
+use crate::service::digest::Mismatch;
 use crate::service::journal::Input;
 use crate::service::replica::{State, Timer};
 use crate::service::secret::LENGTH;
@@ -23,7 +26,7 @@ use stateright::actor::{Command, Id, Out};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -75,7 +78,8 @@ pub fn run(config: Config, journal: Option<&Path>) -> Result<(), RunError> {
     if !config.make_directories {
         layout.must_exist()?;
     }
-    let mut dir = DataDir::open(layout, ZooKeeperCodec)?;
+    let digests = config.service.digests;
+    let mut dir = DataDir::open(layout, ZooKeeperCodec { digests })?;
     for note in dir.notes() {
         tracing::warn!("{note}");
     }
@@ -106,9 +110,7 @@ async fn serve(
     let port = ClientPort::new(config.clone(), client_sender).map_err(RunError::Tls)?;
     let doors = port.bind().await.map_err(RunError::Socket)?;
     log_start(&config, &dir);
-    let mut entropy = [0; LENGTH];
-    getrandom::fill(&mut entropy).map_err(std::io::Error::from)?;
-    let replica = replica(&config, entropy);
+    let replica = replica(&config, random()?, u64::from_ne_bytes(random()?));
     let journal = match journal {
         None => None,
         Some(dir) => {
@@ -131,7 +133,18 @@ async fn serve(
         // The loop is gone only when the server stops.
         let _ = log_sender.send(event);
     })?;
-    let mut server = Server::new(replica, journal, storage, log, Rc::clone(&port), sockets);
+    // Not by the clock: a message that bears the number of an earlier one is taken for it.
+    let first_message = u64::from_ne_bytes(random()?);
+    let transport = Transport::new(config.my_id, first_message, config.service.reconfig);
+    let mut server = Server::new(
+        replica,
+        journal,
+        storage,
+        log,
+        Rc::clone(&port),
+        sockets,
+        transport,
+    );
     for door in doors {
         tokio::task::spawn_local(Rc::clone(&port).listen(door));
     }
@@ -141,6 +154,7 @@ async fn serve(
         tokio::select! {
             () = server.sockets.readable() => server.on_datagrams(),
             Some(event) = client_events.recv() => {
+                server.tell_time();
                 server.on_client_event(event);
                 for _ in 0..BATCH {
                     let Ok(event) = client_events.try_recv() else { break };
@@ -183,18 +197,21 @@ fn log_start(config: &Config, dir: &DataDir<ZooKeeper, ZooKeeperCodec>) {
     );
 }
 
+/// Bytes that nobody can foresee, and that are others at each start.
+fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The actor that the configuration describes.
-fn replica(config: &Config, entropy: [u8; LENGTH]) -> Replica {
+fn replica(config: &Config, entropy: [u8; LENGTH], incarnation: u64) -> Replica {
     let zab = Zab::new(zab::Config {
         heartbeat: HEARTBEAT.min(config.tick_time / 2),
         peer_timeout: config.tick_time * config.sync_limit,
         establish_timeout: config.tick_time * config.init_limit,
         ..zab::Config::new(config.membership())
     });
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let incarnation = since.as_millis() as u64;
     let millis = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
     let service = service::Config {
         min_session_timeout_ms: millis(config.min_session_timeout),
@@ -222,6 +239,9 @@ struct Server {
     /// What the journal must hold before the log writer gets it.
     held: Vec<zab::Storage<ZooKeeper>>,
     timers: Timers<Timer>,
+    clock: Clock,
+    /// What the actor was told of it last.
+    time: Time,
     transport: Transport,
     sockets: PeerSockets,
     port: Rc<ClientPort>,
@@ -230,6 +250,8 @@ struct Server {
     announced: Option<Standing>,
     /// The servers with other histories that the log has told of.
     diverged: BTreeMap<ServerId, zab::Divergence>,
+    /// The difference from the others that the log of this process last told of.
+    mismatch: Option<Mismatch>,
     /// The members of the ensemble, and the part of the history that they were found in.
     servers: BTreeMap<ServerId, PeerAddress>,
     found_in: Option<(Zxid, Zxid)>,
@@ -243,13 +265,9 @@ impl Server {
         log: LogWriter<ZooKeeper>,
         port: Rc<ClientPort>,
         sockets: PeerSockets,
+        transport: Transport,
     ) -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let service::Config {
-            sid: me, reconfig, ..
-        } = *replica.config();
+        let me = replica.config().sid;
         let mut server = Self {
             me,
             replica,
@@ -257,16 +275,20 @@ impl Server {
             journal,
             held: Vec::new(),
             timers: Timers::new(),
-            transport: Transport::new(me, since.as_nanos() as u64, reconfig),
+            clock: Clock::start(),
+            time: Time::default(),
+            transport,
             sockets,
             port,
             log,
             announced: None,
             diverged: BTreeMap::new(),
+            mismatch: None,
             servers: BTreeMap::new(),
             found_in: None,
         };
         server.step(Input::Start(Box::new(storage)));
+        server.tell_time();
         server
     }
 
@@ -285,6 +307,15 @@ impl Server {
             journal.end(record, &out);
         }
         self.carry_out(out);
+    }
+
+    /// Tells the actor what the clocks say, if they say something new.
+    fn tell_time(&mut self) {
+        let time = self.clock.look();
+        if self.time != time {
+            self.time = time;
+            self.step(Input::Clock(time));
+        }
     }
 
     /// Nothing here waits for a save: the actor itself withholds what must.
@@ -349,6 +380,9 @@ impl Server {
                 "{garbled} messages of peers cannot be read: do all servers run one version?"
             );
         }
+        if !messages.is_empty() {
+            self.tell_time();
+        }
         for (peer, message) in messages {
             self.step(Input::Peer(peer, message));
         }
@@ -394,10 +428,7 @@ impl Server {
         let now = Instant::now();
         while let Some(timer) = self.timers.take_due(now) {
             if timer == Timer::Session {
-                let since = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                self.step(Input::Clock(since.as_millis() as i64));
+                self.tell_time();
             }
             self.step(Input::Timeout(timer));
         }
@@ -478,8 +509,21 @@ impl Server {
         }
     }
 
+    /// Logs that this server's tree is not what others have.
+    fn announce_mismatch(&mut self) {
+        let mismatch = self.state().service().mismatch();
+        if self.mismatch != mismatch {
+            match mismatch {
+                Some(mismatch) => tracing::error!("{}", describe(mismatch)),
+                None => tracing::info!("this server's tree is what the leader says again"),
+            }
+            self.mismatch = mismatch;
+        }
+    }
+
     /// Logs a change of role.
     fn announce(&mut self) {
+        self.announce_mismatch();
         let zab = self.state().zab();
         let standing = Standing {
             leader: zab.leader(self.me),
@@ -506,6 +550,20 @@ impl Server {
         };
         tracing::info!("{role}{epoch}{serving}");
     }
+}
+
+/// Words for a difference from the others.
+fn describe(mismatch: Mismatch) -> String {
+    let Mismatch { zxid, own, leaders } = mismatch;
+    let what = match leaders {
+        Some(leaders) => format!("has the digest 0x{own:x} and the leader's 0x{leaders:x}"),
+        None => format!("(digest 0x{own:x}) is not what most servers have, which follow this one"),
+    };
+    format!(
+        "after transaction 0x{:x} this server's tree {what}: it serves nobody. Stop it, move its data directory away \
+         (but for myid) and start it again: it learns everything from the others",
+        zxid.0
+    )
 }
 
 /// What is worth a line in the log when it changes.

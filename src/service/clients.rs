@@ -10,7 +10,7 @@ use super::variant::Variant;
 use super::write::{Course, Read, Write};
 use super::{ClientInput, ClientOutput, Config, Env, Rank, Service, session};
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Response, SetWatches};
-use crate::types::{ServerId, Zxid};
+use crate::types::Zxid;
 use crate::znode::{AuthId, ErrorCode, SessionId};
 use bytes::Bytes;
 use stateright::actor::Id;
@@ -28,17 +28,8 @@ impl Service {
                 request,
                 from,
                 proved,
-                now_ms,
-            } => {
-                self.on_clock(now_ms);
-                self.on_connect(env, id, request, from, proved);
-            }
-            ClientInput::Request {
-                xid,
-                request,
-                now_ms,
-            } => {
-                self.on_clock(now_ms);
+            } => self.on_connect(env, id, request, from, proved),
+            ClientInput::Request { xid, request } => {
                 let course = match env.config.reads_through_quorum {
                     false => Course::of(request),
                     true => Course::of(request).through_quorum(),
@@ -95,10 +86,9 @@ impl Service {
             }
             self.take_over_local(env, id, session);
         }
-        let ticket = self.next_ticket(config.sid);
+        let ticket = self.next_ticket(config);
         let stage = Stage::Opening {
             ticket,
-            asked_ms: self.clock_ms,
             tell_read_only,
         };
         self.openings.insert(ticket, id);
@@ -119,16 +109,28 @@ impl Service {
     }
 
     pub(super) fn next_session(&mut self, config: &Config) -> SessionId {
-        self.sessions_made += 1;
-        session::session_id(config.sid, config.incarnation, self.sessions_made)
+        loop {
+            self.sessions_made += 1;
+            let session = session::session_id(config.sid, config.incarnation, self.sessions_made);
+            // Chance may give it out twice; not while somebody has it.
+            if !self.tree.sessions().contains_key(&session) && !self.local.contains(session) {
+                return session;
+            }
+        }
     }
 
     /// A number for a transaction that opens a session: no other connection that is being opened has
-    /// it, at any server, and no client uses it for a request.
-    fn next_ticket(&mut self, sid: ServerId) -> i32 {
+    /// it, at any server, and no client uses it for a request. A server that has restarted may still have
+    /// transactions to apply that bear the tickets of its earlier life: so each life counts from a place of its own.
+    fn next_ticket(&mut self, config: &Config) -> i32 {
+        let first = match config.variant {
+            Variant::TicketReused => 0,
+            _ => (config.incarnation % TICKETS as u64) as i32,
+        };
         loop {
             self.tickets = (self.tickets + 1) % TICKETS;
-            let ticket = i32::MIN + (i32::from(sid.0) * TICKETS + self.tickets);
+            let place = (first + self.tickets) % TICKETS;
+            let ticket = i32::MIN + (i32::from(config.sid.0) * TICKETS + place);
             if !self.openings.contains_key(&ticket) {
                 return ticket;
             }

@@ -8,7 +8,7 @@ use super::connection::{Pending, Stage, Waiting};
 use super::variant::Variant;
 use super::watch::WatchKind;
 use super::write::AnswerForm;
-use super::{ClientOutput, Config, Env, Rank, Service, answer, session};
+use super::{ClientOutput, Env, Rank, Service, answer, session};
 use crate::proto::Reply;
 use crate::types::Zxid;
 use crate::znode::{Applied, ErrorCode, Outcome, Perms, TreeEvent, Txn, TxnBody, acl};
@@ -27,6 +27,10 @@ impl Service {
         );
         let Applied { outcome, events } = self.tree.apply(zxid, txn);
         self.applied = zxid;
+        self.clock.on_applied(zxid, txn, &self.tree);
+        if env.config.digests {
+            self.digests.compare(zxid, txn, self.tree.digest());
+        }
         if env.config.variant == Variant::AnswerBeforeEvents {
             self.answer(env, zxid, txn, outcome);
             return self.fire(env, zxid, &events);
@@ -91,7 +95,7 @@ impl Service {
         txn: &Txn,
         outcome: Result<Outcome, ErrorCode>,
     ) {
-        if let Some(opening) = self.opening_of(env.config, txn) {
+        if let Some(opening) = self.opening_of(txn) {
             return self.on_opened(env, opening, outcome.map(|_| ()));
         }
         if matches!(txn.body, TxnBody::CreateSession { .. }) {
@@ -119,16 +123,11 @@ impl Service {
     }
 
     /// The connection whose session this transaction opens or resumes.
-    fn opening_of(&self, config: &Config, txn: &Txn) -> Option<Id> {
+    fn opening_of(&self, txn: &Txn) -> Option<Id> {
         let id = *self.openings.get(&txn.cxid)?;
         let connection = self.connections.get(&id)?;
-        match connection.stage {
-            Stage::Opening { asked_ms, .. } => {
-                let is_new = asked_ms == txn.time || config.variant == Variant::TicketReused;
-                (connection.session == txn.session && is_new).then_some(id)
-            }
-            Stage::Open => None,
-        }
+        let is_opening = connection.stage != Stage::Open;
+        (is_opening && connection.session == txn.session).then_some(id)
     }
 
     /// If the first request that waits is that of the transaction, answers it and the reads behind it.

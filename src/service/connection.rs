@@ -32,9 +32,6 @@ pub enum Stage {
     Opening {
         /// The transaction's cxid.
         ticket: i32,
-        /// The transaction's time. A server that has restarted counts its tickets anew, and may still
-        /// have transactions to apply that bear the tickets of its earlier life.
-        asked_ms: i64,
         /// Whether the answer must hold the read-only flag.
         tell_read_only: bool,
     },

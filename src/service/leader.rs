@@ -7,6 +7,8 @@
 //! Departs from ZooKeeper: D19, D33 and D71 in `spec/deviations.toml`.
 
 use super::Config;
+use super::clock::Clock;
+use super::digest::Differing;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
 use super::reconfig::{self, Ensemble};
@@ -41,8 +43,10 @@ pub struct Leading {
     /// Which connection has each session that was opened or resumed under this leader.
     owners: OrdMap<SessionId, Owner>,
     pub expiry: Expiry,
-    /// When it was last looked for znodes that nobody uses (milliseconds since the Unix epoch).
+    /// When it was last looked for znodes that nobody uses, by [`Clock::now_ms`].
     swept_ms: i64,
+    /// The servers whose trees differ from this leader's.
+    differing: Differing,
 }
 
 /// A connection among all of the ensemble's.
@@ -58,11 +62,11 @@ enum Queued {
     /// A client's write.
     Submitted { owner: Owner, write: Submission },
     /// The session's time is over.
-    Expired { session: SessionId, time: i64 },
+    Expired { session: SessionId },
     /// The leadership has begun: the ensemble's members are to be shown.
-    Members { time: i64 },
+    Members,
     /// The container or the znode with a TTL was found to be unused.
-    Unused { path: String, time: i64 },
+    Unused { path: String },
 }
 
 /// What a write is judged by, beside the tree.
@@ -70,6 +74,8 @@ enum Queued {
 struct Ground {
     zxid: Zxid,
     ensemble: Ensemble,
+    /// What it is stamped with.
+    time: i64,
 }
 
 /// What the leader tells the origin of a forwarded message.
@@ -78,14 +84,15 @@ pub enum Verdict {
     Accepted {
         through: u64,
     },
-    Refused,
-    /// The origin has a newer stream, and waits for nothing from this one.
-    Obsolete,
+    /// The stream is not taken. The newest of the origin that this leader knows comes after it.
+    Refused {
+        newest: StreamId,
+    },
 }
 
 impl Leading {
     /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
-    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, now_ms: i64) -> Self {
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, clock: &Clock) -> Self {
         Self {
             began,
             has_secret: Secret::of(&tree).is_some(),
@@ -95,27 +102,41 @@ impl Leading {
             waiting: Vector::new(),
             owners: OrdMap::new(),
             expiry: Expiry::default(),
-            swept_ms: now_ms,
+            swept_ms: clock.now_ms(),
+            differing: Differing::default(),
         }
     }
 
     /// Sees to it that the members of the ensemble are shown to clients.
-    pub fn show_members(&mut self, time: i64) {
-        self.waiting.push_back(Queued::Members { time });
+    pub fn show_members(&mut self) {
+        self.waiting.push_back(Queued::Members);
     }
 
     /// Sees to it that no ephemeral is left whose session does not exist: nobody could end it. A directory of
     /// ZooKeeper may have one.
-    pub fn end_owners_without_session(&mut self, time: i64) {
+    pub fn end_owners_without_session(&mut self) {
         let owners: Vec<SessionId> = self.tree.owners_without_session().collect();
         for session in owners {
-            self.waiting.push_back(Queued::Expired { session, time });
+            self.waiting.push_back(Queued::Expired { session });
         }
     }
 
     /// The last transaction that was proposed.
     pub fn proposed(&self) -> Zxid {
         self.proposed
+    }
+
+    /// A server's tree differs since a transaction.
+    pub fn on_differs(&mut self, from: ServerId, zxid: Zxid) {
+        // Of an earlier leader it says nothing about this one.
+        if zxid.epoch() >= self.began {
+            self.differing.insert(from);
+        }
+    }
+
+    /// Whether most servers that are up to date have another tree.
+    pub fn is_outvoted(&self, ensemble: impl FnOnce() -> Ensemble) -> bool {
+        self.differing.are_most(ensemble)
     }
 
     /// How many writes wait for a zxid.
@@ -137,7 +158,8 @@ impl Leading {
     /// Writes from another server.
     pub fn on_forward(&mut self, config: &Config, origin: ServerId, message: Forward) -> Verdict {
         if message.began < self.began && config.variant != Variant::OldStreamTaken {
-            return Verdict::Refused;
+            let newest = StreamId::default();
+            return Verdict::Refused { newest };
         }
         let StreamId { incarnation, .. } = message.stream;
         if config.variant == Variant::ForwardsUnnumbered {
@@ -149,7 +171,8 @@ impl Leading {
         }
         let inbox = self.inboxes.entry(origin).or_default();
         let Some(writes) = inbox.on_forward(message) else {
-            return Verdict::Obsolete;
+            let newest = inbox.stream();
+            return Verdict::Refused { newest };
         };
         let through = inbox.taken();
         for write in writes {
@@ -158,22 +181,22 @@ impl Leading {
         Verdict::Accepted { through }
     }
 
-    /// A session tick has passed; sessions whose time is over are closed at `time`. Now and then it is
-    /// looked for znodes that nobody uses.
-    pub fn on_tick(&mut self, config: &Config, time: i64, committed: &Tree) {
+    /// A session tick has passed; sessions whose time is over are closed. Now and then it is looked for
+    /// znodes that nobody uses.
+    pub fn on_tick(&mut self, config: &Config, clock: &Clock, committed: &Tree) {
         for session in self.expiry.tick() {
-            self.waiting.push_back(Queued::Expired { session, time });
+            self.waiting.push_back(Queued::Expired { session });
         }
-        if time.saturating_sub(self.swept_ms) >= config.container_check_ms {
-            self.sweep(config, time, committed);
+        if clock.now_ms() - self.swept_ms >= config.container_check_ms {
+            self.sweep(config, clock, committed);
         }
     }
 
-    /// Looks for the containers and the znodes with a TTL that are unused at `time`.
-    pub fn sweep(&mut self, config: &Config, time: i64, committed: &Tree) {
-        self.swept_ms = time;
-        for path in unused::unused(config, self.in_use(config, committed), time) {
-            self.waiting.push_back(Queued::Unused { path, time });
+    /// Looks for the containers and the znodes with a TTL that nobody uses.
+    pub fn sweep(&mut self, config: &Config, clock: &Clock, committed: &Tree) {
+        self.swept_ms = clock.now_ms();
+        for path in unused::unused(config, clock, self.in_use(config, committed)) {
+            self.waiting.push_back(Queued::Unused { path });
         }
     }
 
@@ -194,20 +217,27 @@ impl Leading {
         zxid: Zxid,
         ensemble: Ensemble,
         committed: &Tree,
+        clock: &Clock,
     ) -> Option<(Txn, Vec<String>)> {
         let mut warnings = Vec::new();
         loop {
             let txn = match self.secret(config) {
                 Some(secret) => Some(secret),
                 None => {
-                    let ground = Ground { zxid, ensemble };
-                    self.next_write(config, ground, committed, &mut warnings)?
+                    let time = clock.stamp_ms();
+                    let ground = Ground {
+                        zxid,
+                        ensemble,
+                        time,
+                    };
+                    self.next_write(config, ground, committed, clock, &mut warnings)?
                 }
             };
-            if let Some(txn) = txn {
+            if let Some(mut txn) = txn {
                 let excess = self.excess(config, &txn.body);
                 warnings.extend(excess.iter().map(Excess::to_string));
                 self.take_in(zxid, &txn);
+                txn.digest = config.digests.then_some(self.tree.digest());
                 return Some((txn, warnings));
             }
         }
@@ -230,6 +260,7 @@ impl Leading {
             cxid: NO_TICKET,
             time: 0,
             body: secret::creation(&self.tree, config)?,
+            digest: None,
         })
     }
 
@@ -239,17 +270,20 @@ impl Leading {
         config: &Config,
         ground: Ground,
         committed: &Tree,
+        clock: &Clock,
         warnings: &mut Vec<String>,
     ) -> Option<Option<Txn>> {
+        let time = ground.time;
         Some(match self.waiting.pop_front()? {
             Queued::Submitted { owner, write } => {
                 self.prepare(config, ground, owner, write, warnings)
             }
-            Queued::Expired { session, time } => self.close(session, NO_TICKET, time),
-            Queued::Unused { path, time } => {
-                delete_unused(config, self.in_use(config, committed), path, time)
+            Queued::Expired { session } => self.close(session, NO_TICKET, time),
+            Queued::Unused { path } => {
+                let tree = self.in_use(config, committed);
+                delete_unused(config, clock, tree, path)
             }
-            Queued::Members { time } => self.members(config, time),
+            Queued::Members => self.members(config, time),
         })
     }
 
@@ -268,7 +302,11 @@ impl Leading {
     fn prepare(
         &mut self,
         config: &Config,
-        Ground { zxid, ensemble }: Ground,
+        Ground {
+            zxid,
+            ensemble,
+            time,
+        }: Ground,
         owner: Owner,
         write: Submission,
         warnings: &mut Vec<String>,
@@ -277,7 +315,6 @@ impl Leading {
             session,
             is_local,
             cxid,
-            time,
             auth,
             write,
             ..
@@ -295,6 +332,10 @@ impl Leading {
             || variant == Variant::OldConnectionTaken
             || self.owners.get(&session) == Some(&owner);
         let body = match write {
+            // Its id was given out twice: it is not to have what is another's.
+            Write::CreateSession { .. } if self.tree.sessions().contains_key(&session) => {
+                TxnBody::Error(Some(ErrorCode::SessionExpired))
+            }
             Write::CreateSession { timeout_ms } => {
                 self.owners.insert(session, owner);
                 TxnBody::CreateSession { timeout_ms }
@@ -327,6 +368,7 @@ impl Leading {
             cxid,
             time,
             body,
+            digest: None,
         })
     }
 
@@ -377,6 +419,7 @@ impl Leading {
                 // As ZooKeeper has it.
                 version: -1,
             },
+            digest: None,
         })
     }
 
@@ -388,20 +431,22 @@ impl Leading {
             cxid,
             time,
             body: TxnBody::CloseSession { ephemerals },
+            digest: None,
         })
     }
 }
 
 /// The deletion of a znode that was found to be unused. It may have been used since then, by a write that
 /// waited before this.
-fn delete_unused(config: &Config, tree: &Tree, path: String, time: i64) -> Option<Txn> {
+fn delete_unused(config: &Config, clock: &Clock, tree: &Tree, path: String) -> Option<Txn> {
     let is_unused = tree
         .node(&path)
-        .is_some_and(|node| unused::is_unused(config, node, time));
+        .is_some_and(|node| unused::is_unused(config, clock, &path, node));
     is_unused.then(|| Txn {
         session: SessionId::default(),
         cxid: NO_TICKET,
-        time,
+        time: clock.stamp_ms(),
         body: TxnBody::Delete { path },
+        digest: None,
     })
 }

@@ -3,9 +3,11 @@
 //! Spec: the message table of `spec/5-service.md`. Only [`PeerMsg`] crosses the network between
 //! servers, which may lose, duplicate, delay and reorder it.
 
+use super::clock::Time;
 use super::forward::{Forward, StreamId};
 use super::replica::ZooKeeper;
 use crate::proto::{ConnectRequest, ConnectResponse, Reply, Request, Response, WatchEvent};
+use crate::types::Zxid;
 use crate::zab;
 use crate::znode::{AuthId, ErrorCode, SessionId};
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,8 @@ pub enum Msg {
     Peer(PeerMsg),
     /// From the runtime: that many of the oldest saves that were pending are durable now.
     Saved(usize),
-    /// From the runtime, before each session tick: its clock, in milliseconds since the Unix epoch.
-    Clock(i64),
+    /// From the runtime, before whatever may depend on it: what its clocks say.
+    Clock(Time),
     /// From a client connection. The sender's actor id is the connection's.
     Client(ClientInput),
     /// To the runtime: words for the log of the process.
@@ -37,8 +39,14 @@ pub enum PeerMsg {
     Forward(Forward),
     /// From the leader: every write of the stream up to this number has its place.
     Accepted { stream: StreamId, through: u64 },
-    /// From the leader: it leads anew since the stream began, and will not take it.
-    Refused { stream: StreamId },
+    /// From the leader: it leads anew since the stream began, or knows a newer one, and will not take it.
+    Refused {
+        stream: StreamId,
+        /// The newest stream of the recipient that it knows.
+        newest: StreamId,
+    },
+    /// To the leader: since this transaction the sender's tree has another digest than the leader's.
+    Differs { zxid: Zxid },
     /// To the leader: the clients of these sessions were heard of.
     Touch { sessions: Vec<SessionId> },
 }
@@ -46,18 +54,16 @@ pub enum PeerMsg {
 /// What a client connection brings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ClientInput {
-    /// The first message of a connection. `now_ms` is the runtime's clock (Unix epoch).
+    /// The first message of a connection.
     Connect {
         request: ConnectRequest,
         from: IpAddr,
         /// Who the client is by its certificate.
         proved: Vec<AuthId>,
-        now_ms: i64,
     },
     Request {
         xid: i32,
         request: Request,
-        now_ms: i64,
     },
     /// The client has said who it is, by auth or by SASL, or it asks for something and has not said
     /// what it must. The runtime has checked it: secrets and their like do not come here. After an error the connection is

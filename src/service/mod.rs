@@ -5,7 +5,9 @@
 //! a clock, iterate over anything without an order, or answer a write that is not committed.
 
 pub mod answer;
+pub mod clock;
 pub mod connection;
+pub mod digest;
 pub mod forward;
 pub mod journal;
 pub mod leader;
@@ -34,9 +36,12 @@ pub use stats::Stats;
 
 use crate::members::Members;
 use crate::types::{Epoch, ServerId, Zxid};
+use crate::zab::{History, Snapshot};
 use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
+use clock::{Clock, Time};
 use connection::Connection;
+use digest::Digests;
 use forward::{Forward, Outbox, StreamId};
 use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
@@ -57,8 +62,7 @@ const TOUCHES: usize = 128;
 pub struct Config {
     /// This server.
     pub sid: ServerId,
-    /// Larger at each start of this server: the Unix time in milliseconds, unless a larger one was
-    /// used before. Session ids are made of it.
+    /// Random, and new at each start: it tells this start from every other one. Session ids are made of it.
     pub incarnation: u64,
     /// How often the time of the sessions is counted.
     pub session_tick: Duration,
@@ -101,6 +105,8 @@ pub struct Config {
     pub reconfig: bool,
     /// Whether an ensemble must have two voters, because one that has fewer is none (`standaloneEnabled`).
     pub standalone: bool,
+    /// Whether the leader writes digests of the tree, and the others compare them (`digest.enabled`).
+    pub digests: bool,
     /// After how many bytes of transactions one is, even if they are fewer; 0 is no limit.
     pub snap_size: u64,
     /// The service as it should be, or what `check mutants` breaks in it. Never written down: what is,
@@ -140,6 +146,7 @@ impl Config {
             members: None,
             reconfig: false,
             standalone: true,
+            digests: true,
             snap_size: 4 << 30,
             variant: Variant::Faithful,
         }
@@ -188,6 +195,8 @@ pub struct Service {
     applied: Zxid,
     /// How many periods of serving there were.
     terms: u64,
+    /// The largest incarnation of this server that a leader has told of: streams must come after it.
+    earlier: u64,
     period: Option<Period>,
     connections: OrdMap<Id, Connection>,
     /// The connection of each session that is open here.
@@ -201,8 +210,8 @@ pub struct Service {
     sessions_made: u64,
     /// How many openings there were, round and round: see [`Self::next_ticket`].
     tickets: i32,
-    /// The latest time that the runtime has told (milliseconds since the Unix epoch).
-    clock_ms: i64,
+    clock: Clock,
+    digests: Digests,
     /// The sessions whose clients were heard of since the last session tick, and in the one before:
     /// a Touch may be lost.
     touched: OrdSet<SessionId>,
@@ -231,6 +240,7 @@ impl Service {
             tree,
             applied,
             terms: 0,
+            earlier: 0,
             period: None,
             connections: OrdMap::new(),
             sessions: OrdMap::new(),
@@ -239,11 +249,23 @@ impl Service {
             watches: Watches::default(),
             sessions_made: 0,
             tickets: 0,
-            clock_ms: 0,
+            clock: Clock::default(),
+            digests: Digests::default(),
             touched: OrdSet::new(),
             touched_before: OrdSet::new(),
             leaderless: 0,
         }
+    }
+
+    /// The service of a server that starts with a history: with the tree of its snapshot.
+    pub fn recover(history: &History<ZooKeeper>) -> Self {
+        let Snapshot { zxid, state } = history.snapshot();
+        let mut service = Self::new(state.clone(), *zxid);
+        let before = history.entries().iter().take_while(|e| e.zxid <= *zxid);
+        let last = before.last().map(|entry| (entry.zxid, &entry.txn));
+        service.clock.start(state, last, history.last_zxid());
+        service.digests.recovered = history.last_zxid();
+        service
     }
 
     /// The tree after [`Self::applied`].
@@ -316,11 +338,11 @@ impl Service {
             let _ = tree.apply(zxid, txn);
             proposed = zxid;
         }
-        let mut leading = Leading::new(epoch, tree, proposed, self.clock_ms);
+        let mut leading = Leading::new(epoch, tree, proposed, &self.clock);
         if env.config.members.is_some() {
-            leading.show_members(self.clock_ms);
+            leading.show_members();
         }
-        leading.end_owners_without_session(self.clock_ms);
+        leading.end_owners_without_session();
         for (&session, &timeout_ms) in self.tree.sessions() {
             let ticks = session::timeout_ticks(env.config.session_tick, timeout_ms);
             leading.expiry.insert(session, ticks);
@@ -353,6 +375,8 @@ impl Service {
             self.end(env);
         }
         self.tree = tree;
+        self.clock.restore(&self.tree);
+        self.digests.restore();
         if env.config.variant != Variant::RestoreMisdated {
             self.applied = applied;
         }
@@ -361,7 +385,10 @@ impl Service {
     fn next_stream(&mut self, config: &Config) -> StreamId {
         self.terms += 1;
         StreamId {
-            incarnation: config.incarnation,
+            incarnation: match config.incarnation > self.earlier {
+                true => config.incarnation,
+                false => self.earlier.saturating_add(1),
+            },
             term: self.terms,
         }
     }
@@ -375,7 +402,8 @@ impl Service {
         if env.config.variant == Variant::JudgeByCommitted {
             leading.judge_by(&self.tree);
         }
-        let (txn, warnings) = leading.next_proposal(env.config, zxid, ensemble, &self.tree)?;
+        let (txn, warnings) =
+            leading.next_proposal(env.config, zxid, ensemble, &self.tree, &self.clock)?;
         env.out.extend(warnings.into_iter().map(Effect::Warn));
         Some(txn)
     }
@@ -397,7 +425,6 @@ impl Service {
             session: connection.session,
             is_local: self.local.contains(connection.session),
             cxid,
-            time: self.clock_ms,
             auth: connection.auth.clone(),
             write,
         };
@@ -424,8 +451,9 @@ impl Service {
         match message {
             PeerMsg::Forward(message) => self.on_forward(env, from, message),
             PeerMsg::Accepted { stream, through } => self.on_accepted(env, from, stream, through),
-            PeerMsg::Refused { stream } => self.on_refused(env, from, stream),
+            PeerMsg::Refused { stream, newest } => self.on_refused(env, from, stream, newest),
             PeerMsg::Touch { sessions } => self.on_touch(sessions),
+            PeerMsg::Differs { zxid } => self.on_differs(from, zxid),
             PeerMsg::Zab(_) => {}
         }
     }
@@ -439,8 +467,7 @@ impl Service {
         let stream = message.stream;
         let answer = match leading.on_forward(env.config, from, message) {
             Verdict::Accepted { through } => PeerMsg::Accepted { stream, through },
-            Verdict::Refused => PeerMsg::Refused { stream },
-            Verdict::Obsolete => return,
+            Verdict::Refused { newest } => PeerMsg::Refused { stream, newest },
         };
         env.tell_peer(from, answer);
     }
@@ -456,13 +483,21 @@ impl Service {
         }
     }
 
-    /// The leader has lost what it knew of this stream. Which writes have a place nobody can say now:
-    /// the period ends, and the clients come back.
-    pub fn on_refused(&mut self, env: &mut Env, from: ServerId, stream: StreamId) {
+    /// The leader has lost what it knew of this stream, or takes it for one of an earlier start. Which writes have a
+    /// place nobody can say now: the period ends, and the clients come back. The next stream is newer than the
+    /// newest that the leader knows.
+    pub fn on_refused(
+        &mut self,
+        env: &mut Env,
+        from: ServerId,
+        stream: StreamId,
+        newest: StreamId,
+    ) {
         if let Some(Rank::Learner { leader, outbox }) =
             self.period.as_ref().map(|period| &period.rank)
             && (*leader, outbox.stream()) == (from, stream)
         {
+            self.earlier = self.earlier.max(newest.incarnation);
             self.end(env);
         }
     }
@@ -487,15 +522,15 @@ impl Service {
         }
     }
 
-    /// The time of the runtime's clock. It never goes back here.
-    pub fn on_clock(&mut self, now_ms: i64) {
-        self.clock_ms = self.clock_ms.max(now_ms);
+    /// The runtime has looked at its clocks.
+    pub fn on_clock(&mut self, time: Time) {
+        self.clock.on_time(time);
     }
 
     /// The leader looks for containers and TTL znodes that nobody uses.
     pub fn sweep(&mut self, config: &Config) {
         if let Some(Rank::Leader(leading)) = self.period.as_mut().map(|period| &mut period.rank) {
-            leading.sweep(config, self.clock_ms, &self.tree);
+            leading.sweep(config, &self.clock, &self.tree);
         }
     }
 
@@ -503,10 +538,11 @@ impl Service {
     /// have heard of.
     pub fn on_session_timeout(&mut self, env: &mut Env) {
         self.on_local_tick(env);
+        self.tell_of_mismatch(env);
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::replace(&mut self.touched_before, touched.clone());
         match self.period.as_mut().map(|period| &mut period.rank) {
-            Some(Rank::Leader(leading)) => leading.on_tick(env.config, self.clock_ms, &self.tree),
+            Some(Rank::Leader(leading)) => leading.on_tick(env.config, &self.clock, &self.tree),
             Some(Rank::Learner { leader, .. }) => {
                 let sessions: Vec<SessionId> = touched.union(before).into_iter().collect();
                 for sessions in sessions.chunks(TOUCHES) {

@@ -98,6 +98,7 @@ pub fn multi(tree: &Tree, zxid: Zxid, asker: Asker, operations: Vec<Operation>) 
                     cxid: 0,
                     time: 0,
                     body,
+                    digest: None,
                 };
                 // The next operation is judged by what this one does; what came of it is of no use.
                 let _ = scratch.apply(zxid, &txn);
@@ -288,6 +289,7 @@ mod tests {
                 cxid: 0,
                 time: 0,
                 body,
+                digest: None,
             };
             let applied = tree.apply(Zxid::new(Epoch(1), counter), &txn);
             assert!(applied.outcome.is_ok());
@@ -399,6 +401,7 @@ mod tests {
             cxid: 0,
             time: 0,
             body,
+            digest: None,
         };
         assert!(tree.apply(Zxid::new(Epoch(1), 1), &txn).outcome.is_ok());
         assert_eq!(

@@ -3,6 +3,7 @@
 //! Spec: `spec/6-server.md`, "Four-letter words". What it must never do: format, which is the driver's.
 
 use super::Replica;
+use super::digest::Mismatch;
 use super::replica::State;
 use crate::quorum::{Membership, ServerSet};
 use crate::types::{Epoch, ServerId, Zxid};
@@ -25,6 +26,11 @@ pub struct Quorum {
     pub diverged: BTreeMap<ServerId, Divergence>,
     /// Whether this server's disk remembers everything: otherwise it counts in no quorum yet.
     pub memory: Memory,
+    /// What is applied, and the digest of the tree after that.
+    pub applied: Zxid,
+    pub digest: u64,
+    /// Since when that is not what others have.
+    pub mismatch: Option<Mismatch>,
     /// Who votes, and who is to vote instead.
     pub now: Membership,
     pub next: Option<Membership>,
@@ -102,6 +108,9 @@ impl Replica {
                 .map(|(sid, diverged)| (*sid, diverged.divergence))
                 .collect(),
             memory: zab.storage().memory,
+            applied: state.service().applied(),
+            digest: state.service().tree().digest(),
+            mismatch: state.service().mismatch(),
             now: in_force.now.clone(),
             next: in_force.next.map(|(_, next)| next.clone()),
         }

@@ -36,6 +36,7 @@ impl Payload for ZooKeeper {
             cxid: NO_TICKET,
             time: 0,
             body: TxnBody::InForce,
+            digest: None,
         })
     }
 
@@ -45,6 +46,7 @@ impl Payload for ZooKeeper {
             cxid: NO_TICKET,
             time: 0,
             body: TxnBody::Error(None),
+            digest: None,
         })
     }
 
@@ -119,7 +121,7 @@ impl Replica {
         let alone = self.config.members.is_none();
         let mode = match zab.role() {
             _ if state.service.is_read_only() => Mode::ReadOnly,
-            _ if !zab.serving() => Mode::Looking,
+            _ if !zab.serving() || state.service.mismatch().is_some() => Mode::Looking,
             Role::Leading(_) if alone => Mode::Standalone,
             Role::Leading(_) => Mode::Leader,
             Role::Following(_) if observers.contains(sid) => Mode::Observer,
@@ -156,8 +158,7 @@ impl Actor for Replica {
             Timer::Session,
             self.config.session_tick..self.config.session_tick,
         );
-        let snapshot = zab.storage().history.snapshot();
-        let service = Service::new(snapshot.state.clone(), snapshot.zxid);
+        let service = Service::recover(&zab.storage().history);
         let mut state = State {
             zab: Some(zab),
             service,
@@ -172,7 +173,7 @@ impl Actor for Replica {
         match msg {
             Msg::Peer(message) => step.on_peer(src, message),
             Msg::Saved(count) => step.below.on_msg(src, zab::Msg::Saved(count)),
-            Msg::Clock(now_ms) => step.service.on_clock(now_ms),
+            Msg::Clock(time) => step.service.on_clock(time),
             Msg::Client(input) => step.on_client(src, input),
             Msg::ToClient(_) | Msg::Warning(_) => {} // Go out only.
         }
@@ -298,6 +299,7 @@ impl<'a> Step<'a> {
             PeerMsg::Forward(_)
             | PeerMsg::Accepted { .. }
             | PeerMsg::Refused { .. }
+            | PeerMsg::Differs { .. }
             | PeerMsg::Touch { .. } => self.service.on_peer(&mut self.env, from, message),
         }
     }

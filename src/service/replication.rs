@@ -92,7 +92,7 @@ fn share_of_snapshot(config: &Config, zxid: Zxid, txn: &Txn) -> u64 {
 /// Begins and ends the period in which clients are served.
 fn follow_period(service: &mut Service, env: &mut Env, below: &impl Replication) {
     let me = env.config.sid;
-    let leader = below.leader();
+    let leader = service.leader_to_serve(me, below);
     let history = below.history();
     take_in(service, history);
     // What the leader's service has proposed is the end of the history, unless somebody else has
@@ -157,6 +157,7 @@ mod tests {
                 data: vec![0; bytes].into(),
                 version: 1,
             },
+            digest: None,
         };
         let config = Config::new(ServerId(1), 1, Duration::from_secs(1));
         let share = |config: &Config, bytes| share_of_snapshot(config, Zxid(1), &txn(bytes));

@@ -141,6 +141,7 @@ mod tests {
             cxid: 0,
             time: 0,
             body,
+            digest: None,
         };
         assert!(tree.apply(zxid, &txn).outcome.is_ok(), "{txn:?}");
     }

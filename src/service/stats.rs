@@ -30,6 +30,8 @@ pub struct Stats {
     pub waiting_proposals: usize,
     /// The bytes of all paths and data.
     pub data_size: u64,
+    /// How often the tree was not what the leader says.
+    pub digest_mismatches: u64,
     /// The followers and observers that the leader has synchronized; empty for other servers.
     pub synced_learners: Vec<ServerId>,
     /// The participants among `synced_learners`.
@@ -97,6 +99,7 @@ impl Service {
             outstanding: self.connections.values().map(|c| c.pending.len()).sum(),
             waiting_proposals,
             data_size: self.tree.approximate_data_size(),
+            digest_mismatches: self.mismatches(),
             synced_learners,
             synced_followers,
         }

@@ -25,6 +25,8 @@ pub enum Variant {
     ResumeAtOnce,
     /// A server takes a transaction from before its restart for the one that opens a session.
     TicketReused,
+    /// A server that starts again takes the incarnation of its earlier life.
+    IncarnationRepeats,
     /// The watches of a change are told after the answer to the request that made it.
     AnswerBeforeEvents,
     /// A watch stays when it has fired.

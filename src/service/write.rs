@@ -24,8 +24,6 @@ pub struct Submission {
     /// The client's number of the request; for [`Write::CreateSession`] and [`Write::Resume`] a number
     /// that the server made up, which no client uses.
     pub cxid: i32,
-    /// When it was asked for, in milliseconds since the Unix epoch.
-    pub time: i64,
     /// Who the client has proved to be.
     pub auth: Arc<[AuthId]>,
     pub write: Write,

@@ -183,7 +183,7 @@ impl Tree {
     /// Counts a child that was created at `zxid`. -1 is what logs of old servers hold, which did not write
     /// the number.
     fn count_child(&mut self, parent: &str, parent_cversion: i32, zxid: Zxid) {
-        if let Some(parent) = self.node_mut(parent) {
+        self.edit(parent, |parent| {
             let cversion = match parent_cversion {
                 -1 => parent.cversion.wrapping_add(1),
                 given => given,
@@ -192,7 +192,7 @@ impl Tree {
                 parent.cversion = cversion;
                 parent.pzxid = zxid;
             }
-        }
+        });
     }
 
     fn delete(
@@ -204,9 +204,7 @@ impl Tree {
         let above = path::parent(path).ok_or(ErrorCode::BadArguments)?;
         let Some(node) = self.node(path) else {
             // A blurred snapshot may lack the child, and have the parent from before that.
-            if let Some(parent) = self.node_mut(above) {
-                parent.pzxid = parent.pzxid.max(zxid);
-            }
+            self.edit(above, |parent| parent.pzxid = parent.pzxid.max(zxid));
             return Err(ErrorCode::NoNode);
         };
         if node.num_children > 0 {
@@ -216,9 +214,11 @@ impl Tree {
         let bytes = -(node.data.len() as i64);
         self.remove(path);
         self.count_growth(path, Growth { count: -1, bytes });
-        if let Some(parent) = self.node_mut(above) {
+        let acl = self.edit(above, |parent| {
             parent.pzxid = parent.pzxid.max(zxid);
-            let acl = parent.acl.clone();
+            parent.acl.clone()
+        });
+        if let Some(acl) = acl {
             events.push(event(TreeEventKind::ChildrenChanged, above, acl));
         }
         Ok(())
@@ -232,22 +232,27 @@ impl Tree {
         version: i32,
         events: &mut Vec<TreeEvent>,
     ) -> Result<Outcome, ErrorCode> {
-        let bytes = self.replace_data(path, data.clone());
-        let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
-        node.mzxid = header.zxid;
-        node.mtime = header.time;
-        node.version = version;
-        let stat = node.stat();
-        events.push(event(TreeEventKind::DataChanged, path, node.acl.clone()));
+        let edited = self.edit(path, |node| {
+            let before = std::mem::replace(&mut node.data, data.clone());
+            node.mzxid = header.zxid;
+            node.mtime = header.time;
+            node.version = version;
+            (before.len(), node.stat(), node.acl.clone())
+        });
+        let (before, stat, acl) = edited.ok_or(ErrorCode::NoNode)?;
+        let bytes = self.count_data(before, data.len());
+        events.push(event(TreeEventKind::DataChanged, path, acl));
         self.count_growth(path, Growth { count: 0, bytes });
         Ok(Outcome::DataSet(stat))
     }
 
     fn set_acl(&mut self, path: &str, acl: &AclList, version: i32) -> Result<Outcome, ErrorCode> {
         self.replace_acl(path, acl.clone());
-        let node = self.node_mut(path).ok_or(ErrorCode::NoNode)?;
-        node.aversion = version;
-        Ok(Outcome::AclSet(node.stat()))
+        let stat = self.edit(path, |node| {
+            node.aversion = version;
+            node.stat()
+        });
+        Ok(Outcome::AclSet(stat.ok_or(ErrorCode::NoNode)?))
     }
 
     /// Ends a session. The ephemerals that the leader listed go first, in its order; then any that

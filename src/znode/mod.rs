@@ -7,6 +7,7 @@ pub mod acl;
 mod apply;
 mod build;
 mod data;
+pub mod digest;
 pub mod error;
 mod key;
 mod lifetime;

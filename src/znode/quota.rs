@@ -220,6 +220,7 @@ mod tests {
             cxid,
             time,
             body,
+            digest: None,
         };
         assert!(tree.apply(zxid, &txn).outcome.is_ok(), "{txn:?}");
     }

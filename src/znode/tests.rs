@@ -20,6 +20,7 @@ fn txn(session: i64, time: i64, body: TxnBody) -> Txn {
         cxid: 0,
         time,
         body,
+        digest: None,
     }
 }
 
@@ -506,7 +507,7 @@ proptest! {
         let hash = |tree: &Tree| foldhash::fast::FixedState::default().hash_one(tree);
         prop_assert_eq!(hash(&copy), hash(&tree));
         let mut file = Vec::new();
-        crate::proto::write_snapshot(&tree, &mut file).unwrap();
+        crate::proto::write_snapshot(&tree, true, &mut file).unwrap();
         let read = crate::proto::read_snapshot(&file[..], tree.last_zxid()).unwrap();
         prop_assert_eq!(&read, &tree);
     }

@@ -14,7 +14,7 @@ use super::acl::{self, AclList};
 use super::build::Parts;
 use super::key::{Key, Probe, hash};
 use super::node::Node;
-use super::{Data, Lifetime, SessionId, Stat, path, quota};
+use super::{Data, Lifetime, SessionId, Stat, digest, path, quota};
 use crate::types::Zxid;
 use im::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,8 @@ pub struct Tree {
     pub(super) acls: OrdMap<AclList, u64>,
     /// The lengths of all paths and data.
     pub(super) data_size: u64,
+    /// The sum over all znodes: see [`digest`].
+    digest: u64,
 }
 
 /// What is only a second view of the znodes does not take part.
@@ -177,6 +179,11 @@ impl Tree {
         self.data_size
     }
 
+    /// The digest of the znodes, as ZooKeeper computes it.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// The distinct ACLs of all znodes, in order.
     pub fn acls(&self) -> impl ExactSizeIterator<Item = &AclList> {
         self.acls.keys()
@@ -220,21 +227,35 @@ impl Tree {
             quotas: OrdSet::new(),
             acls: OrdMap::new(),
             data_size: 0,
+            digest: 0,
         }
     }
 
-    /// The znode at `path`, to be changed.
-    pub(super) fn node_mut(&mut self, path: &str) -> Option<&mut Node> {
-        self.nodes.get_mut(&Probe::new(path)).map(Arc::make_mut)
+    /// Changes the znode at `path`, if there is one. What it changes of the data's length is the caller's to count.
+    pub(super) fn edit<R>(&mut self, path: &str, change: impl FnOnce(&mut Node) -> R) -> Option<R> {
+        let node = self.nodes.get_mut(&Probe::new(path)).map(Arc::make_mut)?;
+        let before = digest::of_node(path, node);
+        let result = change(node);
+        let after = digest::of_node(path, node);
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        Some(result)
+    }
+
+    /// The count of children is not in the digest.
+    fn count_children(&mut self, path: &str, difference: i32) {
+        if let Some(node) = self.nodes.get_mut(&Probe::new(path)).map(Arc::make_mut) {
+            node.num_children = node.num_children.wrapping_add_signed(difference);
+        }
     }
 
     /// Adds a znode where there is none, under a parent that is there (unless it is the root), and
     /// counts it there.
     pub(super) fn insert(&mut self, path: &str, mut node: Node) {
         let key = Key::new(path);
-        if let Some(parent) = path::parent(path).and_then(|parent| self.node_mut(parent)) {
-            parent.num_children += 1;
+        if let Some(parent) = path::parent(path) {
+            self.count_children(parent, 1);
         }
+        self.digest = self.digest.wrapping_add(digest::of_node(path, &node));
         node.acl = self.intern(node.acl);
         self.data_size += (path.len() + node.data.len()) as u64;
         if node.lifetime() != Lifetime::Persistent {
@@ -249,12 +270,14 @@ impl Tree {
 
     /// Changes the data of a znode and nothing else. Returns by how many bytes it has grown.
     pub(super) fn replace_data(&mut self, path: &str, data: Data) -> i64 {
-        let Some(node) = self.node_mut(path) else {
-            return 0;
-        };
-        let after = data.len() as u64;
-        let before = std::mem::replace(&mut node.data, data).len() as u64;
-        self.data_size = self.data_size - before + after;
+        let after = data.len();
+        let before = self.edit(path, |node| std::mem::replace(&mut node.data, data));
+        before.map_or(0, |before| self.count_data(before.len(), after))
+    }
+
+    /// The data of a znode has another length. Returns by how many bytes it has grown.
+    pub(super) fn count_data(&mut self, before: usize, after: usize) -> i64 {
+        self.data_size = self.data_size - before as u64 + after as u64;
         after as i64 - before as i64
     }
 
@@ -265,8 +288,8 @@ impl Tree {
         };
         let acl = self.intern(acl);
         self.release(&before);
-        if let Some(node) = self.node_mut(path) {
-            node.acl = acl;
+        if let Some(node) = self.nodes.get_mut(&Probe::new(path)).map(Arc::make_mut) {
+            node.acl = acl; // It is not in the digest.
         }
     }
 
@@ -275,8 +298,9 @@ impl Tree {
         let Some(node) = self.nodes.remove(&Probe::new(path)) else {
             return;
         };
-        if let Some(parent) = path::parent(path).and_then(|parent| self.node_mut(parent)) {
-            parent.num_children -= 1;
+        self.digest = self.digest.wrapping_sub(digest::of_node(path, &node));
+        if let Some(parent) = path::parent(path) {
+            self.count_children(parent, -1);
         }
         if let Some(limited) = quota::limited_by(path) {
             self.quotas.remove(limited);

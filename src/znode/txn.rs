@@ -31,9 +31,11 @@ pub struct Txn {
     pub session: SessionId,
     /// The client's number of the request (its xid), by which its server finds whom to answer.
     pub cxid: i32,
-    /// When it was asked for, in milliseconds since the Unix epoch.
+    /// When the leader made it, in milliseconds since the Unix epoch.
     pub time: i64,
     pub body: TxnBody,
+    /// The digest of the tree after it, by the leader that has made it; see [`digest`](super::digest).
+    pub digest: Option<u64>,
 }
 
 /// What a transaction changes.

@@ -131,7 +131,6 @@ impl Client {
             proved: Vec::new(),
             request,
             from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            now_ms: world.now_ms as i64,
         };
         world.say(sid, id, input);
     }
@@ -167,7 +166,6 @@ impl Client {
         let input = ClientInput::Request {
             xid: self.xid,
             request,
-            now_ms: world.now_ms as i64,
         };
         world.say(sid, id, input);
     }

@@ -123,7 +123,7 @@ impl World {
             retain: self.bounds.retain,
             ..zab::Config::new(Membership::majority(self.voters))
         };
-        let incarnation = self.now_ms;
+        let incarnation = self.chance.below(u64::MAX);
         let config = Config {
             snap_count: 25,
             retransmit: Duration::from_millis(40),

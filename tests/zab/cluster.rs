@@ -45,7 +45,7 @@ impl Payload for Numbers {
 }
 
 /// The witnesses that only `reconfiguration.rs` and `lineage.rs` can come by: elsewhere no membership is replaced, and no server runs alone.
-pub const ELSEWHERE: [&str; 3] = [
+pub const SEEN_ELSEWHERE: [&str; 3] = [
     "reconfiguration_delivered",
     "membership_in_force",
     "kept_out",

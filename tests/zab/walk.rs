@@ -4,7 +4,7 @@
 //! Spec: `spec/0-assumptions.md`. It goes where the checker goes, further but not everywhere. What it
 //! must never do: drop a datagram, since the tests say which could be dropped.
 
-use crate::cluster::{Cluster, ELSEWHERE, Effects, Envelope, Numbers, config};
+use crate::cluster::{Cluster, SEEN_ELSEWHERE, Effects, Envelope, Numbers, config};
 use crate::sim::Random;
 use keepright::types::ServerId;
 use keepright::zab::obsolete::Hazards;
@@ -229,7 +229,7 @@ fn a_walk_comes_by_the_witness_of_every_invariant_and_breaks_none() {
     let all: BTreeSet<_> = keepright::zab::invariants::all::<Numbers>()
         .iter()
         .map(|invariant| invariant.witness_id)
-        .filter(|witness| !ELSEWHERE.contains(witness))
+        .filter(|witness| !SEEN_ELSEWHERE.contains(witness))
         .collect();
     if !crate::sim::one_seed() {
         assert_eq!(witnessed, all);

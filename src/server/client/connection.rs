@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -153,7 +153,6 @@ impl Connection<'_> {
             request,
             from,
             proved,
-            now_ms: now_ms(),
         });
         loop {
             // Taken before the request is read: a client that is not answered is not heard.
@@ -167,11 +166,7 @@ impl Connection<'_> {
             let (xid, request) = proto::decode_request(&message)
                 .map_err(|error| invalid(format!("a request cannot be read: {error}")))?;
             match gate.admit(request) {
-                Admitted::Request(request) => self.bring(ClientInput::Request {
-                    xid,
-                    request,
-                    now_ms: now_ms(),
-                }),
+                Admitted::Request(request) => self.bring(ClientInput::Request { xid, request }),
                 Admitted::Proof { proved, result } => {
                     let is_refused = result.is_err();
                     if is_refused {
@@ -297,12 +292,4 @@ async fn too_large(
 
 fn invalid(problem: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem.into())
-}
-
-/// Milliseconds since the Unix epoch.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }

@@ -29,6 +29,13 @@ pub(super) fn quor(quorum: &Quorum) -> String {
         [quorum.last, quorum.durable, quorum.committed].map(|Zxid(zxid)| format!("0x{zxid:x}"));
     let history = format!("up to {last}, durable {durable}, committed {committed}");
     line("History", &history);
+    let Zxid(applied) = quorum.applied;
+    let digest = format!("0x{:x} at 0x{applied:x}", quorum.digest);
+    let digest = match quorum.mismatch {
+        None => digest,
+        Some(mismatch) => format!("{digest}, DIFFERS since 0x{:x}", mismatch.zxid.0),
+    };
+    line("Digest", &digest);
     let now = Some((["Voters", "Group", "Observers"], &quorum.now));
     let next = quorum.next.as_ref();
     let next = next.map(|next| (["Next voters", "Next group", "Next observers"], next));
@@ -104,6 +111,7 @@ fn list(servers: &ServerSet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::digest::Mismatch;
     use crate::types::{Epoch, ServerId};
 
     #[test]
@@ -124,6 +132,13 @@ mod tests {
             committed: Zxid::ZERO,
             diverged: Default::default(),
             memory: Memory::Kept,
+            applied: Zxid(7),
+            digest: 0xabc,
+            mismatch: Some(Mismatch {
+                zxid: Zxid(5),
+                own: 1,
+                leaders: Some(2),
+            }),
             now,
             next: Some(Membership::majority([one, two].into_iter().collect())),
         };
@@ -133,6 +148,7 @@ Role: LEADING
 Quorum: yes
 Epoch: 2, accepted 2
 History: up to 0x200000001, durable 0x200000001, committed 0x0
+Digest: 0xabc at 0x7, DIFFERS since 0x5
 Voters: 1 2 3
 Group: 1 with weight 3, 2 with weight 1
 Group: 3 with weight 1

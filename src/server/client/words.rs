@@ -119,6 +119,8 @@ pub(super) async fn answer(port: &ClientPort, word: Word) -> String {
             Mode::ReadOnly => "ro".to_owned(),
             _ => "rw".to_owned(),
         },
+        // Why it does not serve.
+        Word::Mntr if status.stats.digest_mismatches > 0 => mntr(port, &status),
         _ if !serves => NOT_SERVING.to_owned(),
         Word::Stat => stat(port, &status, true),
         Word::Mntr => mntr(port, &status),
@@ -189,6 +191,7 @@ fn mntr(port: &ClientPort, status: &Status) -> String {
     line("watch_count", &status.stats.watches);
     line("ephemerals_count", &status.stats.ephemerals);
     line("approximate_data_size", &status.stats.data_size);
+    line("digest_mismatches_count", &status.stats.digest_mismatches);
     line("global_sessions", &status.stats.sessions);
     line("local_sessions", &status.stats.local_sessions);
     line("peer_datagrams_refused", &status.datagrams.garbage);

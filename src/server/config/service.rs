@@ -6,8 +6,8 @@
 use crate::service;
 use std::collections::BTreeMap;
 
-/// The keys that are `true` or `false`; all but [`STANDALONE_ENABLED`] are false if nothing is said.
-pub(super) const SWITCHES: [&str; 7] = [
+/// The keys that are `true` or `false`; all but [`STANDALONE_ENABLED`] and [`DIGESTS`] are false if nothing is said.
+pub(super) const SWITCHES: [&str; 8] = [
     "extendedTypesEnabled",
     "enforceQuota",
     "readsThroughQuorum",
@@ -15,7 +15,11 @@ pub(super) const SWITCHES: [&str; 7] = [
     "localSessionsUpgradingEnabled",
     "reconfigEnabled",
     STANDALONE_ENABLED,
+    DIGESTS,
 ];
+
+/// The key that is `false` if digests of the tree are neither written nor compared.
+const DIGESTS: &str = "digest.enabled";
 
 /// The key that is `false` if a server without peers is still one of an ensemble, to which others may be added.
 const STANDALONE_ENABLED: &str = "standaloneEnabled";
@@ -49,6 +53,8 @@ pub struct ServiceOptions {
     pub reconfig: bool,
     /// Whether an ensemble of one server is none.
     pub standalone: bool,
+    /// Whether digests of the tree are written and compared (`digest.enabled`).
+    pub digests: bool,
     /// The largest request that is taken, in bytes (`jute.maxbuffer`).
     pub max_request: usize,
 }
@@ -69,6 +75,7 @@ impl ServiceOptions {
             local_sessions_upgrading: switch("localSessionsUpgradingEnabled"),
             reconfig: switch("reconfigEnabled"),
             standalone: standalone_enabled(values),
+            digests: value(DIGESTS, 1) == 1,
             // As in ZooKeeper, any other word than `no` is yes.
             leader_serves: value(LEADER_SERVES, 1) == 1,
             max_request: value("jute.maxbuffer", 0xf_ffff) as usize,
@@ -91,6 +98,7 @@ impl ServiceOptions {
             local_sessions_upgrading: self.local_sessions_upgrading,
             reconfig: self.reconfig,
             standalone: self.standalone,
+            digests: self.digests,
             ..config
         }
     }

@@ -68,7 +68,7 @@ type Show<'a> = &'a mut dyn FnMut(Value) -> io::Result<()>;
 fn dump_snapshot(layout: &Layout, show: Show<'_>) -> Result<Option<StorageError>, DumpError> {
     let mut unreadable = None;
     for (zxid, file) in layout.list_snapshots()?.into_iter().rev() {
-        let tree = match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec, zxid, &file) {
+        let tree = match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec::default(), zxid, &file) {
             Ok(tree) => tree,
             Err(problem) => {
                 unreadable.get_or_insert(StorageError::Unreadable { file, problem });
@@ -81,6 +81,7 @@ fn dump_snapshot(layout: &Layout, show: Show<'_>) -> Result<Option<StorageError>
             "zxid": hex(zxid),
             "znodes": tree.znode_count(),
             "sessions": tree.sessions().len(),
+            "digest": format!("0x{:x}", tree.digest()),
         }))?;
         for (session, timeout_ms) in tree.sessions() {
             let session = session_name(*session);
@@ -124,7 +125,7 @@ fn znode(path: &str, node: &Node) -> Value {
 }
 
 fn dump_log(file: &Path, selection: Selection, show: Show<'_>) -> Result<(), DumpError> {
-    let log = read_log::<ZooKeeper, _>(file, &ZooKeeperCodec)?;
+    let log = read_log::<ZooKeeper, _>(file, &ZooKeeperCodec::default())?;
     show(json!({
         "kind": "log",
         "file": file.display().to_string(),
@@ -160,6 +161,9 @@ fn transaction(offset: usize, zxid: Zxid, txn: &Txn) -> Value {
     shown.insert("cxid".into(), txn.cxid.into());
     let body = serde_json::to_value(&txn.body).unwrap_or_default();
     shown.extend(body_fields(body));
+    if let Some(digest) = txn.digest {
+        shown.insert("digest".into(), format!("0x{digest:x}").into());
+    }
     shown.into()
 }
 
@@ -334,6 +338,7 @@ mod tests {
             cxid: 5,
             time: 0,
             body,
+            digest: None,
         };
         let shown = transaction(16, Zxid(0x1_0000_0002), &txn);
         assert_eq!(

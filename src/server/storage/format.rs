@@ -8,7 +8,7 @@
 //! of 0 marks the end: ZooKeeper fills its files with zeros in advance. This server does not: where
 //! a growing file is torn, it is short, and that can be told from damage.
 
-use crate::zab::{Entry, Payload, Snapshot};
+use crate::zab::{Entry, History, Payload, Snapshot};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 
@@ -47,6 +47,23 @@ pub trait Codec<P: Payload>: Clone + Send + 'static {
         zxid: crate::types::Zxid,
         reader: &mut dyn Read,
     ) -> Result<P::Snapshot, String>;
+
+    /// Compares what a history comes to with the digests that were written beside its transactions.
+    ///
+    /// # Errors
+    /// The first transaction from which on they differ, up to the end.
+    fn check_digests(&self, _history: &History<P>) -> Result<(), Mismatch> {
+        Ok(())
+    }
+}
+
+/// A transaction after which a history does not come to what its digest says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    pub zxid: crate::types::Zxid,
+    /// The digest that was written, and that of the tree.
+    pub written: u64,
+    pub found: u64,
 }
 
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";

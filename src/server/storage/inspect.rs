@@ -150,7 +150,7 @@ const LEARN_ANEW: &str = "if the other servers of the ensemble are well, move th
      for myid) and start: the server learns everything from them. Else restore the file from a copy";
 
 fn snapshot_state(zxid: Zxid, file: &Path) -> FileState {
-    match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec, zxid, file) {
+    match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec::default(), zxid, file) {
         Ok(tree) => FileState::Sound(content(&tree)),
         Err(problem) => {
             let remedy =
@@ -165,9 +165,10 @@ fn content(tree: &Tree) -> String {
     let unlisted = tree.walk().filter(|(_, node)| node.acl == nobody).count();
     let orphans = tree.owners_without_session().count();
     let mut words = format!(
-        "{} znodes, {} sessions",
+        "{} znodes, {} sessions, digest 0x{:x}",
         tree.znode_count(),
-        tree.sessions().len()
+        tree.sessions().len(),
+        tree.digest(),
     );
     if unlisted > 0 {
         words += &format!(
@@ -185,7 +186,7 @@ fn content(tree: &Tree) -> String {
 }
 
 fn log_state(file: &Path) -> FileState {
-    let log = match read_log::<ZooKeeper, _>(file, &ZooKeeperCodec) {
+    let log = match read_log::<ZooKeeper, _>(file, &ZooKeeperCodec::default()) {
         Ok(log) => log,
         Err(StorageError::Damaged {
             offset, problem, ..
@@ -232,7 +233,7 @@ fn damaged(offset: Option<u64>, problem: &dyn std::fmt::Display, remedy: String)
 /// What a start finds if no replacement is pending.
 fn start(layout: &Layout) -> Result<String, StorageError> {
     pairing::examine(layout)?;
-    let found = examine::<ZooKeeper, _>(layout, &ZooKeeperCodec)?;
+    let found = examine::<ZooKeeper, _>(layout, &ZooKeeperCodec::default())?;
     let history = &found.storage.history;
     let snapshot = history.snapshot();
     let rewritten = |mend: &&Mend| matches!(mend, Mend::WriteEpoch(..) | Mend::FirstSnapshot);
@@ -259,7 +260,7 @@ fn start_with_replacement(layout: &Layout, target: &Path) -> Result<String, Stor
         true => layout.incoming(),
         false => target.to_owned(),
     };
-    match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec, Zxid::ZERO, &file) {
+    match snapshots::read::<ZooKeeper, _>(&ZooKeeperCodec::default(), Zxid::ZERO, &file) {
         Ok(tree) => Ok(format!(
             "the history is first replaced by {}, as was ordered: {} znodes",
             file.display(),

@@ -17,6 +17,8 @@
 
 mod compress;
 mod diff;
+#[cfg(test)]
+mod digest_tests;
 mod disk;
 pub mod dump;
 #[cfg(test)]
@@ -49,7 +51,7 @@ mod tests;
 mod zookeeper_tests;
 
 pub use compress::Compression;
-pub use format::Codec;
+pub use format::{Codec, Mismatch};
 pub use purge::Purge;
 pub use writer::{LogEvent, LogWriter};
 pub use zookeeper::ZooKeeperCodec;
@@ -108,11 +110,19 @@ pub enum StorageError {
     },
     #[error(
         "there is no snapshot, and {} begins at zxid 0x{found:x}: what was before that is missing; put the \
-          snapshots back (or the logs from the first one on), or move this server's data directory away and \
-          let it learn anew from the others",
-         file.display()
-     )]
+         snapshots back (or the logs from the first one on), or move this server's data directory away and \
+         let it learn anew from the others",
+        file.display()
+    )]
     NoBeginning { file: PathBuf, found: u64 },
+    #[error(
+        "{}: from zxid 0x{:x} on the data is not what the server had that wrote it (digest 0x{:x}, and 0x{:x} is \
+          written): a file before it is missing or is another ensemble's. Put the right log and snapshot files back, or move \
+          this server's data directory away and let it learn anew from the others; as the last resort `digest.enabled=false` \
+          starts with what there is",
+         file.display(), mismatch.zxid.0, mismatch.found, mismatch.written
+     )]
+    Differs { file: PathBuf, mismatch: Mismatch },
     #[error("{} is damaged: {problem}", file.display())]
     Unreadable { file: PathBuf, problem: String },
     #[error(

@@ -104,6 +104,12 @@ pub(super) fn examine<P: Payload, C: Codec<P>>(
     let known = lineage::read(layout)?;
     let (memory, lineage) = known.clone().unwrap_or_default();
     let history = read_logs(layout, codec, snapshot, &lineage, &mut mends, &mut notes)?;
+    if let Err(mismatch) = codec.check_digests(&history) {
+        let mut logs = layout.list_logs()?.into_iter().rev();
+        let log = logs.find(|(first, _)| *first <= mismatch.zxid);
+        let file = log.map_or_else(|| layout.logs(), |(_, path)| path);
+        return Err(StorageError::Differs { file, mismatch });
+    }
     let (accepted_epoch, current_epoch) =
         read_epochs(layout, history.last_zxid().epoch(), &mut mends)?;
     let last = history.last_zxid();

@@ -132,7 +132,7 @@ fn directory(files: &[(&str, Vec<u8>)]) -> (TempDir, Layout) {
 fn tree(files: &[(&str, Vec<u8>)]) -> Result<Tree, StorageError> {
     let (_dir, layout) = directory(files);
     let looked = fsck(&layout).unwrap();
-    let open = || DataDir::<ZooKeeper, _>::open(layout.clone(), ZooKeeperCodec);
+    let open = || DataDir::<ZooKeeper, _>::open(layout.clone(), ZooKeeperCodec::default());
     let first = open().map(|found| replayed(found.storage()));
     assert_eq!(looked.start.is_ok(), first.is_ok(), "fsck says the same");
     let first = first?;
@@ -317,7 +317,7 @@ fn a_failure_of_a_number_that_is_not_known_is_a_failure() {
         ("log.1", log(&bodies)),
     ];
     let (_dir, layout) = directory(&files);
-    let opened = DataDir::<ZooKeeper, _>::open(layout, ZooKeeperCodec).unwrap();
+    let opened = DataDir::<ZooKeeper, _>::open(layout, ZooKeeperCodec::default()).unwrap();
     let bodies: Vec<_> = opened
         .storage()
         .history

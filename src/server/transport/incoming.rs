@@ -93,8 +93,12 @@ impl Incoming {
     fn forget_some(&mut self, now: Instant) {
         self.messages
             .retain(|_, assembly| now.saturating_duration_since(assembly.touched) < PATIENCE);
-        while self.messages.len() > MESSAGES {
-            self.messages.pop_first();
+        // Not by their ids: those of a sender's next life may be smaller.
+        while self.messages.len() > MESSAGES
+            && let Some(oldest) = self.messages.iter().min_by_key(|(_, m)| m.touched)
+        {
+            let id = *oldest.0;
+            self.messages.remove(&id);
         }
     }
 

@@ -73,8 +73,8 @@ struct Peer {
 }
 
 impl Transport {
-    /// A transport without peers. `first_id` must be above every id that this server used in an
-    /// earlier life: a clock in nanoseconds will do.
+    /// A transport without peers. `first_id` must be random: a message that bears an id of this server's earlier life is
+    /// taken for that one, which has arrived.
     pub fn new(own: ServerId, first_id: u64, admits_guests: bool) -> Self {
         Self {
             own,

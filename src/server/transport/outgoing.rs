@@ -98,7 +98,7 @@ impl Outgoing {
             progress: now,
         };
         self.messages.insert(self.next_id, message);
-        self.next_id.0 += 1;
+        self.next_id.0 = self.next_id.0.wrapping_add(1);
     }
 
     /// The bytes of the messages that are not acknowledged yet.

@@ -296,3 +296,24 @@ proptest! {
         net.transmit(1);
     }
 }
+
+#[test]
+fn a_sender_whose_numbers_are_smaller_than_before_is_understood_beside_what_is_left_of_then() {
+    let now = Instant::now();
+    let mut incoming = Incoming::default();
+    let part = |id, index| wire::Fragment {
+        id: wire::MessageId(id),
+        total: 8,
+        chunk: 4,
+        index,
+        bytes: b"part",
+    };
+    // Of many messages of an earlier life only a half has come.
+    for id in 0..200 {
+        assert_eq!(incoming.on_fragment(now, &part(u64::MAX - id, 0)), Ok(None));
+    }
+    let later = now + Duration::from_millis(1);
+    assert_eq!(incoming.on_fragment(later, &part(3, 0)), Ok(None));
+    let whole = incoming.on_fragment(later, &part(3, 1));
+    assert_eq!(whole, Ok(Some(b"partpart".to_vec())));
+}

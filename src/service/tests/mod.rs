@@ -1,6 +1,8 @@
 //! The service without Zab: some servers around one list of transactions, which the first server adds
 //! to. What is said between them arrives when the test lets it.
 
+mod clocks;
+mod digests;
 mod local;
 mod mortals;
 mod order;
@@ -37,6 +39,8 @@ struct Bench {
     /// The server of each connection.
     at: BTreeMap<Id, u8>,
     now_ms: i64,
+    /// By how much the time of day is wrong at a server.
+    wrong_ms: BTreeMap<u8, i64>,
     warnings: Vec<String>,
     /// What Zab would know of the ensemble.
     ensemble: Ensemble,
@@ -54,6 +58,7 @@ impl Bench {
             told: BTreeMap::new(),
             at: BTreeMap::new(),
             now_ms: 1000,
+            wrong_ms: BTreeMap::new(),
             warnings: Vec::new(),
             ensemble: Ensemble::default(),
         };
@@ -97,8 +102,11 @@ impl Bench {
             PeerMsg::Accepted { stream, through } => {
                 service.on_accepted(env, ServerId(from), stream, through);
             }
-            PeerMsg::Refused { stream } => service.on_refused(env, ServerId(from), stream),
+            PeerMsg::Refused { stream, newest } => {
+                service.on_refused(env, ServerId(from), stream, newest);
+            }
             PeerMsg::Touch { sessions } => service.on_touch(sessions),
+            PeerMsg::Differs { zxid } => service.on_differs(ServerId(from), zxid),
         });
     }
 
@@ -151,16 +159,27 @@ impl Bench {
         }
     }
 
+    /// Every server looks at its clocks.
+    fn look(&mut self) {
+        for sid in self.servers.keys().copied().collect::<Vec<_>>() {
+            let wrong_ms = self.wrong_ms.get(&sid).copied().unwrap_or(0);
+            let time = Time {
+                stamp_ms: self.now_ms + wrong_ms,
+                elapsed_ms: self.now_ms,
+            };
+            self.at(sid, |service, _| service.on_clock(time));
+        }
+    }
+
     fn greet(&mut self, sid: u8, client: usize, request: ConnectRequest) -> Id {
         let id = Id::from((1 << 32) + client);
         self.at.insert(id, sid);
-        let now_ms = self.now_ms;
+        self.look();
         let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let input = ClientInput::Connect {
             request,
             from,
             proved: Vec::new(),
-            now_ms,
         };
         self.at(sid, |service, env| service.on_client(env, id, input));
         id
@@ -202,12 +221,8 @@ impl Bench {
     /// Says a request, and lets nothing happen.
     fn say(&mut self, id: Id, xid: i32, request: Request) {
         let sid = self.at[&id];
-        let now_ms = self.now_ms;
-        let input = ClientInput::Request {
-            xid,
-            request,
-            now_ms,
-        };
+        self.look();
+        let input = ClientInput::Request { xid, request };
         self.at(sid, |service, env| service.on_client(env, id, input));
     }
 
@@ -240,6 +255,7 @@ fn tree_with_secret() -> Tree {
         cxid: 0,
         time: 0,
         body: secret::creation(&tree, &config).unwrap(),
+        digest: None,
     };
     assert!(tree.apply(Zxid(1), &txn).outcome.is_ok());
     tree

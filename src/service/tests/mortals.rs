@@ -5,19 +5,18 @@ use super::*;
 const MINUTE: i64 = 60_000;
 
 /// Lets time pass; the leader looks for what nobody uses once a minute.
-fn later(bench: &mut Bench, ms: i64) {
+pub(super) fn later(bench: &mut Bench, ms: i64) {
     bench.now_ms += ms;
-    let now_ms = bench.now_ms;
+    bench.look();
     bench.at(LEADER, |service, env| {
         // The clients are heard of all the time.
         service.on_touch(service.tree().sessions().keys().copied().collect());
-        service.on_clock(now_ms);
         service.on_session_timeout(env);
     });
     bench.settle();
 }
 
-fn is_there(bench: &Bench, path: &str) -> bool {
+pub(super) fn is_there(bench: &Bench, path: &str) -> bool {
     let trees = bench
         .servers
         .values()
@@ -27,11 +26,11 @@ fn is_there(bench: &Bench, path: &str) -> bool {
     all[0]
 }
 
-fn with_ttl(ms: i64) -> CreateMode {
+pub(super) fn with_ttl(ms: i64) -> CreateMode {
     CreateMode::Ttl(ms)
 }
 
-fn extended(servers: u8) -> Bench {
+pub(super) fn extended(servers: u8) -> Bench {
     let mut bench = Bench::new(servers);
     for (config, _) in bench.servers.values_mut() {
         config.extended_types = true;

@@ -193,6 +193,7 @@ fn a_transaction_of_zabs_own_takes_its_place_among_those_of_the_leader() {
         cxid: i32::MIN,
         time: 0,
         body: TxnBody::InForce,
+        digest: None,
     };
     bench.log.push((zxid, txn.clone()));
     bench.at(LEADER, |service, _| service.take_in(zxid, &txn));

@@ -319,6 +319,7 @@ fn a_leader_ends_at_once_what_owns_an_ephemeral_and_has_no_session() {
         cxid: 0,
         time: 0,
         body: TxnBody::CreateSession { timeout_ms: 4000 },
+        digest: None,
     };
     let config = Config::new(ServerId(1), 7, Duration::from_millis(2000));
     let mut env = Env::new(&config);
