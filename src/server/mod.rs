@@ -7,8 +7,10 @@
 
 pub mod client;
 pub mod config;
+mod feed;
 mod journal;
 pub mod peers;
+mod repair;
 pub mod runtime;
 pub mod storage;
 mod timers;

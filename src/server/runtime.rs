@@ -5,8 +5,10 @@
 
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
 use super::config::Config;
+use super::feed::{self, Feed};
 use super::journal::Journal;
 use super::peers::{PeerEvent, PeerSockets};
+use super::repair::{Gap, Standing as Followed};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
 use super::transport::Transport;
@@ -31,8 +33,6 @@ use tokio::task::LocalSet;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Events of one kind that are taken before the others have their turn.
 const BATCH: usize = 512;
-/// While so many bytes of large messages wait for a peer, no further large ones are made for it.
-const BUSY: usize = 4 << 20;
 
 /// Why a server stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +212,9 @@ struct Server {
     held: Vec<zab::Storage<ZooKeeper>>,
     timers: Timers<Timer>,
     transport: Transport,
+    /// What is sent to the others, and what is asked of the leader.
+    feed: Feed,
+    gap: Gap,
     sockets: PeerSockets,
     port: Rc<ClientPort>,
     log: LogWriter<ZooKeeper>,
@@ -245,6 +248,8 @@ impl Server {
             held: Vec::new(),
             timers: Timers::new(),
             transport: Transport::new(me, since.as_nanos() as u64, reconfig),
+            feed: Feed::default(),
+            gap: Gap::new(),
             sockets,
             port,
             log,
@@ -266,19 +271,28 @@ impl Server {
     fn step(&mut self, input: Input) {
         let record = self.journal.as_mut().map(|journal| journal.begin(&input));
         let mut out = Out::new();
+        let repeats = matches!(
+            input,
+            Input::Timeout(Timer::Zab(zab::Timer::Heartbeat) | Timer::Retransmit)
+        );
         input.run(&self.replica, &mut self.state, &mut out);
         if let (Some(journal), Some(record)) = (&mut self.journal, record) {
             journal.end(record, &out);
         }
-        self.carry_out(out);
+        self.carry_out(out, repeats);
+        if let Some(state) = self.state.as_ref().filter(|_| repeats) {
+            self.feed.on_repeated(state.zab());
+        }
     }
 
     /// Nothing here waits for a save: the actor itself withholds what must.
-    fn carry_out(&mut self, out: Out<Replica>) {
+    fn carry_out(&mut self, out: Out<Replica>, repeats: bool) {
         let now = Instant::now();
         for command in out {
             match command {
-                Command::Send(to, Msg::Peer(message)) => self.send_to_peer(now, to, &message),
+                Command::Send(to, Msg::Peer(message)) => {
+                    self.send_to_peer(now, to, &message, repeats);
+                }
                 Command::Send(to, Msg::ToClient(output)) => {
                     if let Some(connection) = ConnectionId::from_actor(to) {
                         self.port.send(connection, output);
@@ -295,21 +309,19 @@ impl Server {
         }
     }
 
-    fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg) {
+    fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg, repeats: bool) {
         let Some(peer) = ServerId::from_actor(to) else {
             return;
         };
-        // The actor repeats such a message until it has arrived: to encode it each time while it is on
-        // its way would be all that this thread does.
-        let large = matches!(
-            message,
-            PeerMsg::Zab(zab::Message::Sync { .. } | zab::Message::AckEpoch { newer: Some(_), .. })
-        );
-        if large && self.transport.queued(peer) > BUSY {
+        let zab = self.state().zab();
+        if !self
+            .feed
+            .passes(zab, &self.transport, peer, message, repeats)
+        {
             return;
         }
         match postcard::to_stdvec(message) {
-            Ok(bytes) => self.transport.send(now, peer, bytes),
+            Ok(bytes) => self.transport.send(now, peer, feed::tag(message), bytes),
             Err(error) => tracing::error!("a message to server {peer} cannot be encoded: {error}"),
         }
     }
@@ -325,7 +337,7 @@ impl Server {
                 from,
                 datagram,
                 |peer, bytes| match postcard::from_bytes::<PeerMsg>(bytes) {
-                    Ok(message) => messages.push((peer, message)),
+                    Ok(message) => messages.push((peer, message, bytes.len())),
                     Err(_) => garbled += 1,
                 },
             );
@@ -335,8 +347,36 @@ impl Server {
                 "{garbled} messages of peers cannot be read: do all servers run one version?"
             );
         }
-        for (peer, message) in messages {
-            self.step(Input::Peer(peer, message));
+        for (peer, message, length) in messages {
+            let followed = self.followed();
+            let message = self
+                .gap
+                .on_message(now, followed, peer, message, length);
+            if let Some(message) = message {
+                self.step(Input::Peer(peer, message));
+            }
+        }
+        self.close_gap();
+        for (peer, request) in self.transport.take_requests() {
+            if let Some(state) = &self.state {
+                let (zab, state) = (self.replica.zab(), state.zab());
+                feed::answer(zab, state, &mut self.transport, now, peer, request);
+            }
+        }
+    }
+
+    fn followed(&self) -> Option<Followed> {
+        Followed::of(self.state().zab())
+    }
+
+    /// Hands on what was kept beyond a gap and follows by now; the rest has its turn after other events.
+    fn close_gap(&mut self) {
+        for _ in 0..BATCH {
+            let followed = self.followed();
+            let Some((leader, message)) = self.gap.next(followed) else {
+                return;
+            };
+            self.step(Input::Peer(leader, message));
         }
     }
 
@@ -387,6 +427,7 @@ impl Server {
             }
             self.step(Input::Timeout(timer));
         }
+        self.close_gap();
     }
 
     fn after_events(&mut self) {
@@ -398,6 +439,14 @@ impl Server {
         }
         self.follow_members();
         let now = Instant::now();
+        let followed = self.followed();
+        if let Some((leader, request)) = self.gap.request(now, followed) {
+            self.transport.ask(leader, request);
+        }
+        if let Some(state) = &self.state {
+            let zab = state.zab();
+            self.transport.forget(|peer| feed::is_stranger(zab, peer));
+        }
         let sockets = &self.sockets;
         self.transport
             .transmit(now, |to, datagram| sockets.send(to, datagram));
@@ -405,8 +454,15 @@ impl Server {
     }
 
     fn deadline(&self) -> Instant {
-        let deadlines = [self.timers.next(), self.transport.deadline()];
-        let idle = Instant::now() + Duration::from_secs(60);
+        let now = Instant::now();
+        let kept = self.gap.has_next(self.followed()).then_some(now);
+        let deadlines = [
+            self.timers.next(),
+            self.transport.deadline(),
+            self.gap.deadline(),
+            kept,
+        ];
+        let idle = now + Duration::from_secs(60);
         deadlines.into_iter().flatten().min().unwrap_or(idle)
     }
 
@@ -447,7 +503,7 @@ impl Server {
         let zab = self.state().zab();
         let standing = Standing {
             leader: zab.leader(self.me),
-            serving: zab.serving(),
+            serving: self.state().serving(),
             epoch: zab.epoch(),
         };
         if self.announced == Some(standing) {

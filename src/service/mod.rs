@@ -8,6 +8,7 @@ pub mod answer;
 pub mod connection;
 pub mod forward;
 pub mod journal;
+pub mod lag;
 pub mod leader;
 pub mod local;
 pub mod message;
