@@ -69,8 +69,12 @@ impl Feed {
     /// The leader has repeated itself.
     pub(super) fn on_repeated(&mut self, state: &State<ZooKeeper>) {
         self.acked.clear();
-        self.acked
-            .extend(acked(state).into_iter().flatten().map(|(peer, zxid)| (*peer, *zxid)));
+        self.acked.extend(
+            acked(state)
+                .into_iter()
+                .flatten()
+                .map(|(peer, zxid)| (*peer, *zxid)),
+        );
     }
 
     /// Whether a learner has acknowledged something since then: then what it lacks is on its way.
@@ -80,7 +84,8 @@ impl Feed {
     }
 }
 
-/// Sends a learner again what it has asked for.
+/// Sends a learner again what it has asked for: small messages as far as it is ready for them, and large ones, which
+/// the transport paces, as far as the queue has room.
 pub(super) fn answer(
     zab: &Zab<ZooKeeper>,
     state: &State<ZooKeeper>,
@@ -103,7 +108,9 @@ pub(super) fn answer(
         let Ok(bytes) = postcard::to_stdvec(&PeerMsg::Zab(message)) else {
             return; // It could not be sent before, either.
         };
-        room = room.saturating_sub(bytes.len());
+        if !transport.is_paced(to, bytes.len()) {
+            room = room.saturating_sub(bytes.len());
+        }
         transport.send(now, to, Some(zxid.0), bytes);
     }
 }

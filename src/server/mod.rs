@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod config;
+pub mod edge;
 mod feed;
 mod journal;
 pub mod peers;

@@ -242,7 +242,8 @@ impl Gap {
     fn count(&mut self, now: Instant, length: usize) {
         let Some(asked) = &mut self.asked else { return };
         if asked.progress == asked.at {
-            self.timing.on_sample(now.saturating_duration_since(asked.at));
+            self.timing
+                .on_sample(now.saturating_duration_since(asked.at));
         }
         self.timing.on_progress();
         asked.progress = now;

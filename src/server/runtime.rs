@@ -5,10 +5,9 @@
 
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
 use super::config::Config;
-use super::feed::{self, Feed};
+use super::edge::Edge;
 use super::journal::Journal;
 use super::peers::{PeerEvent, PeerSockets};
-use super::repair::{Gap, Standing as Followed};
 use super::storage::{DataDir, Layout, LogEvent, LogWriter, StorageError, ZooKeeperCodec};
 use super::timers::Timers;
 use super::transport::Transport;
@@ -211,10 +210,7 @@ struct Server {
     /// What the journal must hold before the log writer gets it.
     held: Vec<zab::Storage<ZooKeeper>>,
     timers: Timers<Timer>,
-    transport: Transport,
-    /// What is sent to the others, and what is asked of the leader.
-    feed: Feed,
-    gap: Gap,
+    edge: Edge,
     sockets: PeerSockets,
     port: Rc<ClientPort>,
     log: LogWriter<ZooKeeper>,
@@ -247,9 +243,7 @@ impl Server {
             journal,
             held: Vec::new(),
             timers: Timers::new(),
-            transport: Transport::new(me, since.as_nanos() as u64, reconfig),
-            feed: Feed::default(),
-            gap: Gap::new(),
+            edge: Edge::new(Transport::new(me, since.as_nanos() as u64, reconfig)),
             sockets,
             port,
             log,
@@ -281,7 +275,7 @@ impl Server {
         }
         self.carry_out(out, repeats);
         if let Some(state) = self.state.as_ref().filter(|_| repeats) {
-            self.feed.on_repeated(state.zab());
+            self.edge.on_repeated(state.zab());
         }
     }
 
@@ -310,73 +304,31 @@ impl Server {
     }
 
     fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg, repeats: bool) {
-        let Some(peer) = ServerId::from_actor(to) else {
-            return;
-        };
-        let zab = self.state().zab();
-        if !self
-            .feed
-            .passes(zab, &self.transport, peer, message, repeats)
-        {
-            return;
-        }
-        match postcard::to_stdvec(message) {
-            Ok(bytes) => self.transport.send(now, peer, feed::tag(message), bytes),
-            Err(error) => tracing::error!("a message to server {peer} cannot be encoded: {error}"),
+        if let (Some(peer), Some(state)) = (ServerId::from_actor(to), &self.state) {
+            self.edge.send(now, state.zab(), peer, message, repeats);
         }
     }
 
     fn on_datagrams(&mut self) {
-        let mut messages = Vec::new();
-        let mut garbled = 0;
-        let transport = &mut self.transport;
         let now = Instant::now();
+        let edge = &mut self.edge;
         self.sockets.receive(BATCH, |from, datagram| {
-            transport.on_datagram(
-                now,
-                from,
-                datagram,
-                |peer, bytes| match postcard::from_bytes::<PeerMsg>(bytes) {
-                    Ok(message) => messages.push((peer, message, bytes.len())),
-                    Err(_) => garbled += 1,
-                },
-            );
+            edge.on_datagram(now, from, datagram);
         });
+        let garbled = edge.take_garbled();
         if garbled > 0 {
             tracing::warn!(
                 "{garbled} messages of peers cannot be read: do all servers run one version?"
             );
         }
-        for (peer, message, length) in messages {
-            let followed = self.followed();
-            let message = self
-                .gap
-                .on_message(now, followed, peer, message, length);
-            if let Some(message) = message {
-                self.step(Input::Peer(peer, message));
-            }
-        }
-        self.close_gap();
-        for (peer, request) in self.transport.take_requests() {
-            if let Some(state) = &self.state {
-                let (zab, state) = (self.replica.zab(), state.zab());
-                feed::answer(zab, state, &mut self.transport, now, peer, request);
-            }
-        }
+        self.take_messages(now);
     }
 
-    fn followed(&self) -> Option<Followed> {
-        Followed::of(self.state().zab())
-    }
-
-    /// Hands on what was kept beyond a gap and follows by now; the rest has its turn after other events.
-    fn close_gap(&mut self) {
-        for _ in 0..BATCH {
-            let followed = self.followed();
-            let Some((leader, message)) = self.gap.next(followed) else {
-                return;
-            };
-            self.step(Input::Peer(leader, message));
+    fn take_messages(&mut self, now: Instant) {
+        while let Some(state) = &self.state
+            && let Some((peer, message)) = self.edge.next_message(now, state.zab())
+        {
+            self.step(Input::Peer(peer, message));
         }
     }
 
@@ -394,7 +346,7 @@ impl Server {
                     stats,
                     quorum: self.replica.quorum(self.state()),
                     epoch,
-                    datagrams: self.transport.counters(),
+                    datagrams: self.edge.transport.counters(),
                     servers: self.servers.clone(),
                 });
             }
@@ -403,7 +355,9 @@ impl Server {
 
     fn on_peer_event(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Address(peer, address) => self.transport.set_address(peer, address),
+            PeerEvent::Address(peer, address) => {
+                self.edge.transport.set_address(peer, address);
+            }
             // A timer may fire at any time, so this is only a faster way to what would come anyway.
             PeerEvent::Gone(peer) => {
                 let timer = Timer::Zab(zab::Timer::Peer(peer));
@@ -427,7 +381,7 @@ impl Server {
             }
             self.step(Input::Timeout(timer));
         }
-        self.close_gap();
+        self.take_messages(now);
     }
 
     fn after_events(&mut self) {
@@ -438,30 +392,20 @@ impl Server {
             self.log.save(storage);
         }
         self.follow_members();
-        let now = Instant::now();
-        let followed = self.followed();
-        if let Some((leader, request)) = self.gap.request(now, followed) {
-            self.transport.ask(leader, request);
-        }
         if let Some(state) = &self.state {
-            let zab = state.zab();
-            self.transport.forget(|peer| feed::is_stranger(zab, peer));
+            let (sockets, zab) = (&self.sockets, self.replica.zab());
+            self.edge
+                .transmit(Instant::now(), zab, state.zab(), |to, datagram| {
+                    sockets.send(to, datagram);
+                });
         }
-        let sockets = &self.sockets;
-        self.transport
-            .transmit(now, |to, datagram| sockets.send(to, datagram));
         self.announce();
     }
 
     fn deadline(&self) -> Instant {
         let now = Instant::now();
-        let kept = self.gap.has_next(self.followed()).then_some(now);
-        let deadlines = [
-            self.timers.next(),
-            self.transport.deadline(),
-            self.gap.deadline(),
-            kept,
-        ];
+        let edge = self.edge.deadline(now, self.state().zab());
+        let deadlines = [self.timers.next(), edge];
         let idle = now + Duration::from_secs(60);
         deadlines.into_iter().flatten().min().unwrap_or(idle)
     }
@@ -493,7 +437,8 @@ impl Server {
             tracing::info!("speaking with these servers from now on: {listed}");
         }
         self.sockets.watch(&servers);
-        self.transport
+        self.edge
+            .transport
             .set_members(servers.keys().copied().collect());
         self.servers = servers;
     }

@@ -111,9 +111,7 @@ impl Outbox {
         let rest = self.unaccepted.split_off(accepted);
         let taken = std::mem::replace(&mut self.unaccepted, rest);
         let of_window = taken.iter().take(self.sent);
-        self.sent_bytes -= of_window
-            .map(|write| write.write.weight())
-            .sum::<usize>();
+        self.sent_bytes -= of_window.map(|write| write.write.weight()).sum::<usize>();
         self.sent = self.sent.saturating_sub(accepted);
         self.first += accepted as u64;
         self.send_more()

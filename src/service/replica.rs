@@ -111,8 +111,8 @@ impl Replica {
 
     /// How many session ticks a server may lag: together with the one in which that is noticed, syncLimit.
     fn lag_limit(&self) -> u32 {
-        let ticks = self.zab.config.peer_timeout.as_millis()
-            / self.config.session_tick.as_millis().max(1);
+        let ticks =
+            self.zab.config.peer_timeout.as_millis() / self.config.session_tick.as_millis().max(1);
         u32::try_from(ticks).unwrap_or(u32::MAX).max(2) - 1
     }
 
@@ -194,9 +194,7 @@ impl Actor for Replica {
                 let tick = self.config.session_tick;
                 step.below.out.set_timer(Timer::Session, tick..tick);
                 let limit = self.lag_limit();
-                step.below
-                    .lag
-                    .on_tick(step.below.state.committed(), limit);
+                step.below.lag.on_tick(step.below.state.committed(), limit);
                 step.service.on_session_timeout(&mut step.env);
             }
             Timer::Retransmit => step.service.on_retransmit_timeout(&mut step.env),

@@ -31,10 +31,10 @@ use crate::types::ServerId;
 use incoming::Incoming;
 use outgoing::Outgoing;
 pub(super) use outgoing::Timing;
-pub use wire::Request;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
+pub use wire::Request;
 use wire::{Datagram, FRAGMENT_HEADER, MESSAGE_OVERHEAD};
 
 /// The largest datagram that is sent, in bytes.
@@ -134,7 +134,7 @@ impl Transport {
             self.counters.dropped += 1;
             return;
         };
-        if message.len() + MESSAGE_OVERHEAD > peer.limit {
+        if peer.is_large(message.len()) {
             if peer.outgoing.queued() < QUEUE {
                 peer.outgoing.push(now, tag, message);
             } else {
@@ -159,6 +159,13 @@ impl Transport {
     pub fn has_room(&self, to: ServerId) -> bool {
         let peer = self.peers.get(&to);
         peer.is_some_and(|peer| peer.ready_bytes < READY && peer.outgoing.queued() < QUEUE)
+    }
+
+    /// Whether a message of this length to a peer is sent no faster than the peer takes it.
+    pub fn is_paced(&self, to: ServerId, length: usize) -> bool {
+        self.peers
+            .get(&to)
+            .is_some_and(|peer| peer.is_large(length))
     }
 
     /// Whether a large message with this tag is on its way to a peer.
@@ -287,6 +294,10 @@ impl Transport {
 }
 
 impl Peer {
+    fn is_large(&self, length: usize) -> bool {
+        length + MESSAGE_OVERHEAD > self.limit
+    }
+
     fn seal(&mut self) {
         if !self.open.is_empty() {
             let mut datagram = std::mem::take(&mut self.open);
