@@ -94,8 +94,11 @@ pub(super) fn answer(
     to: ServerId,
     request: Request,
 ) {
+    if !was_sent(state, to, &request) {
+        return;
+    }
     let mut room = ANSWER.min(request.room as usize);
-    for message in zab.repetition(state, to, request.epoch, request.after) {
+    for message in zab.entries(state, to, request.epoch, request.after) {
         let Some(zxid) = zxid(&message).filter(|zxid| *zxid <= request.through) else {
             return;
         };
@@ -113,6 +116,17 @@ pub(super) fn answer(
         }
         transport.send(now, to, Some(zxid.0), bytes);
     }
+}
+
+/// Whether the actor has sent a learner everything after where it stands in this epoch, and still has it. Everything
+/// after the first acknowledgement of a learner is sent to it.
+fn was_sent(state: &State<ZooKeeper>, to: ServerId, request: &Request) -> bool {
+    let is_ours = state.is_leading() && state.epoch() == Some(request.epoch);
+    let sent_after = acked(state).and_then(|acked| acked.get(&to));
+    is_ours
+        && is_active(state, to)
+        && sent_after.is_some_and(|sent_after| *sent_after <= request.after)
+        && request.after >= state.storage().history.start()
 }
 
 /// The number by which a message is known while it is on its way.

@@ -3,6 +3,8 @@
 //! Spec: `spec/5-service.md`, "Who is behind". What it must never do: read a clock, or let a server say that it serves
 //! while it lacks what was committed before it came.
 //!
+//! Departs from ZooKeeper: D90 in `spec/deviations.toml`.
+//!
 //! The leader repeats what is committed ten times a second. A learner that has just joined is level as soon as it has
 //! what the leader named first. From then on it may lack at each moment only what was committed in the last
 //! syncLimit: who lacks more serves nobody until it is level again. So no read is older than that.

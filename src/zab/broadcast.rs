@@ -477,8 +477,8 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: the transactions after `from` as they are sent: proposals to a follower, what is committed to an
-    /// observer.
-    fn entries<'a>(
+    /// observer. Whoever runs the actor may send again what it has sent, as a network would.
+    pub fn entries<'a>(
         &self,
         s: &'a State<P>,
         peer: ServerId,
@@ -505,31 +505,6 @@ impl<P: Payload> Zab<P> {
                 },
             }
         })
-    }
-
-    /// What this server, as the leader of `epoch`, has sent to a learner after `from`. A network may repeat
-    /// what it has carried, so whoever runs the actor may send this again, as a network would. Nothing, if
-    /// something of it was never sent or is not kept any more.
-    pub fn repetition<'a>(
-        &self,
-        s: &'a State<P>,
-        peer: ServerId,
-        epoch: Epoch,
-        from: Zxid,
-    ) -> impl Iterator<Item = Message<P>> + use<'a, P> {
-        let sent_from = match &s.role {
-            Role::Leading(leader) if leader.active.contains(peer) => match &leader.stage {
-                Stage::Broadcast {
-                    epoch: ours, acked, ..
-                } if *ours == epoch => acked.get(&peer).copied(),
-                Stage::Broadcast { .. } | Stage::Discovery { .. } | Stage::NewEpoch { .. } => None,
-            },
-            Role::Leading(_) | Role::Following(_) | Role::Looking(_) => None,
-        };
-        let is_kept = from >= s.storage.history.start();
-        let was_sent = is_kept && sent_from.is_some_and(|sent_from| sent_from <= from);
-        let messages = was_sent.then(|| self.entries(s, peer, epoch, from));
-        messages.into_iter().flatten()
     }
 
     /// Leader: brings a learner of this epoch to the snapshot. What comes after it follows when the

@@ -1,6 +1,7 @@
 //! What arrives, whatever the network between does.
 
 use super::*;
+use crate::types::{Epoch, Zxid};
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -176,6 +177,68 @@ fn a_message_that_nobody_takes_is_given_up() {
     net.servers[0].send(net.now, ServerId(2), None, message(1 << 20, 2));
     net.run(|delivered| !delivered.is_empty());
     assert_eq!(net.delivered.len(), 1);
+}
+
+#[test]
+fn thousands_of_messages_of_two_fragments_arrive_whole_over_a_lossy_network() {
+    let mut net = Net::new(["10.0.0.1:1", "10.0.0.2:1"], 5, 7);
+    for number in 0..4000 {
+        net.servers[0].send(
+            net.now,
+            ServerId(2),
+            Some(number),
+            message(2000, number + 1),
+        );
+    }
+    let took = net.run(|delivered| delivered.len() == 4000);
+    assert_eq!(net.delivered.len(), 4000);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(net.servers[0].queued(ServerId(2)), 0);
+}
+
+#[test]
+fn what_waits_for_a_peer_is_bounded_and_can_be_forgotten() {
+    let mut net = Net::loopback(100, 1);
+    for number in 0..100 {
+        let is_sent = net.servers[0].has_room(ServerId(2));
+        assert_eq!(is_sent, number < 16, "{number}");
+        net.servers[0].send(
+            net.now,
+            ServerId(2),
+            Some(number),
+            message(1 << 20, number + 1),
+        );
+        assert_eq!(net.servers[0].carries(ServerId(2), number), is_sent);
+    }
+    assert_eq!(net.servers[0].queued(ServerId(2)), 16 << 20);
+    net.servers[0].forget(|peer| peer == ServerId(2));
+    assert_eq!(net.servers[0].queued(ServerId(2)), 0);
+    assert!(!net.servers[0].carries(ServerId(2), 1));
+    net.loss = 0;
+    net.servers[0].send(net.now, ServerId(2), Some(1), message(1 << 20, 9));
+    net.run(|delivered| !delivered.is_empty());
+    assert_eq!(net.delivered.len(), 1);
+}
+
+#[test]
+fn a_request_reaches_the_peer_and_only_the_latest_counts() {
+    let mut net = Net::loopback(0, 1);
+    let request = |after| Request {
+        epoch: Epoch(3),
+        after: Zxid(after),
+        through: Zxid(70),
+        room: 9,
+    };
+    net.servers[0].ask(ServerId(2), request(1));
+    net.run(|_| false);
+    net.servers[0].ask(ServerId(2), request(2));
+    net.run(|_| false);
+    let taken = net.servers[1].take_requests();
+    assert_eq!(
+        taken.into_iter().collect::<Vec<_>>(),
+        [(ServerId(1), request(2))]
+    );
+    assert!(net.servers[1].take_requests().is_empty());
 }
 
 #[test]
