@@ -6,6 +6,11 @@
 //! To the actor all this is the network. It loses, delays and repeats, and nothing else. It does no I/O: datagrams,
 //! messages and the time go in, datagrams and messages come out, so a whole ensemble runs in a test.
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
+
 use super::feed::{self, Feed};
 use super::repair::{Gap, Standing};
 use super::transport::Transport;

@@ -2,10 +2,8 @@
 //!
 //! Spec: `spec/6-server.md`, "Repair"; `spec/5-service.md`, "Who is behind".
 
-mod world;
-
+use super::world::World;
 use std::time::Duration;
-use world::World;
 
 /// An ensemble that has a leader and two followers that serve, and a client.
 fn ensemble(loopback: bool, seed: u64) -> World {

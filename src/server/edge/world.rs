@@ -1,17 +1,17 @@
 //! Whole replicas over their edges (transport, feed and repair) in virtual time: links that lose and are slow,
-//! servers that stand still or die. Everything follows from a seed.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The transport counts in Instants.
+//! servers that stand still or die. Everything follows from a seed. What it must never do: let a server see what the network has
+//! lost.
 
+use super::Edge;
+use crate::proto::{ConnectRequest, CreateMode, Request};
+use crate::quorum::{Membership, ServerSet};
+use crate::server::transport::Transport;
+use crate::service::replica::{State, Timer};
+use crate::service::{ClientInput, Config, Msg, PeerMsg, Replica, ZooKeeper};
+use crate::types::{ServerId, Zxid};
+use crate::zab::{self, Storage, Zab};
+use crate::znode::{Data, SessionId, acl};
 use bytes::Bytes;
-use keepright::proto::{ConnectRequest, CreateMode, Request};
-use keepright::quorum::{Membership, ServerSet};
-use keepright::server::edge::Edge;
-use keepright::server::transport::Transport;
-use keepright::service::replica::{State, Timer};
-use keepright::service::{ClientInput, Config, Msg, PeerMsg, Replica, ZooKeeper};
-use keepright::types::{ServerId, Zxid};
-use keepright::zab::{self, Storage, Zab};
-use keepright::znode::{Data, SessionId, acl};
 use stateright::actor::{Actor, Command, Id, Out};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +26,7 @@ const DELAY: Duration = Duration::from_micros(300);
 const PATH: &str = "/a";
 const FLUSH: Duration = Duration::from_millis(2);
 
-pub struct Server {
+pub(super) struct Server {
     replica: Replica,
     state: Option<State>,
     edge: Edge,
@@ -43,7 +43,7 @@ pub struct Server {
     pub sent_bytes: usize,
 }
 
-pub struct World {
+pub(super) struct World {
     pub now: Instant,
     pub servers: BTreeMap<u8, Server>,
     /// Of 1,000 datagrams so many are lost.
