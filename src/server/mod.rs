@@ -8,9 +8,12 @@
 pub mod client;
 mod clock;
 pub mod config;
+pub mod edge;
+mod feed;
 mod journal;
 mod memory;
 pub mod peers;
+mod repair;
 pub mod runtime;
 pub mod storage;
 mod timers;

@@ -6,6 +6,7 @@
 use super::client::{ClientEvent, ClientPort, ConnectionId, Status};
 use super::clock::Clock;
 use super::config::Config;
+use super::edge::Edge;
 use super::journal::Journal;
 use super::memory;
 use super::peers::{PeerEvent, PeerSockets};
@@ -35,8 +36,6 @@ use tokio::task::LocalSet;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Events of one kind that are taken before the others have their turn.
 const BATCH: usize = 512;
-/// While so many bytes of large messages wait for a peer, no further large ones are made for it.
-const BUSY: usize = 4 << 20;
 
 /// Why a server stopped, or did not start.
 #[derive(Debug, thiserror::Error)]
@@ -242,7 +241,7 @@ struct Server {
     clock: Clock,
     /// What the actor was told of it last.
     time: Time,
-    transport: Transport,
+    edge: Edge,
     sockets: PeerSockets,
     port: Rc<ClientPort>,
     log: LogWriter<ZooKeeper>,
@@ -277,7 +276,7 @@ impl Server {
             timers: Timers::new(),
             clock: Clock::start(),
             time: Time::default(),
-            transport,
+            edge: Edge::new(transport),
             sockets,
             port,
             log,
@@ -302,11 +301,18 @@ impl Server {
     fn step(&mut self, input: Input) {
         let record = self.journal.as_mut().map(|journal| journal.begin(&input));
         let mut out = Out::new();
+        let repeats = matches!(
+            input,
+            Input::Timeout(Timer::Zab(zab::Timer::Heartbeat) | Timer::Retransmit)
+        );
         input.run(&self.replica, &mut self.state, &mut out);
         if let (Some(journal), Some(record)) = (&mut self.journal, record) {
             journal.end(record, &out);
         }
-        self.carry_out(out);
+        self.carry_out(out, repeats);
+        if let Some(state) = self.state.as_ref().filter(|_| repeats) {
+            self.edge.on_repeated(state.zab());
+        }
     }
 
     /// Tells the actor what the clocks say, if they say something new.
@@ -319,11 +325,13 @@ impl Server {
     }
 
     /// Nothing here waits for a save: the actor itself withholds what must.
-    fn carry_out(&mut self, out: Out<Replica>) {
+    fn carry_out(&mut self, out: Out<Replica>, repeats: bool) {
         let now = Instant::now();
         for command in out {
             match command {
-                Command::Send(to, Msg::Peer(message)) => self.send_to_peer(now, to, &message),
+                Command::Send(to, Msg::Peer(message)) => {
+                    self.send_to_peer(now, to, &message, repeats);
+                }
                 Command::Send(to, Msg::ToClient(output)) => {
                     if let Some(connection) = ConnectionId::from_actor(to) {
                         self.port.send(connection, output);
@@ -340,50 +348,35 @@ impl Server {
         }
     }
 
-    fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg) {
-        let Some(peer) = ServerId::from_actor(to) else {
-            return;
-        };
-        // The actor repeats such a message until it has arrived: to encode it each time while it is on
-        // its way would be all that this thread does.
-        let large = matches!(
-            message,
-            PeerMsg::Zab(zab::Message::Sync { .. } | zab::Message::AckEpoch { newer: Some(_), .. })
-        );
-        if large && self.transport.queued(peer) > BUSY {
-            return;
-        }
-        match postcard::to_stdvec(message) {
-            Ok(bytes) => self.transport.send(now, peer, bytes),
-            Err(error) => tracing::error!("a message to server {peer} cannot be encoded: {error}"),
+    fn send_to_peer(&mut self, now: Instant, to: Id, message: &PeerMsg, repeats: bool) {
+        if let (Some(peer), Some(state)) = (ServerId::from_actor(to), &self.state) {
+            self.edge.send(now, state.zab(), peer, message, repeats);
         }
     }
 
     fn on_datagrams(&mut self) {
-        let mut messages = Vec::new();
-        let mut garbled = 0;
-        let transport = &mut self.transport;
         let now = Instant::now();
+        let edge = &mut self.edge;
         self.sockets.receive(BATCH, |from, datagram| {
-            transport.on_datagram(
-                now,
-                from,
-                datagram,
-                |peer, bytes| match postcard::from_bytes::<PeerMsg>(bytes) {
-                    Ok(message) => messages.push((peer, message)),
-                    Err(_) => garbled += 1,
-                },
-            );
+            edge.on_datagram(now, from, datagram);
         });
+        let garbled = edge.take_garbled();
         if garbled > 0 {
             tracing::warn!(
                 "{garbled} messages of peers cannot be read: do all servers run one version?"
             );
         }
-        if !messages.is_empty() {
-            self.tell_time();
-        }
-        for (peer, message) in messages {
+        self.take_messages(now);
+    }
+
+    fn take_messages(&mut self, now: Instant) {
+        let mut told = false;
+        while let Some(state) = &self.state
+            && let Some((peer, message)) = self.edge.next_message(now, state.zab())
+        {
+            if !std::mem::replace(&mut told, true) {
+                self.tell_time();
+            }
             self.step(Input::Peer(peer, message));
         }
     }
@@ -402,7 +395,7 @@ impl Server {
                     stats,
                     quorum: self.replica.quorum(self.state()),
                     epoch,
-                    datagrams: self.transport.counters(),
+                    datagrams: self.edge.transport.counters(),
                     servers: self.servers.clone(),
                 });
             }
@@ -411,7 +404,9 @@ impl Server {
 
     fn on_peer_event(&mut self, event: PeerEvent) {
         match event {
-            PeerEvent::Address(peer, address) => self.transport.set_address(peer, address),
+            PeerEvent::Address(peer, address) => {
+                self.edge.transport.set_address(peer, address);
+            }
             // A timer may fire at any time, so this is only a faster way to what would come anyway.
             PeerEvent::Gone(peer) => {
                 let timer = Timer::Zab(zab::Timer::Peer(peer));
@@ -432,6 +427,7 @@ impl Server {
             }
             self.step(Input::Timeout(timer));
         }
+        self.take_messages(now);
     }
 
     fn after_events(&mut self) {
@@ -442,17 +438,22 @@ impl Server {
             self.log.save(storage);
         }
         self.follow_members();
-        let now = Instant::now();
-        let sockets = &self.sockets;
-        self.transport
-            .transmit(now, |to, datagram| sockets.send(to, datagram));
+        if let Some(state) = &self.state {
+            let (sockets, zab) = (&self.sockets, self.replica.zab());
+            self.edge
+                .transmit(Instant::now(), zab, state.zab(), |to, datagram| {
+                    sockets.send(to, datagram);
+                });
+        }
         self.announce();
         self.announce_divergence();
     }
 
     fn deadline(&self) -> Instant {
-        let deadlines = [self.timers.next(), self.transport.deadline()];
-        let idle = Instant::now() + Duration::from_secs(60);
+        let now = Instant::now();
+        let edge = self.edge.deadline(now, self.state().zab());
+        let deadlines = [self.timers.next(), edge];
+        let idle = now + Duration::from_secs(60);
         deadlines.into_iter().flatten().min().unwrap_or(idle)
     }
 
@@ -483,7 +484,8 @@ impl Server {
             tracing::info!("speaking with these servers from now on: {listed}");
         }
         self.sockets.watch(&servers);
-        self.transport
+        self.edge
+            .transport
             .set_members(servers.keys().copied().collect());
         self.servers = servers;
     }
@@ -527,7 +529,7 @@ impl Server {
         let zab = self.state().zab();
         let standing = Standing {
             leader: zab.leader(self.me),
-            serving: zab.serving(),
+            serving: self.state().serving(),
             epoch: zab.epoch(),
         };
         if self.announced == Some(standing) {

@@ -22,9 +22,12 @@ use serde::{Deserialize, Serialize};
 
 /// How many writes an origin sends ahead of what the leader is known to have taken.
 pub const WINDOW: u64 = 1024;
+/// How many bytes, but for a first write of any length.
+const WINDOW_BYTES: usize = 8 << 20;
 
-/// How many writes an origin sends again at a time.
+/// How many writes an origin sends again at a time, and how many bytes.
 const BURST: usize = 64;
+const BURST_BYTES: usize = 256 << 10;
 
 /// Which of an origin's streams. To a leader a larger one is later, and replaces one that it knows. An origin that has
 /// restarted may begin with a smaller one: it is refused, told which one the leader knows, and begins anew above that.
@@ -57,6 +60,9 @@ pub struct Outbox {
     /// The number of the first write in `unaccepted`.
     first: u64,
     unaccepted: Vector<Submission>,
+    /// How many of them were sent, and how many bytes these are.
+    sent: usize,
+    sent_bytes: usize,
 }
 
 impl Outbox {
@@ -67,6 +73,8 @@ impl Outbox {
             began,
             first: 1,
             unaccepted: Vector::new(),
+            sent: 0,
+            sent_bytes: 0,
         }
     }
 
@@ -88,9 +96,8 @@ impl Outbox {
     /// Adds a write; returns the message that sends it, unless the window is full: then it is sent
     /// when the leader has caught up.
     pub fn push(&mut self, write: Submission) -> Option<Forward> {
-        let index = self.unaccepted.len();
-        self.unaccepted.push_back(write.clone());
-        ((index as u64) < WINDOW).then(|| self.message(index, vec![write]))
+        self.unaccepted.push_back(write);
+        self.send_more()
     }
 
     /// The leader has taken everything up to `through`. Returns what the window has come to hold.
@@ -102,22 +109,44 @@ impl Outbox {
         if accepted == 0 {
             return None;
         }
-        let window = (WINDOW as usize).min(self.unaccepted.len());
-        let sent_before = window.saturating_sub(accepted);
-        self.unaccepted = self.unaccepted.split_off(accepted);
+        let rest = self.unaccepted.split_off(accepted);
+        let taken = std::mem::replace(&mut self.unaccepted, rest);
+        let of_window = taken.iter().take(self.sent);
+        self.sent_bytes -= of_window.map(|write| write.write.weight()).sum::<usize>();
+        self.sent = self.sent.saturating_sub(accepted);
         self.first += accepted as u64;
-        self.range(sent_before, WINDOW as usize)
+        self.send_more()
     }
 
     /// The oldest writes once more.
     pub fn retransmission(&self) -> Option<Forward> {
-        self.range(0, BURST)
+        let writes = self.unaccepted.iter().take(self.sent.min(BURST));
+        let mut bytes = 0;
+        let fitting = writes.take_while(|write| {
+            let is_first = bytes == 0;
+            bytes += 1 + write.write.weight();
+            is_first || bytes <= BURST_BYTES
+        });
+        let writes: Vec<_> = fitting.cloned().collect();
+        (!writes.is_empty()).then(|| self.message(0, writes))
     }
 
-    fn range(&self, index: usize, end: usize) -> Option<Forward> {
-        let end = end.min(self.unaccepted.len());
-        let writes: Vec<_> = (index..end).map(|i| self.unaccepted[i].clone()).collect();
-        (!writes.is_empty()).then(|| self.message(index, writes))
+    /// Sends what the window has room for.
+    fn send_more(&mut self) -> Option<Forward> {
+        let begin = self.sent;
+        let mut writes = Vec::new();
+        while let Some(write) = self.unaccepted.get(self.sent)
+            && (self.sent as u64) < WINDOW
+        {
+            let weight = write.write.weight();
+            if self.sent > 0 && self.sent_bytes + weight > WINDOW_BYTES {
+                break;
+            }
+            writes.push(write.clone());
+            self.sent += 1;
+            self.sent_bytes += weight;
+        }
+        (!writes.is_empty()).then(|| self.message(begin, writes))
     }
 
     fn message(&self, index: usize, writes: Vec<Submission>) -> Forward {
@@ -180,7 +209,7 @@ impl Inbox {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::Write;
+    use super::super::write::{Operation, Write};
     use super::*;
     use crate::znode::SessionId;
     use proptest::prelude::*;
@@ -233,6 +262,24 @@ mod tests {
         assert_eq!(outbox.on_accepted(10), None);
         let again = outbox.retransmission().unwrap();
         assert_eq!((again.first, again.writes.len()), (11, BURST));
+    }
+
+    #[test]
+    fn an_origin_sends_no_more_bytes_than_a_window_ahead() {
+        let large = || Submission {
+            write: Write::Operation(Operation::SetData {
+                path: "/a".to_owned(),
+                data: vec![0; 1 << 20].into(),
+                version: -1,
+            }),
+            ..write(1)
+        };
+        let mut outbox = Outbox::new(stream(1, 1), Epoch(1));
+        let sent = (0..20).filter(|_| outbox.push(large()).is_some()).count();
+        assert_eq!(sent, 7, "of 8 MB and a little more");
+        assert_eq!(outbox.retransmission().unwrap().writes.len(), 1);
+        let more = outbox.on_accepted(2).unwrap();
+        assert_eq!((more.first, more.writes.len()), (8, 2));
     }
 
     proptest! {

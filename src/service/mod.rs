@@ -10,6 +10,7 @@ pub mod connection;
 pub mod digest;
 pub mod forward;
 pub mod journal;
+pub mod lag;
 pub mod leader;
 pub mod local;
 pub mod message;

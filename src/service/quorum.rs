@@ -77,7 +77,7 @@ impl Replica {
             },
             Role::Following(follower) => Standing::Following {
                 leader: follower.leader,
-                serving: follower.serving,
+                serving: state.serving(),
             },
             Role::Leading(leader) => {
                 let acked = |peer| match &leader.stage {

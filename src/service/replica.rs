@@ -3,6 +3,7 @@
 //! Spec: `spec/5-service.md`, "The replica". What it must never do: let the service see what is not
 //! committed, but for the leader's judgement of requests; or change what Zab says and saves.
 
+use super::lag::Lag;
 use super::leader::NO_TICKET;
 use super::reconfig::{self, Ensemble};
 use super::replication::{self, Replication};
@@ -70,6 +71,8 @@ pub struct State {
     service: Service,
     /// How many transactions were applied since the last snapshot.
     since_snapshot: u64,
+    /// How far it is behind the leader that it follows.
+    lag: Lag,
 }
 
 /// The timers of a server.
@@ -94,6 +97,11 @@ impl State {
     pub fn service(&self) -> &Service {
         &self.service
     }
+
+    /// Whether clients are served: Zab allows it, and this server is level with its leader.
+    pub fn serving(&self) -> bool {
+        self.zab().serving() && (self.zab().is_leading() || self.lag.is_level())
+    }
 }
 
 impl Replica {
@@ -112,6 +120,13 @@ impl Replica {
         &self.config
     }
 
+    /// How many session ticks a server may lag: together with the one in which that is noticed, syncLimit.
+    fn lag_limit(&self) -> u32 {
+        let ticks =
+            self.zab.config.peer_timeout.as_millis() / self.config.session_tick.as_millis().max(1);
+        u32::try_from(ticks).unwrap_or(u32::MAX).max(2) - 1
+    }
+
     /// The figures of a server.
     pub fn stats(&self, state: &State) -> Stats {
         let Config { sid, .. } = self.config;
@@ -121,7 +136,7 @@ impl Replica {
         let alone = self.config.members.is_none();
         let mode = match zab.role() {
             _ if state.service.is_read_only() => Mode::ReadOnly,
-            _ if !zab.serving() || state.service.mismatch().is_some() => Mode::Looking,
+            _ if !state.serving() || state.service.mismatch().is_some() => Mode::Looking,
             Role::Leading(_) if alone => Mode::Standalone,
             Role::Leading(_) => Mode::Leader,
             Role::Following(_) if observers.contains(sid) => Mode::Observer,
@@ -163,6 +178,7 @@ impl Actor for Replica {
             zab: Some(zab),
             service,
             since_snapshot: 0,
+            lag: Lag::default(),
         };
         Step::new(self, id, &mut state, o).finish();
         state
@@ -187,6 +203,8 @@ impl Actor for Replica {
             Timer::Session => {
                 let tick = self.config.session_tick;
                 step.below.out.set_timer(Timer::Session, tick..tick);
+                let limit = self.lag_limit();
+                step.below.lag.on_tick(step.below.state.committed(), limit);
                 step.service.on_session_timeout(&mut step.env);
             }
             Timer::Retransmit => step.service.on_retransmit_timeout(&mut step.env),
@@ -215,6 +233,7 @@ struct Below<'a> {
     me: ServerId,
     /// Zab's state is owned here, so that Zab changes it in place.
     state: Cow<'static, zab::State<ZooKeeper>>,
+    lag: &'a mut Lag,
     out: &'a mut Out<Replica>,
 }
 
@@ -224,7 +243,9 @@ impl Replication for Below<'_> {
     }
 
     fn leader(&self) -> Option<ServerId> {
-        self.state.leader(self.me).filter(|_| self.state.serving())
+        let may_serve = self.state.is_leading() || self.lag.is_level();
+        let leader = self.state.leader(self.me);
+        leader.filter(|_| self.state.serving() && may_serve)
     }
 
     fn epoch(&self) -> Epoch {
@@ -279,6 +300,7 @@ impl<'a> Step<'a> {
             id,
             me: replica.config.sid,
             state: Cow::Owned(zab.expect("Zab's state is back after each step")),
+            lag: &mut state.lag,
             out,
         };
         Self {
@@ -295,7 +317,22 @@ impl<'a> Step<'a> {
             return; // A client cannot speak for a server.
         };
         match message {
-            PeerMsg::Zab(message) => self.below.on_msg(src, zab::Msg::Peer(message)),
+            PeerMsg::Zab(message) => {
+                let epoch = message.epoch();
+                let commit = if let zab::Message::Commit { zxid, .. } = &message {
+                    Some(*zxid)
+                } else {
+                    None
+                };
+                self.below.on_msg(src, zab::Msg::Peer(message));
+                let state = &self.below.state;
+                let is_told = state.serving()
+                    && state.following() == Some(from)
+                    && epoch == Some(state.storage().current_epoch);
+                if let Some(zxid) = commit.filter(|_| is_told) {
+                    self.below.lag.on_commit(zxid);
+                }
+            }
             PeerMsg::Forward(_)
             | PeerMsg::Accepted { .. }
             | PeerMsg::Refused { .. }
@@ -310,6 +347,11 @@ impl<'a> Step<'a> {
 
     /// Lets service and Zab keep up with each other, and says what the service has to say.
     fn finish(mut self) {
+        let below = &mut self.below;
+        match below.state.serving() && below.state.following().is_some() {
+            true => below.lag.on_progress(below.state.committed()),
+            false => *below.lag = Lag::default(),
+        }
         let env = &mut self.env;
         replication::settle(self.service, env, &mut self.below, self.since_snapshot);
         self.emit();

@@ -46,6 +46,31 @@ pub enum Write {
     Reconfigure(Reconfiguration),
 }
 
+impl Write {
+    /// About how many bytes it takes to carry it.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::CreateSession { .. } | Self::Resume | Self::CloseSession | Self::Sync => 0,
+            Self::Operation(operation) => operation.weight(),
+            Self::Multi(operations) => operations.iter().map(Operation::weight).sum(),
+            Self::Reconfigure(_) => 0, // It is no longer than a list of members.
+        }
+    }
+}
+
+impl Operation {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Create { path, data, .. } | Self::SetData { path, data, .. } => {
+                path.len() + data.len()
+            }
+            Self::Delete { path, .. } | Self::SetAcl { path, .. } | Self::Check { path, .. } => {
+                path.len()
+            }
+        }
+    }
+}
+
 /// A change of the tree, or a check inside a multi.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {

@@ -492,29 +492,40 @@ impl<P: Payload> Zab<P> {
             // The next ones are not kept any more: the learner would not see that some are missing.
             return self.send_snapshot(s, peer, epoch, o);
         }
+        for message in self.entries(s, peer, epoch, from).take(limit) {
+            send(peer, message, o);
+        }
+    }
+
+    /// Leader: the transactions after `from` as they are sent: proposals to a follower, what is committed to an
+    /// observer. Whoever runs the actor may send again what it has sent, as a network would.
+    pub fn entries<'a>(
+        &self,
+        s: &'a State<P>,
+        peer: ServerId,
+        epoch: Epoch,
+        from: Zxid,
+    ) -> impl Iterator<Item = Message<P>> + use<'a, P> {
         let observer = self.in_force(s).observers().contains(peer);
         let mut after = from;
-        for entry in s.storage.history.after(from).take(limit) {
-            if observer && entry.zxid > s.committed {
-                break;
+        let entries = s.storage.history.after(from);
+        let sent = entries.take_while(move |entry| !observer || entry.zxid <= s.committed);
+        sent.map(move |entry| {
+            let before = std::mem::replace(&mut after, entry.zxid);
+            let (after, entry) = (before, entry.clone());
+            match observer {
+                true => Message::Inform {
+                    epoch,
+                    after,
+                    entry,
+                },
+                false => Message::Propose {
+                    epoch,
+                    after,
+                    entry,
+                },
             }
-            let (zxid, entry) = (entry.zxid, entry.clone());
-            let message = if observer {
-                Message::Inform {
-                    epoch,
-                    after,
-                    entry,
-                }
-            } else {
-                Message::Propose {
-                    epoch,
-                    after,
-                    entry,
-                }
-            };
-            send(peer, message, o);
-            after = zxid;
-        }
+        })
     }
 
     /// Leader: brings a learner of this epoch to the snapshot. What comes after it follows when the

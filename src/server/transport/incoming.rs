@@ -7,19 +7,26 @@ use super::wire::{ACK_SPAN, Ack, Fragment, MessageId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Messages that may be incomplete at one time.
-const MESSAGES: usize = 64;
+/// Messages that may be incomplete at one time, and the room for all but the oldest, in bytes. What is forgotten the
+/// sender has to give up, so both are more than a sender has in its queue.
+const MESSAGES: usize = 8192;
+const ROOM: usize = 64 << 20;
 /// How far a fragment may lie beyond the bytes that are here, in bytes.
 const AHEAD: u64 = 16 << 20;
 /// An incomplete message to which nothing is added for so long is forgotten.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for those.
+const SWEEP: Duration = Duration::from_secs(1);
 /// Complete messages that are remembered, so that late fragments are acknowledged and not kept.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 8192;
 
 /// The incomplete messages of one peer.
 #[derive(Default)]
 pub(super) struct Incoming {
     messages: BTreeMap<MessageId, Assembly>,
+    /// The room that the incomplete messages take, in bytes.
+    room: usize,
+    swept: Option<Instant>,
     complete: BTreeMap<MessageId, u32>,
     order: VecDeque<MessageId>,
     /// Those of which the sender is to be told.
@@ -67,12 +74,15 @@ impl Incoming {
             return Err(());
         }
         assembly.touched = now;
+        let before = assembly.bytes.len();
         assembly.put(fragment, end as usize);
+        self.room += assembly.bytes.len() - before;
         self.to_ack.insert(id);
         let message = (assembly.received == u64::from(assembly.total))
             .then(|| self.messages.remove(&id))
             .flatten()
             .map(|assembly| {
+                self.room -= assembly.bytes.len();
                 self.remember(id, assembly.base);
                 assembly.bytes
             });
@@ -91,14 +101,22 @@ impl Incoming {
     }
 
     fn forget_some(&mut self, now: Instant) {
-        self.messages
-            .retain(|_, assembly| now.saturating_duration_since(assembly.touched) < PATIENCE);
+        let is_due = |swept: Instant| now.saturating_duration_since(swept) >= SWEEP;
+        if self.swept.is_none_or(is_due) {
+            self.swept = Some(now);
+            self.messages
+                .retain(|_, assembly| now.saturating_duration_since(assembly.touched) < PATIENCE);
+            let left = self.messages.values();
+            self.room = left.map(|assembly| assembly.bytes.len()).sum();
+        }
         // Not by their ids: those of a sender's next life may be smaller.
-        while self.messages.len() > MESSAGES
+        while (self.messages.len() > MESSAGES || self.room > ROOM)
+            && self.messages.len() > 1
             && let Some(oldest) = self.messages.iter().min_by_key(|(_, m)| m.touched)
         {
             let id = *oldest.0;
-            self.messages.remove(&id);
+            let removed = self.messages.remove(&id);
+            self.room -= removed.map_or(0, |assembly| assembly.bytes.len());
         }
     }
 

@@ -30,16 +30,20 @@ use crate::quorum::ServerSet;
 use crate::types::ServerId;
 use incoming::Incoming;
 use outgoing::Outgoing;
+pub(super) use outgoing::Timing;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
+pub use wire::Request;
 use wire::{Datagram, FRAGMENT_HEADER, MESSAGE_OVERHEAD};
 
 /// The largest datagram that is sent, in bytes.
 const DATAGRAM: usize = 1400;
 const LOOPBACK_DATAGRAM: usize = 32 << 10;
-/// Datagrams of small messages that wait for one peer; more than that are dropped.
-const READY: usize = 1024;
+/// What one turn of the event loop sends to a peer in small messages, and what waits for a peer in large ones, in
+/// bytes. What comes beyond is lost; but a large message of any length goes where less than that waits.
+const READY: usize = 2 << 20;
+const QUEUE: usize = 16 << 20;
 
 /// How many datagrams and messages came to nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Transport {
     members: ServerSet,
     admits_guests: bool,
     counters: Counters,
+    /// What the peers have asked for and was not taken yet: the latest word of each.
+    requests: BTreeMap<ServerId, Request>,
 }
 
 struct Peer {
@@ -66,6 +72,10 @@ struct Peer {
     limit: usize,
     /// Sealed datagrams of small messages.
     ready: Vec<Vec<u8>>,
+    /// How many bytes they are.
+    ready_bytes: usize,
+    /// What the peer is to be asked for.
+    request: Option<Request>,
     /// The one that is being filled, if it is not empty.
     open: Vec<u8>,
     outgoing: Outgoing,
@@ -83,6 +93,7 @@ impl Transport {
             members: ServerSet::EMPTY,
             admits_guests,
             counters: Counters::default(),
+            requests: BTreeMap::new(),
         }
     }
 
@@ -105,6 +116,8 @@ impl Transport {
                     address,
                     limit,
                     ready: Vec::new(),
+                    ready_bytes: 0,
+                    request: None,
                     open: Vec::new(),
                     outgoing: Outgoing::new(limit - FRAGMENT_HEADER, self.first_id),
                     incoming: Incoming::default(),
@@ -114,20 +127,25 @@ impl Transport {
         }
     }
 
-    /// Queues a message; [`Self::transmit`] sends it.
-    pub fn send(&mut self, now: Instant, to: ServerId, message: Vec<u8>) {
+    /// Queues a message; [`Self::transmit`] sends it. While a large one is on its way, [`Self::carries`] knows it by
+    /// its tag.
+    pub fn send(&mut self, now: Instant, to: ServerId, tag: Option<u64>, message: Vec<u8>) {
         let Some(peer) = self.peers.get_mut(&to) else {
             self.counters.dropped += 1;
             return;
         };
-        if message.len() + MESSAGE_OVERHEAD > peer.limit {
-            peer.outgoing.push(now, message);
+        if peer.is_large(message.len()) {
+            if peer.outgoing.queued() < QUEUE {
+                peer.outgoing.push(now, tag, message);
+            } else {
+                self.counters.dropped += 1;
+            }
             return;
         }
         if peer.open.len() + message.len() + MESSAGE_OVERHEAD > peer.limit {
             peer.seal();
         }
-        if peer.ready.len() >= READY {
+        if peer.ready_bytes >= READY {
             self.counters.dropped += 1;
             return;
         }
@@ -135,6 +153,46 @@ impl Transport {
             wire::begin_messages(&mut peer.open, self.own);
         }
         wire::push_message(&mut peer.open, &message);
+    }
+
+    /// Whether a message of whatever length to this peer would be sent, and not lost here.
+    pub fn has_room(&self, to: ServerId) -> bool {
+        let peer = self.peers.get(&to);
+        peer.is_some_and(|peer| peer.ready_bytes < READY && peer.outgoing.queued() < QUEUE)
+    }
+
+    /// Whether a message of this length to a peer is sent no faster than the peer takes it.
+    pub fn is_paced(&self, to: ServerId, length: usize) -> bool {
+        self.peers
+            .get(&to)
+            .is_some_and(|peer| peer.is_large(length))
+    }
+
+    /// Whether a large message with this tag is on its way to a peer.
+    pub fn carries(&self, to: ServerId, tag: u64) -> bool {
+        let peer = self.peers.get(&to);
+        peer.is_some_and(|peer| peer.outgoing.carries(tag))
+    }
+
+    /// Forgets the large messages for those that nothing is to be kept for.
+    pub fn forget(&mut self, is_forgotten: impl Fn(ServerId) -> bool) {
+        for (id, peer) in &mut self.peers {
+            if peer.outgoing.queued() > 0 && is_forgotten(*id) {
+                peer.outgoing.clear();
+            }
+        }
+    }
+
+    /// Asks a peer to send again what has been lost.
+    pub fn ask(&mut self, peer: ServerId, request: Request) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.request = Some(request);
+        }
+    }
+
+    /// What peers have asked for.
+    pub fn take_requests(&mut self) -> BTreeMap<ServerId, Request> {
+        std::mem::take(&mut self.requests)
     }
 
     /// Takes a datagram; hands on the messages that it completes.
@@ -173,6 +231,9 @@ impl Transport {
                 Err(()) => self.counters.garbage += 1,
             },
             Datagram::Ack(ack) => peer.outgoing.on_ack(now, &ack),
+            Datagram::Request(request) => {
+                self.requests.insert(sender, request);
+            }
         }
     }
 
@@ -191,7 +252,12 @@ impl Transport {
                 wire::write_ack(&mut datagram, own, &ack);
                 emit(peer.address, &datagram);
             }
+            if let Some(request) = peer.request.take() {
+                wire::write_request(&mut datagram, own, &request);
+                emit(peer.address, &datagram);
+            }
             peer.seal();
+            peer.ready_bytes = 0;
             for ready in peer.ready.drain(..) {
                 emit(peer.address, &ready);
             }
@@ -228,10 +294,15 @@ impl Transport {
 }
 
 impl Peer {
+    fn is_large(&self, length: usize) -> bool {
+        length + MESSAGE_OVERHEAD > self.limit
+    }
+
     fn seal(&mut self) {
         if !self.open.is_empty() {
             let mut datagram = std::mem::take(&mut self.open);
             wire::seal(&mut datagram);
+            self.ready_bytes += datagram.len();
             self.ready.push(datagram);
         }
     }

@@ -1,6 +1,7 @@
 //! What arrives, whatever the network between does.
 
 use super::*;
+use crate::types::{Epoch, Zxid};
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -129,7 +130,7 @@ fn a_message_of_1_mb_arrives_whole_over_a_lossy_network() {
     for addresses in [["127.0.0.1:1", "127.0.0.1:2"], ["10.0.0.1:1", "10.0.0.2:1"]] {
         let mut net = Net::new(addresses, 10, 5);
         let large = message(1 << 20, 3);
-        net.servers[0].send(net.now, ServerId(2), large.clone());
+        net.servers[0].send(net.now, ServerId(2), None, large.clone());
         let took = net.run(|delivered| !delivered.is_empty());
         assert!(net.delivered == [(1, large)]);
         assert!(took < Duration::from_secs(10), "{took:?}");
@@ -140,7 +141,7 @@ fn a_message_of_1_mb_arrives_whole_over_a_lossy_network() {
 fn a_message_of_50_mb_arrives_whole_over_a_lossy_network() {
     let mut net = Net::loopback(5, 11);
     let large = message(50 << 20, 9);
-    net.servers[0].send(net.now, ServerId(2), large.clone());
+    net.servers[0].send(net.now, ServerId(2), None, large.clone());
     let took = net.run(|delivered| !delivered.is_empty());
     assert!(net.delivered == [(1, large)]);
     assert!(took < Duration::from_secs(60), "{took:?}");
@@ -149,8 +150,8 @@ fn a_message_of_50_mb_arrives_whole_over_a_lossy_network() {
 #[test]
 fn small_messages_pass_a_large_one() {
     let mut net = Net::loopback(0, 1);
-    net.servers[0].send(net.now, ServerId(2), message(10 << 20, 1));
-    net.servers[0].send(net.now, ServerId(2), b"ping".to_vec());
+    net.servers[0].send(net.now, ServerId(2), None, message(10 << 20, 1));
+    net.servers[0].send(net.now, ServerId(2), None, b"ping".to_vec());
     net.run(|delivered| delivered.len() == 2);
     assert_eq!(net.delivered[0], (1, b"ping".to_vec()));
 }
@@ -159,7 +160,7 @@ fn small_messages_pass_a_large_one() {
 fn a_message_that_is_queued_is_not_queued_again() {
     let mut net = Net::loopback(0, 1);
     for _ in 0..5 {
-        net.servers[0].send(net.now, ServerId(2), message(1 << 20, 1));
+        net.servers[0].send(net.now, ServerId(2), None, message(1 << 20, 1));
     }
     net.run(|_| false);
     assert_eq!(net.delivered.len(), 1);
@@ -168,20 +169,83 @@ fn a_message_that_is_queued_is_not_queued_again() {
 #[test]
 fn a_message_that_nobody_takes_is_given_up() {
     let mut net = Net::loopback(100, 1);
-    net.servers[0].send(net.now, ServerId(2), message(1 << 20, 1));
+    net.servers[0].send(net.now, ServerId(2), None, message(1 << 20, 1));
     let took = net.run(|_| false);
     assert!(took < Duration::from_secs(15), "{took:?}");
     assert_eq!(net.servers[0].counters().dropped, 1);
     net.loss = 0;
-    net.servers[0].send(net.now, ServerId(2), message(1 << 20, 2));
+    net.servers[0].send(net.now, ServerId(2), None, message(1 << 20, 2));
     net.run(|delivered| !delivered.is_empty());
     assert_eq!(net.delivered.len(), 1);
 }
 
 #[test]
+fn thousands_of_messages_of_two_fragments_arrive_whole_over_a_lossy_network() {
+    let mut net = Net::new(["10.0.0.1:1", "10.0.0.2:1"], 5, 7);
+    for number in 0..4000 {
+        net.servers[0].send(
+            net.now,
+            ServerId(2),
+            Some(number),
+            message(2000, number + 1),
+        );
+    }
+    let took = net.run(|delivered| delivered.len() == 4000);
+    assert_eq!(net.delivered.len(), 4000);
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    net.run(|_| false); // The last acknowledgements.
+    assert_eq!(net.servers[0].queued(ServerId(2)), 0);
+}
+
+#[test]
+fn what_waits_for_a_peer_is_bounded_and_can_be_forgotten() {
+    let mut net = Net::loopback(100, 1);
+    for number in 0..100 {
+        let is_sent = net.servers[0].has_room(ServerId(2));
+        assert_eq!(is_sent, number < 16, "{number}");
+        net.servers[0].send(
+            net.now,
+            ServerId(2),
+            Some(number),
+            message(1 << 20, number + 1),
+        );
+        assert_eq!(net.servers[0].carries(ServerId(2), number), is_sent);
+    }
+    assert_eq!(net.servers[0].queued(ServerId(2)), 16 << 20);
+    net.servers[0].forget(|peer| peer == ServerId(2));
+    assert_eq!(net.servers[0].queued(ServerId(2)), 0);
+    assert!(!net.servers[0].carries(ServerId(2), 1));
+    net.loss = 0;
+    net.servers[0].send(net.now, ServerId(2), Some(1), message(1 << 20, 9));
+    net.run(|delivered| !delivered.is_empty());
+    assert_eq!(net.delivered.len(), 1);
+}
+
+#[test]
+fn a_request_reaches_the_peer_and_only_the_latest_counts() {
+    let mut net = Net::loopback(0, 1);
+    let request = |after| Request {
+        epoch: Epoch(3),
+        after: Zxid(after),
+        through: Zxid(70),
+        room: 9,
+    };
+    net.servers[0].ask(ServerId(2), request(1));
+    net.run(|_| false);
+    net.servers[0].ask(ServerId(2), request(2));
+    net.run(|_| false);
+    let taken = net.servers[1].take_requests();
+    assert_eq!(
+        taken.into_iter().collect::<Vec<_>>(),
+        [(ServerId(1), request(2))]
+    );
+    assert!(net.servers[1].take_requests().is_empty());
+}
+
+#[test]
 fn only_configured_addresses_are_heard() {
     let mut net = Net::loopback(0, 1);
-    net.servers[0].send(net.now, ServerId(2), b"x".to_vec());
+    net.servers[0].send(net.now, ServerId(2), None, b"x".to_vec());
     let mut datagrams = Vec::new();
     net.servers[0].transmit(net.now, |_, datagram| datagrams.push(datagram.to_vec()));
     let mut heard = 0;
@@ -204,14 +268,14 @@ fn a_guest_is_heard_and_answered_where_it_sends_from_if_members_may_be_replaced(
     let mut datagrams = Vec::new();
     let mut guest = Transport::new(ServerId(3), 7, false);
     guest.set_address(ServerId(1), "10.0.0.1:5".parse().unwrap());
-    guest.send(now, ServerId(1), b"hello".to_vec());
+    guest.send(now, ServerId(1), None, b"hello".to_vec());
     guest.transmit(now, |_, datagram| datagrams.push(datagram.to_vec()));
     let heard_by = |host: &mut Transport, from: &str| {
         let mut heard = 0;
         let from = from.parse().unwrap();
         host.on_datagram(now, from, &datagrams[0], |_, _| heard += 1);
         let mut answered_at = Vec::new();
-        host.send(now, ServerId(3), b"welcome".to_vec());
+        host.send(now, ServerId(3), None, b"welcome".to_vec());
         host.transmit(now, |to, _| answered_at.push(to.to_string()));
         (heard, answered_at)
     };
@@ -247,7 +311,7 @@ fn a_guest_is_heard_and_answered_where_it_sends_from_if_members_may_be_replaced(
 #[test]
 fn a_message_for_a_server_without_an_address_is_lost() {
     let mut transport = Transport::new(ServerId(1), 1, false);
-    transport.send(Instant::now(), ServerId(2), b"x".to_vec());
+    transport.send(Instant::now(), ServerId(2), None, b"x".to_vec());
     assert_eq!(transport.counters().dropped, 1);
 }
 
@@ -267,7 +331,7 @@ proptest! {
             message
         }).collect();
         for message in &sent {
-            net.servers[0].send(net.now, ServerId(2), message.clone());
+            net.servers[0].send(net.now, ServerId(2), None, message.clone());
         }
         net.run(|delivered| delivered.iter().filter(|(_, m)| m.len() > 40_000).count() > 99);
         for message in &sent {
@@ -277,14 +341,14 @@ proptest! {
 
     #[test]
     fn no_datagram_makes_the_transport_panic(
-        kind in 0..4u8,
+        kind in 0..5u8,
         numbers in prop::collection::vec(any::<u8>(), 0..80),
         small in 0..3u8,
     ) {
         let mut net = Net::loopback(0, 1);
-        net.servers[1].send(net.now, ServerId(1), message(1 << 20, 1));
+        net.servers[1].send(net.now, ServerId(1), None, message(1 << 20, 1));
         net.transmit(1);
-        let mut datagram = vec![b'K', 1, kind, 1, 0, 0, 0, 0];
+        let mut datagram = vec![b'K', 3, kind, 1, 0, 0, 0, 0];
         datagram.extend(numbers.iter().map(|byte| if small == 0 { *byte } else { byte % (2 * small) }));
         // An id that is in use.
         if small == 1 && datagram.len() > 16 {

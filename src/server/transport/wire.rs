@@ -10,15 +10,18 @@
 //! * 1, a fragment of a message that does not fit: message id (`u64`), length of the whole (`u32`),
 //!   length of a full fragment (`u32`), index (`u32`), bytes;
 //! * 2, an acknowledgement: message id (`u64`), the index below which every fragment is here
-//!   (`u32`), and a bit for each fragment from there on, the lowest bit of a byte first.
+//!   (`u32`), and a bit for each fragment from there on, the lowest bit of a byte first;
+//! * 3, a request to say again what has been lost: epoch (`u32`), the zxid before it (`u64`), the last zxid of
+//!   it (`u64`), how many bytes at most (`u32`).
 
-use crate::types::ServerId;
+use crate::types::{Epoch, ServerId, Zxid};
 
 const MAGIC: u8 = b'K';
 const VERSION: u8 = 3;
 const MESSAGES: u8 = 0;
 const FRAGMENT: u8 = 1;
 const ACK: u8 = 2;
+const REQUEST: u8 = 3;
 
 /// Bytes before the content of a datagram.
 const HEADER: usize = 8;
@@ -56,12 +59,26 @@ pub(super) struct Ack {
     pub(super) bits: Vec<u8>,
 }
 
+/// A learner lacks transactions, and asks its leader to send them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The epoch in which it follows.
+    pub epoch: Epoch,
+    /// It has everything up to here.
+    pub after: Zxid,
+    /// It lacks nothing that lies beyond, as far as it knows.
+    pub through: Zxid,
+    /// How many bytes of messages it is ready for.
+    pub room: u32,
+}
+
 /// A datagram as it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Datagram<'a> {
     Messages(Vec<&'a [u8]>),
     Fragment(Fragment<'a>),
     Ack(Ack),
+    Request(Request),
 }
 
 /// Begins a datagram of messages, to be continued by [`push_message`] and [`seal`].
@@ -92,6 +109,16 @@ pub(super) fn write_ack(datagram: &mut Vec<u8>, sender: ServerId, ack: &Ack) {
     datagram.extend(ack.id.0.to_be_bytes());
     datagram.extend(ack.base.to_be_bytes());
     datagram.extend(&ack.bits);
+    seal(datagram);
+}
+
+/// The datagram of a request.
+pub(super) fn write_request(datagram: &mut Vec<u8>, sender: ServerId, request: &Request) {
+    begin(datagram, REQUEST, sender);
+    datagram.extend(request.epoch.0.to_be_bytes());
+    datagram.extend(request.after.0.to_be_bytes());
+    datagram.extend(request.through.0.to_be_bytes());
+    datagram.extend(request.room.to_be_bytes());
     seal(datagram);
 }
 
@@ -132,6 +159,15 @@ pub(super) fn read(datagram: &[u8]) -> Option<(ServerId, Datagram<'_>)> {
             base: take_u32(&mut rest)?,
             bits: (rest.len() <= ACK_SPAN as usize / 8).then(|| rest.to_vec())?,
         }),
+        REQUEST => {
+            let request = Request {
+                epoch: Epoch(take_u32(&mut rest)?),
+                after: Zxid(take_u64(&mut rest)?),
+                through: Zxid(take_u64(&mut rest)?),
+                room: take_u32(&mut rest)?,
+            };
+            rest.is_empty().then_some(Datagram::Request(request))?
+        }
         _ => return None,
     };
     Some((ServerId(sender), content))
@@ -158,10 +194,14 @@ fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(*number))
 }
 
-fn take_id(bytes: &mut &[u8]) -> Option<MessageId> {
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
-    Some(MessageId(u64::from_be_bytes(*number)))
+    Some(u64::from_be_bytes(*number))
+}
+
+fn take_id(bytes: &mut &[u8]) -> Option<MessageId> {
+    take_u64(bytes).map(MessageId)
 }
 
 #[cfg(test)]
@@ -171,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_datagram_makes_the_reader_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..64), kind in 0..4u8) {
+        fn no_datagram_makes_the_reader_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..64), kind in 0..5u8) {
             let _ = read(&bytes);
             // The same behind a sound header.
             bytes.splice(0..0, [MAGIC, VERSION, kind, 1, 0, 0, 0, 0]);
