@@ -6,9 +6,9 @@
 //! Departs from ZooKeeper: D08 in `spec/deviations.toml`.
 
 use super::membership::{Change, Course};
+use crate::persistent::Vector;
 use crate::quorum::Membership;
 use crate::types::{Epoch, Zxid};
-use im::Vector;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::hash::Hash;
