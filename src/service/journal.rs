@@ -22,7 +22,7 @@ use std::time::Duration;
 /// What every file begins with.
 pub const MAGIC: [u8; 8] = *b"KRJOURNL";
 /// The version of the format, after [`MAGIC`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// The bytes before the content of a frame.
 pub const FRAME: usize = 20;
 /// The bytes before the input in the content of a record.

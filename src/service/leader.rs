@@ -4,21 +4,21 @@
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
 //!
-//! Departs from ZooKeeper: D19 and D33 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D19, D33 and D60 in `spec/deviations.toml`.
 
 use super::Config;
 use super::forward::{Forward, Inbox, StreamId};
 use super::prepare::{self, Asker};
 use super::reconfig::{self, Ensemble};
 use super::secret::{self, Secret};
-use super::session::Expiry;
+use super::session::{self, Expiry};
 use super::unused;
 use super::variant::Variant;
 use super::write::{Submission, Write};
+use crate::persistent::{OrdMap, Vector};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::quota::{Excess, Growth};
 use crate::znode::{CONFIG, Data, ErrorCode, SessionId, Tree, Txn, TxnBody};
-use im::{OrdMap, Vector};
 use stateright::actor::Id;
 
 /// The cxid of transactions that no connection waits for.
@@ -41,8 +41,9 @@ pub struct Leading {
     /// Which connection has each session that was opened or resumed under this leader.
     owners: OrdMap<SessionId, Owner>,
     pub expiry: Expiry,
-    /// When it was last looked for znodes that nobody uses (milliseconds since the Unix epoch).
-    swept_ms: i64,
+    /// How many session ticks ago it was looked for znodes that nobody uses. Ticks, and not the time: at the
+    /// beginning the time may be unknown, and it may jump.
+    unswept: u32,
 }
 
 /// A connection among all of the ensemble's.
@@ -85,7 +86,7 @@ pub enum Verdict {
 
 impl Leading {
     /// A leader that begins, with the tree after all that its history holds, up to `proposed`.
-    pub fn new(began: Epoch, tree: Tree, proposed: Zxid, now_ms: i64) -> Self {
+    pub fn new(began: Epoch, tree: Tree, proposed: Zxid) -> Self {
         Self {
             began,
             has_secret: Secret::of(&tree).is_some(),
@@ -95,7 +96,7 @@ impl Leading {
             waiting: Vector::new(),
             owners: OrdMap::new(),
             expiry: Expiry::default(),
-            swept_ms: now_ms,
+            unswept: 0,
         }
     }
 
@@ -155,14 +156,20 @@ impl Leading {
         for session in self.expiry.tick() {
             self.waiting.push_back(Queued::Expired { session, time });
         }
-        if time.saturating_sub(self.swept_ms) >= config.container_check_ms {
+        let interval = session::whole_ticks(config.session_tick, config.container_check_ms);
+        let Some(interval) = interval else {
+            return; // It is so long that nobody counts it.
+        };
+        self.unswept += 1;
+        // The first tick may come right after the beginning, so it takes one more than the interval holds.
+        if self.unswept > interval {
+            self.unswept = 1;
             self.sweep(config, time, committed);
         }
     }
 
     /// Looks for the containers and the znodes with a TTL that are unused at `time`.
     pub fn sweep(&mut self, config: &Config, time: i64, committed: &Tree) {
-        self.swept_ms = time;
         for path in unused::unused(config, self.in_use(config, committed), time) {
             self.waiting.push_back(Queued::Unused { path, time });
         }
@@ -290,12 +297,16 @@ impl Leading {
                 self.owners.insert(session, owner);
                 TxnBody::CreateSession { timeout_ms }
             }
-            Write::Resume if is_local => TxnBody::Error(None),
-            Write::Resume if is_open => {
+            Write::Resume { .. } if is_local => TxnBody::Error(None),
+            Write::Resume { timeout_ms } if is_open => {
                 self.owners.insert(session, owner);
-                TxnBody::Error(None)
+                let before = self.tree.sessions().get(&session);
+                match before.is_some_and(|before| *before != timeout_ms) {
+                    true => TxnBody::CreateSession { timeout_ms }, // D60: it has another timeout from now on.
+                    false => TxnBody::Error(None),
+                }
             }
-            Write::Resume => TxnBody::Error(Some(ErrorCode::SessionExpired)),
+            Write::Resume { .. } => TxnBody::Error(Some(ErrorCode::SessionExpired)),
             // The session has ended, or moved to another connection. The transaction that did that
             // comes first, and makes the origin answer and close this connection.
             _ if !is_open || !is_owner => return None,

@@ -33,12 +33,12 @@ pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::members::Members;
+use crate::persistent::{OrdMap, OrdSet};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::acl::Schemes;
 use crate::znode::{Outcome, SessionId, Tree, Txn};
 use connection::Connection;
 use forward::{Forward, Outbox, StreamId};
-use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
 use local::LocalSessions;
 use reconfig::Ensemble;
@@ -316,7 +316,7 @@ impl Service {
             let _ = tree.apply(zxid, txn);
             proposed = zxid;
         }
-        let mut leading = Leading::new(epoch, tree, proposed, self.clock_ms);
+        let mut leading = Leading::new(epoch, tree, proposed);
         if env.config.members.is_some() {
             leading.show_members(self.clock_ms);
         }

@@ -37,8 +37,10 @@ pub enum Write {
     CreateSession {
         timeout_ms: i32,
     },
-    /// The session goes on at this connection.
-    Resume,
+    /// The session goes on at this connection, with the timeout that was negotiated there.
+    Resume {
+        timeout_ms: i32,
+    },
     CloseSession,
     /// Changes nothing: whoever reads behind it sees all that was committed before it.
     Sync,
@@ -199,7 +201,7 @@ impl Write {
             Self::Operation(operation) => is_ephemeral(operation),
             Self::Multi(operations) => operations.iter().any(is_ephemeral),
             Self::CreateSession { .. }
-            | Self::Resume
+            | Self::Resume { .. }
             | Self::CloseSession
             | Self::Sync
             | Self::Reconfigure(_) => false,
