@@ -5,6 +5,7 @@
 
 use crate::coverage::Tally;
 use crate::engine::{Expand, Limits, Outcome};
+use crate::exact::{self, Compared};
 use crate::run::{self, Run};
 use crate::svg::Diagram;
 use crate::tale::{Line, Tale, Told};
@@ -62,6 +63,12 @@ pub trait Checked:
     /// From now on a step that changes nothing leads to the same state, instead of not being one: the explorer
     /// has nothing to show of such a step otherwise.
     fn keep_idle_steps(&mut self);
+    /// Whether the search may take two states for one, all that they consist of compared.
+    fn is_same(&self, one: &Self::State, other: &Self::State) -> bool {
+        one == other
+    }
+    /// From now on no result is looked up by a hash without a comparison with one that is computed anew.
+    fn look_up_nothing(&mut self) {}
     /// Which handlers of the actor were exercised so far, if the model counts that.
     fn tally(&self) -> Option<&Tally> {
         None
@@ -82,6 +89,8 @@ pub trait Exploration {
     fn replay(&self, tale: &Tale) -> Result<Told, String>;
     /// Serves the explorer on localhost until the program is ended.
     fn serve(self: Box<Self>, port: u16) -> Result<(), String>;
+    /// Counts its states by their hashes, and whole.
+    fn compare(self: Box<Self>, limits: Limits) -> Compared;
 }
 
 impl<M: Checked + Send + 'static> Exploration for M {
@@ -119,6 +128,10 @@ impl<M: Checked + Send + 'static> Exploration for M {
 
     fn serve(self: Box<Self>, port: u16) -> Result<(), String> {
         explore::serve(*self, port)
+    }
+
+    fn compare(self: Box<Self>, limits: Limits) -> Compared {
+        exact::compare(*self, limits)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::engine::Limits;
 use crate::output::Output;
 use crate::plan::{self, Plan};
 use crate::service::bounds::Options;
-use crate::{bench, consensus, converge, help, journal, json, memory};
+use crate::{bench, consensus, converge, exact, help, journal, json, memory};
 use crate::{record, replay, report, run, simulate};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -89,6 +89,18 @@ enum Command {
         worst: bool,
         #[command(flatten)]
         bounds: Option<Bounds>,
+    },
+    /// Count states by their hashes, as every search does, and whole, slowly: the numbers must be the same
+    #[command(after_help = help::EXACT)]
+    Exact {
+        /// The model: election, zab, ensemble, service, or another protocol (check list); all of them if none is given
+        model: Option<String>,
+        #[command(flatten)]
+        bounds: Option<Bounds>,
+        #[command(flatten)]
+        options: Option<Options>,
+        #[command(flatten)]
+        others: Option<consensus::bounds::Options>,
     },
     /// Bring back the bugs that implementations of Zab once had: each must break its invariant
     #[command(after_help = help::BUGS)]
@@ -241,6 +253,16 @@ impl Cli {
                 output.only(false, false, "converge")?;
                 let runs = plan::runs_to_converge(model.as_deref(), bounds)?;
                 Ok(converge::run_all(&runs, worst, limits, &Tally::default()))
+            }
+            Some(Command::Exact {
+                model,
+                bounds,
+                options,
+                others,
+            }) => {
+                output.only(false, false, "exact")?;
+                let plan = plan::plan(model.as_deref(), bounds, options, others)?;
+                Ok(exact::run_all(plan, limits))
             }
             Some(Command::Mutants { name, smallest }) => {
                 output.only(true, name.is_some(), "mutants without a name")?;

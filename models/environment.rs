@@ -210,7 +210,7 @@ impl Environment {
 
     fn init_state(&self, disks: &[Storage<Writes>]) -> World {
         let mut strays = self.intern_envelopes(self.strays());
-        strays.sort_by_key(|stray| stray.fingerprint());
+        strays.sort_by_key(|stray| stray.order());
         let down = |(id, disk): (u8, &Storage<Writes>)| {
             let process = self.intern_process(Process {
                 disk: disk.clone(),

@@ -53,6 +53,12 @@ Examples:
   check spawn raft                            three servers, after an election
 Their names: check list. Zab runs as a server: keepright cluster --help";
 
+pub const EXACT: &str = "\
+Examples:
+  check exact --max-states 1000000            every default model that is not larger
+  check exact service --scenario locks --expirations 1
+Exit code: 1 if a number differs: then two states have one hash, and what follows from one is missed.";
+
 pub const BUGS: &str = "\
 Examples:
   check bugs                                  all of them

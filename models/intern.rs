@@ -39,6 +39,11 @@ impl<T> Interned<T> {
         self.0.number
     }
 
+    /// An order of values, the same in every run. The number tells apart two that have one hash.
+    pub fn order(self) -> (u64, u32) {
+        (self.fingerprint(), self.number())
+    }
+
     /// The address, as a key for tables.
     pub fn address(self) -> usize {
         std::ptr::from_ref(self.0).addr()

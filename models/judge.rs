@@ -16,7 +16,7 @@ use std::num::NonZeroU32;
 pub struct Verdicts {
     /// By servers and record.
     whole: Cache<Verdict>,
-    /// By the servers that a predicate must see together.
+    /// By what a predicate must see together: the hash of a [`Part`].
     parts: Cache<Verdict>,
 }
 
@@ -37,6 +37,16 @@ impl Verdicts {
     pub fn touch(&self, key: u64) -> u64 {
         self.whole.touch(key)
     }
+}
+
+/// What a predicate sees together, each by its number. That it is one type makes the key say which of the two it is: a
+/// hash tells neither how many numbers went in nor how long each was.
+#[derive(Clone, Copy, Hash)]
+enum Part {
+    /// One server, and the record.
+    Server(ServerId, u32, u32),
+    /// Two servers.
+    Pair([(ServerId, u32); 2]),
 }
 
 /// Which invariants hold, and which witnesses are found: a bit for each.
@@ -192,10 +202,10 @@ impl Environment {
         );
         let mut verdict = ask(Scope::Record, &[], record).and(ask(Scope::Ensemble, &all, record));
         for (place, a) in all.iter().enumerate() {
-            let key = fingerprint(&(a, number(*a), world.record.number()));
+            let key = fingerprint(&Part::Server(*a, number(*a), world.record.number()));
             verdict = verdict.and(memory.parts.get(key, || ask(Scope::Server, &[*a], record)));
             for b in &all[place + 1..] {
-                let key = fingerprint(&(a, b, number(*a), number(*b)));
+                let key = fingerprint(&Part::Pair([(*a, number(*a)), (*b, number(*b))]));
                 verdict = verdict.and(
                     memory
                         .parts
@@ -328,6 +338,23 @@ mod tests {
             }
         };
         engine::search_and_look(environment, LIMITS, &Progress::default(), &look);
+    }
+
+    /// As bare tuples, (1, 258, 0) for a server and (1, 2, 1, 0) for a pair were the same bytes.
+    #[test]
+    fn the_key_of_a_server_is_never_that_of_a_pair() {
+        let mut keys = std::collections::BTreeSet::new();
+        let ids = (1..=3).map(ServerId);
+        for a in ids.clone() {
+            for number in 0..1024 {
+                assert!(keys.insert(fingerprint(&Part::Server(a, number, 0))));
+            }
+            for b in ids.clone() {
+                for number in 0..1024 {
+                    assert!(keys.insert(fingerprint(&Part::Pair([(a, number), (b, 0)]))));
+                }
+            }
+        }
     }
 
     #[test]

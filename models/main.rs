@@ -16,6 +16,7 @@ mod coverage;
 mod diagram;
 mod engine;
 mod environment;
+mod exact;
 mod explain;
 mod explore;
 mod faults;

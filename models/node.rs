@@ -289,7 +289,7 @@ impl Environment {
         let mut inbox = Inbox::from_slice(&node.inbox);
         inbox.retain(|envelope| envelope.src != from.id || !is_obsolete(envelope));
         for envelope in sent {
-            let place = inbox.binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+            let place = inbox.binary_search_by_key(&envelope.order(), |e| e.order());
             if let Err(place) = place
                 && !is_obsolete(envelope)
             {

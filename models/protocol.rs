@@ -19,6 +19,11 @@ use keepright::zab::{Message, Variant};
 use serde_json::{Value, json};
 
 impl Checked for Environment {
+    /// With symmetry, states are the same that differ only in the names of the servers.
+    fn is_same(&self, one: &World, other: &World) -> bool {
+        one == other || (1..self.renamings.len()).any(|index| self.is_image(index, one, other))
+    }
+
     fn name(&self) -> &'static str {
         self.setting.name
     }

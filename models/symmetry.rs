@@ -4,8 +4,9 @@
 //! would have under each renaming; the hash of a state is the least of the sums. No state is ever
 //! renamed: the search simply takes two states for the same if their least hashes are equal.
 
+use crate::environment::Environment;
 use crate::intern::fingerprint;
-use crate::world::{Envelope, Process};
+use crate::world::{Envelope, Process, World};
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
 use smallvec::SmallVec;
@@ -67,6 +68,29 @@ impl Renamings {
         (0..self.len())
             .map(|index| fingerprint(&value.renamed(&|id| self.name(index, id))))
             .collect()
+    }
+}
+
+impl Environment {
+    /// Whether `other` is what `one` becomes by a renaming, all that they consist of compared.
+    pub fn is_image(&self, index: usize, one: &World, other: &World) -> bool {
+        let names = |id| self.renamings.name(index, id);
+        let is_there = |envelope: &Envelope| {
+            let renamed = envelope.renamed(&names);
+            other
+                .node(renamed.dst)
+                .inbox
+                .iter()
+                .any(|known| **known == renamed)
+        };
+        one.budget == other.budget
+            && one.ids().all(|id| {
+                let (node, image) = (one.node(id), other.node(names(id)));
+                node.inbox.len() == image.inbox.len()
+                    && node.process.process.renamed(&names) == image.process.process
+                    && node.inbox.iter().all(|envelope| is_there(envelope))
+            })
+            && one.record.renamed(&names) == *other.record
     }
 }
 

@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::row::Row;
 use crate::steps::LocalStep;
 use crate::transaction;
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::quorum::Membership;
 use keepright::types::ServerId;
 use keepright::zab::invariants::Record;

@@ -3,8 +3,8 @@
 //! Spec: `spec/0-assumptions.md`, "Quorums". What it must never do: count a server twice, count one
 //! that does not vote, or take two sets for quorums that share no server.
 
+use crate::persistent::Vector;
 use crate::types::ServerId;
-use im::Vector;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

@@ -9,28 +9,51 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the bottom, and what each may use of this crate.
-const LAYERS: [(&str, &[&str]); 8] = [
+const LAYERS: [(&str, &[&str]); 9] = [
     ("types", &[]),
-    ("quorum", &["types"]),
-    ("zab", &["types", "quorum"]),
+    ("persistent", &[]),
+    ("quorum", &["types", "persistent"]),
+    ("zab", &["types", "persistent", "quorum"]),
     ("members", &["types", "quorum"]),
-    ("znode", &["types"]),
+    ("znode", &["types", "persistent"]),
     ("proto", &["types", "znode"]),
     (
         "service",
-        &["types", "quorum", "zab", "members", "znode", "proto"],
+        &[
+            "types",
+            "persistent",
+            "quorum",
+            "zab",
+            "members",
+            "znode",
+            "proto",
+        ],
     ),
     (
         "server",
         &[
-            "types", "quorum", "zab", "members", "znode", "proto", "service",
+            "types",
+            "persistent",
+            "quorum",
+            "zab",
+            "members",
+            "znode",
+            "proto",
+            "service",
         ],
     ),
 ];
 
 /// The layers that must be functions of their inputs.
-const PURE: [&str; 7] = [
-    "types", "quorum", "zab", "members", "znode", "proto", "service",
+const PURE: [&str; 8] = [
+    "types",
+    "persistent",
+    "quorum",
+    "zab",
+    "members",
+    "znode",
+    "proto",
+    "service",
 ];
 
 /// What the pure layers must not name, and why.
@@ -160,6 +183,31 @@ fn the_core_has_no_clock_no_chance_no_thread_and_no_input_or_output() {
                         "{place} names {word}, but {why}: {line}"
                     );
                 }
+            }
+        }
+    }
+}
+
+/// A hash of these does not say how many elements there are. Tests are looked through as well: what they hash
+/// must be told apart too.
+#[test]
+fn no_collection_is_named_whose_hash_leaves_out_its_length() {
+    let without_length = ["HashableHashSet", "HashableHashMap"];
+    for folder in ["src", "models", "tests", "benches"] {
+        for file in files(folder)
+            .into_iter()
+            .filter(|file| !file.ends_with("layering.rs"))
+        {
+            let is_home = file.ends_with("src/persistent.rs");
+            let text = fs::read_to_string(&file).expect("a source file is text");
+            for (number, line) in text.lines().enumerate() {
+                let code = code(line);
+                let named = without_length.iter().any(|name| names(code, name));
+                let place = format!("{}:{}", file.display(), number + 1);
+                assert!(
+                    !named && (is_home || !names(code, "im::")),
+                    "{place} must use keepright::persistent: {line}"
+                );
             }
         }
     }

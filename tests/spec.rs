@@ -18,7 +18,7 @@ struct Nothing;
 
 impl Payload for Nothing {
     type Txn = u8;
-    type Snapshot = im::Vector<Entry<u8>>;
+    type Snapshot = keepright::persistent::Vector<Entry<u8>>;
 }
 
 fn root() -> PathBuf {

@@ -44,7 +44,7 @@ pub struct Digest {
 
 impl Payload for Seen {
     type Txn = Digest;
-    type Snapshot = im::Vector<Entry<Digest>>;
+    type Snapshot = keepright::persistent::Vector<Entry<Digest>>;
 
     fn change(txn: &Digest) -> Option<Change> {
         txn.change.clone()

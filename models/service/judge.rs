@@ -215,6 +215,10 @@ impl Checked for Model {
         (invariant.explain)(self, world).or_else(|| self.explain_breach(property, step, world))
     }
 
+    fn look_up_nothing(&mut self) {
+        self.doubts = true;
+    }
+
     fn keep_idle_steps(&mut self) {
         self.idle_steps = true;
     }

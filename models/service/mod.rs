@@ -27,7 +27,7 @@ use crate::intern::{Interned, Interner};
 use crate::memo::Memo;
 use crate::symmetry::Images;
 use bounds::Bounds;
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::service::ClientOutput;
 use keepright::service::secret;
 use keepright::service::variant::Variant;
@@ -201,6 +201,8 @@ pub struct Model {
     witnesses: bool,
     /// Whether a step that changes nothing is one.
     idle_steps: bool,
+    /// Whether each step that is looked up is computed all the same, and compared.
+    doubts: bool,
     first: World,
     servers: Kept<Server>,
     logs: Kept<Log>,
@@ -256,6 +258,7 @@ impl Model {
             ids: ids.to_vec(),
             witnesses,
             idle_steps: false,
+            doubts: false,
             first,
             servers: Kept::default(),
             logs,

@@ -5,7 +5,7 @@
 //! holds everything committed and possibly some of what was proposed before; everybody else lags by any
 //! amount. What it must never do: promise the service more than that.
 
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::service::ZooKeeper;
 use keepright::service::reconfig::Ensemble;
 use keepright::service::replication::Replication;

@@ -167,7 +167,7 @@ impl World {
     pub fn send(&mut self, envelope: Interned<Envelope>) {
         let place = self
             .network
-            .binary_search_by_key(&envelope.fingerprint(), |e| e.fingerprint());
+            .binary_search_by_key(&envelope.order(), |e| e.order());
         if let Err(index) = place {
             self.network.insert(index, envelope);
         }

@@ -53,7 +53,15 @@ pub fn decode_request(message: &[u8]) -> Result<(i32, Request), DecodeError> {
     let mut reader = Reader::new(message);
     let xid = reader.i32()?;
     let opcode = reader.i32()?;
-    Ok((xid, decode_body(opcode, &mut reader)?))
+    let mut request = decode_body(opcode, &mut reader)?;
+    if let Request::Create { mode, .. } = &mut request
+        && matches!(opcode, opcode::CREATE | opcode::CREATE2)
+        && *mode == CreateMode::Container
+    {
+        // Outside a multi ZooKeeper goes by the opcode, and some clients count on that: what they make stays.
+        *mode = CreateMode::Persistent;
+    }
+    Ok((xid, request))
 }
 
 /// What a request asks for and of which znode, from its first bytes: for a request that is too large to be

@@ -1,6 +1,6 @@
 //! The bytes of records: there and back, and against nonsense.
 
-use super::codec::Reader;
+use super::codec::{Reader, Writer};
 use super::*;
 use crate::types::Zxid;
 use crate::znode::{
@@ -88,8 +88,11 @@ fn creates() -> impl Strategy<Value = Request> {
         (i32::MIN..0).prop_map(CreateMode::Other),
     ];
     (text(), data(), acls(), modes, any::<bool>()).prop_map(|(path, data, acl, mode, with_stat)| {
-        // createTTL has no other form.
-        let has_ttl = matches!(mode, CreateMode::Ttl(_) | CreateMode::SequentialTtl(_));
+        // createTTL and createContainer have no other form.
+        let has_ttl = matches!(
+            mode,
+            CreateMode::Ttl(_) | CreateMode::SequentialTtl(_) | CreateMode::Container
+        );
         Request::Create {
             path,
             data,
@@ -698,4 +701,38 @@ fn append_digest(file: &mut Vec<u8>, zxid: Zxid, digest: u64) {
     let checksum = simd_adler32::adler32(&&file[..]);
     file.extend(i64::from(checksum).to_be_bytes());
     file.extend(*b"\0\0\0\x01/");
+}
+
+/// What the flags of a create say outside a multi, and in one: ZooKeeper goes by the opcode there, and by the flags here.
+#[test]
+fn a_container_is_made_by_its_opcode_or_in_a_multi() {
+    let body = |writer: &mut Writer| {
+        writer.string("/c").buffer(b"");
+        writer.i32(0).i32(4);
+    };
+    let mode = |request: Request| match request {
+        Request::Create { mode, .. } => mode,
+        other => panic!("{other:?}"),
+    };
+    for (opcode, alone) in [
+        (opcode::CREATE, CreateMode::Persistent),
+        (opcode::CREATE2, CreateMode::Persistent),
+        (opcode::CREATE_CONTAINER, CreateMode::Container),
+    ] {
+        let mut writer = Writer::new();
+        writer.i32(1).i32(opcode);
+        body(&mut writer);
+        let (_, request) = decode_request(&writer.into_bytes()).unwrap();
+        assert_eq!(mode(request), alone, "{opcode}");
+
+        let mut writer = Writer::new();
+        writer.i32(1).i32(opcode::MULTI);
+        writer.i32(opcode).bool(false).i32(-1);
+        body(&mut writer);
+        writer.i32(-1).bool(true).i32(-1);
+        let Ok((_, Request::Multi(mut all))) = decode_request(&writer.into_bytes()) else {
+            panic!("no multi");
+        };
+        assert_eq!(mode(all.remove(0)), CreateMode::Container, "{opcode}");
+    }
 }

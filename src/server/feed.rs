@@ -40,9 +40,10 @@ impl Feed {
         let message = match message {
             PeerMsg::Zab(message) => message,
             PeerMsg::Forward(_) => return transport.has_room(to) && !is_on_its_way(),
-            PeerMsg::Accepted { .. } | PeerMsg::Refused { .. } | PeerMsg::Touch { .. } => {
-                return true;
-            }
+            PeerMsg::Accepted { .. }
+            | PeerMsg::Refused { .. }
+            | PeerMsg::Touch { .. }
+            | PeerMsg::Differs { .. } => return true,
         };
         match message {
             Message::Propose { entry, .. } | Message::Inform { entry, .. } => {
@@ -60,6 +61,7 @@ impl Feed {
             Message::Notification(_)
             | Message::FollowerInfo { .. }
             | Message::NewEpoch { .. }
+            | Message::Refuse { .. }
             | Message::AckEpoch { newer: None, .. }
             | Message::NewLeader { .. }
             | Message::Ack { .. } => true,
@@ -136,7 +138,8 @@ pub(super) fn tag(message: &PeerMsg) -> Option<u64> {
         PeerMsg::Forward(_)
         | PeerMsg::Accepted { .. }
         | PeerMsg::Refused { .. }
-        | PeerMsg::Touch { .. } => None,
+        | PeerMsg::Touch { .. }
+        | PeerMsg::Differs { .. } => None,
     }
 }
 
@@ -152,6 +155,7 @@ fn zxid(message: &Message<ZooKeeper>) -> Option<Zxid> {
         Message::Notification(_)
         | Message::FollowerInfo { .. }
         | Message::NewEpoch { .. }
+        | Message::Refuse { .. }
         | Message::AckEpoch { .. }
         | Message::Sync { .. }
         | Message::NewLeader { .. }

@@ -119,6 +119,7 @@ impl Gap {
             Message::Notification(_)
             | Message::FollowerInfo { .. }
             | Message::NewEpoch { .. }
+            | Message::Refuse { .. }
             | Message::AckEpoch { .. }
             | Message::Sync { .. }
             | Message::NewLeader { .. }

@@ -235,10 +235,15 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Zxids are signed in the protocol: a client that has seen nothing may count from -1.
+    fn is_news(&self, zxid: Zxid) -> bool {
+        zxid.0 as i64 > self.seen.0 as i64
+    }
+
     fn data(&mut self, path: String) {
         match self.tree.node(&path) {
             None => self.event(EventType::Deleted, path),
-            Some(node) if node.mzxid > self.seen => self.event(EventType::DataChanged, path),
+            Some(node) if self.is_news(node.mzxid) => self.event(EventType::DataChanged, path),
             Some(_) => self.watches.add(WatchKind::Data, &path, self.connection),
         }
     }
@@ -253,7 +258,7 @@ impl Found<'_> {
     fn children(&mut self, path: String) {
         match self.tree.node(&path) {
             None => self.event(EventType::Deleted, path),
-            Some(node) if node.pzxid > self.seen => self.event(EventType::ChildrenChanged, path),
+            Some(node) if self.is_news(node.pzxid) => self.event(EventType::ChildrenChanged, path),
             Some(_) => self
                 .watches
                 .add(WatchKind::Children, &path, self.connection),

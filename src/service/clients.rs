@@ -75,6 +75,7 @@ impl Service {
             true => self.next_session(config),
             false => request.session,
         };
+        let timeout_ms = session::negotiate_timeout(config, request.timeout_ms);
         let tell_read_only = request.read_only.is_some();
         if !is_new {
             let Some(secret) = Secret::of(&self.tree) else {
@@ -84,7 +85,7 @@ impl Service {
             if !secret.opens(session, &request.password) {
                 return refuse(env, id, tell_read_only);
             }
-            self.take_over_local(env, id, session);
+            self.take_over_local(env, id, session, timeout_ms);
         }
         let ticket = self.next_ticket(config);
         let stage = Stage::Opening {
@@ -94,13 +95,11 @@ impl Service {
         self.openings.insert(ticket, id);
         self.connections
             .insert(id, Connection::new(session, from, proved, stage));
-        let write = if is_new {
-            let timeout_ms = session::negotiate_timeout(config, request.timeout_ms);
-            Write::CreateSession { timeout_ms }
-        } else {
+        let write = match is_new {
+            true => Write::CreateSession { timeout_ms },
             // Whether the session is still open, only the order of transactions can tell. It also
             // brings all that the client has asked for elsewhere before this server answers it.
-            Write::Resume
+            false => Write::Resume { timeout_ms },
         };
         self.submit(env, id, ticket, write);
         if at_once && !is_new {
@@ -156,19 +155,16 @@ impl Service {
             Course::Read(read)
                 if connection.is_idle() || env.config.variant == Variant::ReadsJumpTheQueue =>
             {
-                self.answer_read(env, id, xid, read)
+                let auth = connection.auth.clone();
+                self.answer_read(env, id, xid, &auth, read)
             }
-            Course::Read(read) => {
-                let request = Waiting::ForTurn(read);
-                connection.pending.push_back(Pending { xid, request });
-            }
+            Course::Read(read) => connection.wait(xid, Waiting::ForTurn(read)),
             // Without a period there are connections in read-only mode alone.
             Course::Write(write, _) if self.period.is_none() => {
                 self.refuse_write(env, id, xid, &write);
             }
             Course::Write(write, form) => {
-                let request = Waiting::ForTransaction(form);
-                connection.pending.push_back(Pending { xid, request });
+                connection.wait(xid, Waiting::ForTransaction(form));
                 self.submit(env, id, xid, write);
             }
         }
@@ -216,8 +212,8 @@ impl Service {
             }
         } else {
             // Clients do not wait for the session, but they take the first answer for it.
-            let request = Waiting::ForTurn(result.map_or_else(Read::Refused, Read::Proved));
-            connection.pending.push_back(Pending { xid, request });
+            let request = result.map_or_else(Read::Refused, Read::Proved);
+            connection.wait(xid, Waiting::ForTurn(request));
         }
         self.touch(session);
     }
@@ -228,15 +224,24 @@ impl Service {
             match connection.pending.pop_front() {
                 Some(Pending {
                     xid,
+                    auth,
                     request: Waiting::ForTurn(read),
-                }) => self.answer_read(env, id, xid, read),
+                }) => self.answer_read(env, id, xid, &auth, read),
                 Some(write) => return connection.pending.push_front(write),
                 None => return,
             }
         }
     }
 
-    pub(super) fn answer_read(&mut self, env: &mut Env, id: Id, xid: i32, read: Read) {
+    /// Answers a read of a client that had proved this when it asked.
+    pub(super) fn answer_read(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        xid: i32,
+        auth: &[AuthId],
+        read: Read,
+    ) {
         let Some(connection) = self.connections.get(&id) else {
             return;
         };
@@ -255,7 +260,7 @@ impl Service {
             watches: &mut self.watches,
             connection: id,
             session: connection.session,
-            auth: &connection.auth,
+            auth,
             variant: env.config.variant,
         };
         let answer = reader.read(read);

@@ -98,9 +98,10 @@ impl Service {
         if let Some(opening) = self.opening_of(txn) {
             return self.on_opened(env, opening, outcome.map(|_| ()));
         }
-        if matches!(txn.body, TxnBody::CreateSession { .. }) {
-            // It was local until now, or its client has gone: nobody waits for this.
-            return self.local.forget_upgraded(txn.session);
+        if matches!(txn.body, TxnBody::CreateSession { .. })
+            && self.local.forget_upgraded(txn.session)
+        {
+            return; // It was local until now: nobody waits for this.
         }
         let Some(id) = self.sessions.get(&txn.session).copied() else {
             return; // The client is somewhere else, or gone.
@@ -142,18 +143,19 @@ impl Service {
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;
         };
-        let form = match connection.pending.front() {
+        let (form, auth) = match connection.pending.front() {
             Some(Pending {
                 xid,
+                auth,
                 request: Waiting::ForTransaction(form),
-            }) if *xid == cxid => form.clone(),
+            }) if *xid == cxid => (form.clone(), auth.clone()),
             _ => return false,
         };
         let closed = connection.is_closing() && connection.pending.len() == 1;
         connection.pending.pop_front();
         let session = connection.session;
         if let AnswerForm::Read(read) = form {
-            self.answer_read(env, id, cxid, read);
+            self.answer_read(env, id, cxid, &auth, read);
         } else {
             let reply = Reply {
                 xid: cxid,

@@ -5,8 +5,8 @@
 //! one that came earlier on the same connection.
 
 use super::write::{AnswerForm, Read};
+use crate::persistent::Vector;
 use crate::znode::{AuthId, SessionId};
-use im::Vector;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ pub enum Stage {
 pub struct Pending {
     /// The client's number of the request.
     pub xid: i32,
+    /// Who the client had proved to be when it came: what it proves later is for later requests.
+    pub auth: Arc<[AuthId]>,
     pub request: Waiting,
 }
 
@@ -67,6 +69,12 @@ impl Connection {
         };
         connection.add_auth(proved);
         connection
+    }
+
+    /// Puts a request behind those that wait.
+    pub fn wait(&mut self, xid: i32, request: Waiting) {
+        let auth = self.auth.clone();
+        self.pending.push_back(Pending { xid, auth, request });
     }
 
     /// Whether a read that comes now can be answered at once.

@@ -16,8 +16,8 @@
 //! Departs from ZooKeeper: D20 in `spec/deviations.toml`.
 
 use super::write::Submission;
+use crate::persistent::{OrdMap, Vector};
 use crate::types::Epoch;
-use im::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 
 /// How many writes an origin sends ahead of what the leader is known to have taken.

@@ -4,7 +4,7 @@
 //! Spec: `spec/5-service.md`, "Preparation" and "Sessions". What it must never do: take a write of a
 //! connection that does not have its session any more, or outlive its leadership.
 //!
-//! Departs from ZooKeeper: D19, D33 and D71 in `spec/deviations.toml`.
+//! Departs from ZooKeeper: D19, D33, D60 and D71 in `spec/deviations.toml`.
 
 use super::Config;
 use super::clock::Clock;
@@ -17,10 +17,10 @@ use super::session::Expiry;
 use super::unused;
 use super::variant::Variant;
 use super::write::{Submission, Write};
+use crate::persistent::{OrdMap, Vector};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::znode::quota::{Excess, Growth};
 use crate::znode::{CONFIG, Data, ErrorCode, SessionId, Tree, Txn, TxnBody};
-use im::{OrdMap, Vector};
 use stateright::actor::Id;
 
 /// The cxid of transactions that no connection waits for.
@@ -340,12 +340,16 @@ impl Leading {
                 self.owners.insert(session, owner);
                 TxnBody::CreateSession { timeout_ms }
             }
-            Write::Resume if is_local => TxnBody::Error(None),
-            Write::Resume if is_open => {
+            Write::Resume { .. } if is_local => TxnBody::Error(None),
+            Write::Resume { timeout_ms } if is_open => {
                 self.owners.insert(session, owner);
-                TxnBody::Error(None)
+                let before = self.tree.sessions().get(&session);
+                match before.is_some_and(|before| *before != timeout_ms) {
+                    true => TxnBody::CreateSession { timeout_ms }, // D60: it has another timeout from now on.
+                    false => TxnBody::Error(None),
+                }
             }
-            Write::Resume => TxnBody::Error(Some(ErrorCode::SessionExpired)),
+            Write::Resume { .. } => TxnBody::Error(Some(ErrorCode::SessionExpired)),
             // The session has ended, or moved to another connection. The transaction that did that
             // comes first, and makes the origin answer and close this connection.
             _ if !is_open || !is_owner => return None,

@@ -15,9 +15,9 @@ use super::session::{self, Expiry};
 use super::variant::Variant;
 use super::write::{Course, Read, Write};
 use super::{ClientOutput, Env, Service};
+use crate::persistent::{OrdMap, OrdSet};
 use crate::proto::{ConnectRequest, ConnectResponse};
 use crate::znode::{AuthId, ErrorCode, SessionId};
-use im::{OrdMap, OrdSet};
 use stateright::actor::Id;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -78,9 +78,9 @@ impl LocalSessions {
         self.sessions.remove(&session)
     }
 
-    /// The transaction that opens an upgraded session is applied.
-    pub fn forget_upgraded(&mut self, session: SessionId) {
-        self.upgraded.remove(&session);
+    /// The transaction that opens an upgraded session is applied. Says whether it was one of this server.
+    pub fn forget_upgraded(&mut self, session: SessionId) -> bool {
+        self.upgraded.remove(&session).is_some()
     }
 }
 
@@ -132,11 +132,22 @@ impl Service {
 
     /// A client resumes a session at a new connection. If the session is local the old connection is closed
     /// here and now: what it has asked for has its place before the resumption, and nothing comes after.
-    pub(super) fn take_over_local(&mut self, env: &mut Env, id: Id, session: SessionId) {
-        let Some(local) = self.local.sessions.get_mut(&session) else {
+    pub(super) fn take_over_local(
+        &mut self,
+        env: &mut Env,
+        id: Id,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        let connection = id;
+        let Some(before) = self.local.sessions.get(&session).map(|l| l.connection) else {
             return;
         };
-        let before = std::mem::replace(&mut local.connection, id);
+        let local = Local {
+            timeout_ms,
+            connection,
+        };
+        self.local.open(session, env.config.session_tick, local);
         if self.connections.contains_key(&before) {
             self.close(env, before);
         }

@@ -36,6 +36,7 @@ pub use replica::{Replica, ZooKeeper};
 pub use stats::Stats;
 
 use crate::members::Members;
+use crate::persistent::{OrdMap, OrdSet};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{History, Snapshot};
 use crate::znode::acl::Schemes;
@@ -44,7 +45,6 @@ use clock::{Clock, Time};
 use connection::Connection;
 use digest::Digests;
 use forward::{Forward, Outbox, StreamId};
-use im::{OrdMap, OrdSet};
 use leader::{Leading, Verdict};
 use local::LocalSessions;
 use reconfig::Ensemble;

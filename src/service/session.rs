@@ -5,9 +5,9 @@
 //! id, or expire a session before its timeout has passed without a word from its client.
 
 use super::Config;
+use crate::persistent::{OrdMap, OrdSet};
 use crate::types::ServerId;
 use crate::znode::SessionId;
-use im::{OrdMap, OrdSet};
 use std::time::Duration;
 
 /// The id of the `counter`th session that a server opens in one incarnation.
@@ -34,6 +34,13 @@ pub fn timeout_ticks(tick: Duration, timeout_ms: i32) -> u32 {
     let tick_ms = tick.as_millis().max(1);
     let timeout_ms = u128::from(timeout_ms.max(0) as u32);
     u32::try_from(timeout_ms.div_ceil(tick_ms)).unwrap_or(u32::MAX / 2) + 1
+}
+
+/// How many ticks it takes until so many milliseconds have passed, if a number can say that.
+pub fn whole_ticks(tick: Duration, ms: i64) -> Option<u32> {
+    let tick_ms = tick.as_millis().max(1);
+    let ms = u128::try_from(ms).unwrap_or_default();
+    u32::try_from(ms.div_ceil(tick_ms)).ok()
 }
 
 /// The ticks that each session has left: a wheel of slots, one tick apart. What a touch or a tick

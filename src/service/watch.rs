@@ -4,10 +4,10 @@
 //! twice, keep a one-shot watch that has fired, or lose a persistent one. The watches live on the server
 //! that holds the connection, and die with it: the client sets them again with setWatches.
 
+use crate::persistent::{OrdMap, OrdSet};
 use crate::proto::{EventType, WatchEvent};
 use crate::types::Zxid;
 use crate::znode::{TreeEvent, TreeEventKind, path};
-use im::{OrdMap, OrdSet};
 use stateright::actor::Id;
 use std::sync::Arc;
 

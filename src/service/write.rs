@@ -35,8 +35,10 @@ pub enum Write {
     CreateSession {
         timeout_ms: i32,
     },
-    /// The session goes on at this connection.
-    Resume,
+    /// The session goes on at this connection, with the timeout that was negotiated there.
+    Resume {
+        timeout_ms: i32,
+    },
     CloseSession,
     /// Changes nothing: whoever reads behind it sees all that was committed before it.
     Sync,
@@ -50,7 +52,7 @@ impl Write {
     /// About how many bytes it takes to carry it.
     pub fn weight(&self) -> usize {
         match self {
-            Self::CreateSession { .. } | Self::Resume | Self::CloseSession | Self::Sync => 0,
+            Self::CreateSession { .. } | Self::Resume { .. } | Self::CloseSession | Self::Sync => 0,
             Self::Operation(operation) => operation.weight(),
             Self::Multi(operations) => operations.iter().map(Operation::weight).sum(),
             Self::Reconfigure(_) => 0, // It is no longer than a list of members.
@@ -222,7 +224,7 @@ impl Write {
             Self::Operation(operation) => is_ephemeral(operation),
             Self::Multi(operations) => operations.iter().any(is_ephemeral),
             Self::CreateSession { .. }
-            | Self::Resume
+            | Self::Resume { .. }
             | Self::CloseSession
             | Self::Sync
             | Self::Reconfigure(_) => false,

@@ -7,9 +7,9 @@
 
 use super::lineage::{Line, Lineage};
 use super::membership::{Change, Course};
+use crate::persistent::Vector;
 use crate::quorum::Membership;
 use crate::types::{Epoch, EpochName, ServerId, Zxid};
-use im::Vector;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::hash::Hash;

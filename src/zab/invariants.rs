@@ -17,9 +17,9 @@ pub use synchronization::*;
 use super::{
     Election, Entry, Leader, Message, Payload, Recency, Role, Stage, State, Storage, Vote, Zab,
 };
+use crate::persistent::Vector;
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, Round, ServerId, Zxid};
-use im::Vector;
 
 /// A payload whose snapshot is the list of all transactions up to it, so that the predicates below
 /// can see every transaction. What the checker replicates.

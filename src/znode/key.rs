@@ -123,8 +123,8 @@ pub(super) fn hash(part: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persistent::OrdMap;
     use crate::znode::{Node, Tree};
-    use im::OrdMap;
 
     /// A key whose hashes are what somebody chose.
     fn forged(parent_hash: u64, name_hash: u64, path: &str) -> Key {

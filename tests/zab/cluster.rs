@@ -3,7 +3,7 @@
 //! Spec: `spec/0-assumptions.md`. It has no network and no clock: the effects of a step are handed to
 //! the caller. What it must never do: hide an effect, or leave out the invariants after a step.
 
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::quorum::{Membership, ServerSet};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::invariants::{self, Ensemble, Invariant, Record};

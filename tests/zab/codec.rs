@@ -257,7 +257,7 @@ fn torment(walk: &Walk, random: &mut Random, steps: usize) {
             3 => {
                 let snapshot = Snapshot {
                     zxid: state.committed(),
-                    state: im::Vector::new(),
+                    state: keepright::persistent::Vector::new(),
                 };
                 zab.on_msg(
                     me.into(),

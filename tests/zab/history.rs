@@ -1,7 +1,7 @@
 //! Histories against a naive model (`spec/0-assumptions.md`, "Durable state").
 
 use crate::cluster::{IN_FORCE, Numbers, voters, z};
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::quorum::{Membership, ServerSet};
 use keepright::types::{Epoch, ServerId, Zxid};
 use keepright::zab::{Difference, Entry, History, Payload, Snapshot, Storage, membership};

@@ -3,7 +3,7 @@
 //! Spec: `spec/0-assumptions.md`. What it must never do: end a run without showing that the ensemble
 //! serves again.
 
-use crate::cluster::{SEEN_ELSEWHERE, Numbers, config};
+use crate::cluster::{Numbers, SEEN_ELSEWHERE, config};
 use crate::sim::{Faults, Random, Sim, one_seed, with_seeds};
 use keepright::types::ServerId;
 use keepright::zab::{Config, Msg, invariants};
@@ -200,7 +200,9 @@ fn random_schedules_are_safe_and_every_run_recovers() {
         *seen.entry("rounds of recovery").or_default() += 1;
     });
     let all = invariants::all::<Numbers>();
-    let mut others = all.iter().filter(|i| !SEEN_ELSEWHERE.contains(&i.witness_id));
+    let mut others = all
+        .iter()
+        .filter(|i| !SEEN_ELSEWHERE.contains(&i.witness_id));
     let missing = others.find(|i| !witnessed.contains(i.witness_id));
     if let Some(missing) = missing.filter(|_| !one_seed()) {
         panic!(

@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, Effects, Envelope, Numbers, config, s, z};
 use crate::sim::{Faults, Sim};
-use im::Vector;
+use keepright::persistent::Vector;
 use keepright::types::{Epoch, EpochName, Zxid};
 use keepright::zab::{
     Config, Difference, Elections, Entry, Message, Msg, Snapshot, Storage, Timer,

@@ -4,7 +4,7 @@
 //! Spec: `spec/0-assumptions.md`. It goes where the checker goes, further but not everywhere. What it
 //! must never do: drop a datagram, since the tests say which could be dropped.
 
-use crate::cluster::{Cluster, SEEN_ELSEWHERE, Effects, Envelope, Numbers, config};
+use crate::cluster::{Cluster, Effects, Envelope, Numbers, SEEN_ELSEWHERE, config};
 use crate::sim::Random;
 use keepright::types::ServerId;
 use keepright::zab::obsolete::Hazards;

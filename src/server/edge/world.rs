@@ -174,7 +174,6 @@ impl World {
             },
             from: IpAddr::V4(Ipv4Addr::LOCALHOST),
             proved: Vec::new(),
-            now_ms: 1,
         });
         self.run_ms(100);
         self.ask(Request::Create {
@@ -200,7 +199,6 @@ impl World {
         self.client_says(ClientInput::Request {
             xid: self.xid,
             request,
-            now_ms: 1,
         });
     }
 

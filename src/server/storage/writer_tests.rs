@@ -4,9 +4,9 @@
 use super::faults::{Fault, Faults, Plan};
 use super::tests::*;
 use super::*;
+use crate::persistent::Vector;
 use crate::types::Epoch;
 use crate::zab::{Entry, Snapshot};
-use im::Vector;
 use std::fs;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex};

@@ -3,6 +3,7 @@
 use super::*;
 
 const MINUTE: i64 = 60_000;
+const TICK: i64 = 1000;
 
 /// Lets time pass; the leader looks for what nobody uses once a minute.
 pub(super) fn later(bench: &mut Bench, ms: i64) {
@@ -52,13 +53,13 @@ fn an_empty_container_that_had_a_child_is_deleted_on_every_server() {
             .ask(&client, 2, create("/c/x", CreateMode::Persistent))
             .is_ok()
     );
-    later(&mut bench, 2 * MINUTE);
+    later(&mut bench, 2 * MINUTE + TICK);
     assert!(is_there(&bench, "/c"), "it has a child");
     assert!(bench.ask(&client, 3, exists("/c", true)).is_ok());
     assert!(bench.ask(&client, 4, delete("/c/x")).is_ok());
-    later(&mut bench, MINUTE - 1);
+    later(&mut bench, MINUTE - TICK);
     assert!(is_there(&bench, "/c"), "nobody has looked yet");
-    later(&mut bench, 1);
+    later(&mut bench, TICK);
     assert!(!is_there(&bench, "/c"));
     let zxid = bench.log.len() as u32;
     assert_eq!(
@@ -76,7 +77,7 @@ fn a_container_without_a_first_child_stays_unless_a_time_is_set_for_that() {
             .ask(&client, 1, create("/c", CreateMode::Container))
             .is_ok()
     );
-    later(&mut bench, 1000 * MINUTE);
+    later(&mut bench, 100 * MINUTE);
     assert!(is_there(&bench, "/c"));
     bench.servers.get_mut(&1).unwrap().0.container_never_used_ms = MINUTE;
     later(&mut bench, MINUTE);
@@ -169,7 +170,8 @@ fn what_is_used_while_its_deletion_waits_stays() {
     bench.say(client.id, 5, set("/t", "again", -1));
     bench.say(client.id, 6, create("/c/y", CreateMode::Persistent));
     // The leader looks before it has proposed these.
-    later(&mut bench, 0);
+    bench.at(LEADER, |service, env| service.sweep(env.config));
+    bench.settle();
     assert!(is_there(&bench, "/t") && is_there(&bench, "/c"));
 }
 
@@ -181,8 +183,35 @@ fn no_more_are_deleted_at_once_than_is_said() {
     for (xid, at) in (1..).zip(["/a", "/b", "/c"]) {
         assert!(bench.ask(&client, xid, create(at, with_ttl(1))).is_ok());
     }
-    later(&mut bench, MINUTE);
+    later(&mut bench, MINUTE + TICK);
     assert_eq!(bench.service(1).tree().mortals().count(), 1);
     later(&mut bench, MINUTE);
     assert_eq!(bench.service(1).tree().mortals().count(), 0);
+}
+
+#[test]
+fn the_first_look_is_an_interval_after_the_beginning() {
+    let mut bench = extended(1);
+    let client = bench.connect(1, 1);
+    let used = [
+        create("/c", CreateMode::Container),
+        create("/c/x", CreateMode::Persistent),
+        delete("/c/x"),
+    ];
+    for (xid, request) in (1..).zip(used) {
+        assert!(bench.ask(&client, xid, request).is_ok());
+    }
+    bench.now_ms += 1000 * MINUTE;
+    let tree = bench.service(1).tree().clone();
+    let (_, service) = bench.servers.get_mut(&1).unwrap();
+    let applied = service.applied();
+    *service = Service::new(tree, applied);
+    bench.look();
+    let (config, service) = bench.servers.get_mut(&1).unwrap();
+    let mut env = Env::new(config);
+    service.begin_leading(&mut env, Epoch(1), std::iter::empty());
+    later(&mut bench, MINUTE - TICK);
+    assert!(is_there(&bench, "/c"), "an interval has not passed");
+    later(&mut bench, TICK);
+    assert!(!is_there(&bench, "/c"));
 }

@@ -136,3 +136,58 @@ fn a_read_through_the_quorum_waits_for_a_transaction_of_its_own() {
         crate::znode::TxnBody::Error(None)
     );
 }
+
+/// The runtime asks who the client is while its requests are under way.
+#[test]
+fn a_read_is_judged_by_what_its_client_had_proved_when_it_was_sent() {
+    let bob = AuthId::digest(b"bob:secret");
+    for through_quorum in [false, true] {
+        let mut bench = Bench::new(2);
+        let owner = bench.connect(1, 1);
+        bench.authenticate(&owner, "bob:secret");
+        let mut secret = create("/secret", CreateMode::Persistent);
+        if let Request::Create { acl, .. } = &mut secret {
+            *acl = vec![Acl {
+                perms: Perms::ALL,
+                who: AuthId {
+                    scheme: "auth".into(),
+                    id: String::new(),
+                },
+            }];
+        }
+        assert!(bench.ask(&owner, 1, secret).is_ok());
+        let open = create("/open", CreateMode::Persistent);
+        assert!(bench.ask(&owner, 2, open).is_ok());
+        for (config, _) in bench.servers.values_mut() {
+            config.reads_through_quorum = through_quorum;
+        }
+        let client = bench.connect(2, 2);
+        let secret = |watch| Request::GetData {
+            path: "/secret".into(),
+            watch,
+        };
+        bench.say(client.id, 1, set("/open", "x", -1));
+        bench.say(client.id, 2, secret(true));
+        bench.say(client.id, 3, Request::MultiRead(vec![secret(false)]));
+        bench.say(client.id, 4, Request::WhoAmI);
+        bench.prove(client.id, vec![bob.clone()], Ok(Response::Empty));
+        bench.say(client.id, 5, secret(false));
+        bench.settle();
+        let told = bench.hear(client.id);
+        let result = |xid| {
+            let reply = |output: &ClientOutput| match output {
+                ClientOutput::Reply { reply, .. } if reply.xid == xid => Some(reply.result.clone()),
+                _ => None,
+            };
+            told.iter().find_map(reply).expect("it was answered")
+        };
+        assert_eq!(result(2), Err(ErrorCode::NoAuth));
+        let refused = MultiResult::Error(Some(ErrorCode::NoAuth));
+        assert_eq!(result(3), Ok(Response::Multi(vec![refused])));
+        let Ok(Response::WhoAmI(who)) = result(4) else {
+            panic!("nobody");
+        };
+        assert_eq!(who.len(), 1, "{who:?}");
+        assert!(matches!(result(5), Ok(Response::Data(..))));
+    }
+}

@@ -188,6 +188,38 @@ fn a_session_resumes_at_another_server_and_leaves_its_old_connection() {
 }
 
 #[test]
+fn a_resumption_is_negotiated_anew_and_its_timeout_counts_from_then_on() {
+    for (elsewhere, asked_ms, ticks) in [(3, 20_000, 21), (2, 20_000, 21), (1, 4000, 5)] {
+        let mut bench = Bench::new(3);
+        let client = bench.connect(2, 1);
+        let made = bench.ask(&client, 1, create("/e", CreateMode::Ephemeral));
+        assert_eq!(made, path("/e"));
+        let request = ConnectRequest {
+            timeout_ms: asked_ms,
+            ..client.resumption()
+        };
+        let id = bench.greet(elsewhere, 2, request);
+        bench.settle();
+        let ClientOutput::Connected(response) = &bench.hear(id)[0] else {
+            panic!("not resumed");
+        };
+        assert_eq!(response.timeout_ms, asked_ms, "at {elsewhere}");
+        // The old connection has lost it, whether or not the timeout has changed.
+        assert_eq!(bench.hear(client.id), [ClientOutput::Close]);
+        let told = |bench: &Bench, sid| bench.service(sid).tree().sessions()[&client.session];
+        assert!((1..=3).all(|sid| told(&bench, sid) == asked_ms));
+        bench.session_ticks(ticks - 1);
+        assert!(
+            bench.service(1).tree().contains("/e"),
+            "{ticks} ticks are allowed"
+        );
+        // A server names whom it has heard of in two ticks.
+        bench.session_ticks(4);
+        assert!(!bench.service(1).tree().contains("/e"));
+    }
+}
+
+#[test]
 fn the_ephemerals_of_a_closed_session_vanish_on_every_server() {
     let mut bench = Bench::new(3);
     let client = bench.connect(2, 1);

@@ -220,3 +220,40 @@ fn nobody_is_told_of_what_he_may_not_read() {
         [event(EventType::DataChanged, "/p", 4)]
     );
 }
+
+#[test]
+fn who_has_seen_nothing_is_told_of_everything_whatever_number_it_counts_from() {
+    let mut bench = Bench::new(1);
+    let client = bench.connect(1, 1);
+    assert!(
+        bench
+            .ask(&client, 1, create("/a", CreateMode::Persistent))
+            .is_ok()
+    );
+    for seen in [0, -1, i64::MIN] {
+        bench.say(
+            client.id,
+            -8,
+            Request::SetWatches(SetWatches {
+                relative_zxid: Zxid(seen as u64),
+                data: vec!["/a".into()],
+                children: vec!["/a".into()],
+                ..SetWatches::default()
+            }),
+        );
+        let told = bench.hear(client.id);
+        let event = |kind| {
+            let (path, zxid) = ("/a".to_owned(), watch::NO_ZXID);
+            ClientOutput::Event(WatchEvent { kind, path, zxid })
+        };
+        assert_eq!(
+            told[..2],
+            [
+                event(EventType::DataChanged),
+                event(EventType::ChildrenChanged)
+            ],
+            "{seen}"
+        );
+        assert!(bench.service(1).watches.is_empty(), "{seen}");
+    }
+}
