@@ -502,7 +502,7 @@ mod tests {
             ("check run zab --writes 255", "0..=100"),
             (
                 "check run nothing",
-                "the models are election, zab, ensemble, service, primary_backup",
+                "the models are election, zab, ensemble, replaced, alone, service, primary_backup",
             ),
             ("check run zab --acceptors 3", "the other protocols alone"),
             ("check run paxos --servers 5", "--proposers and --acceptors"),

@@ -273,14 +273,17 @@ fn halfway<'a>(
         let between = *common != old.last_zxid() && *common != new.last_zxid();
         between && *common >= old.snapshot().zxid
     });
-    let removals = ends(old).chain(removed).map(move |end| (old, end));
-    let additions = ends(new).map(move |end| (new, end));
-    removals.chain(additions).map(move |(history, end)| {
-        let mut history = history.clone();
+    let removals = ends(old).chain(removed).map(move |end| (before, end));
+    let additions = ends(new).map(move |end| (after, end));
+    removals.chain(additions).map(move |(save, end)| {
+        let mut history = save.history.clone();
         history.truncate(end);
+        // The lineage is written between the removals and the additions.
         Storage {
+            accepted_epoch: before.accepted_epoch,
+            current_epoch: before.current_epoch,
             history,
-            ..before.clone()
+            ..save.clone()
         }
     })
 }

@@ -5,13 +5,14 @@
 
 use crate::cache::Cache;
 use crate::engine::{self, Expand, Successor, touch};
-use crate::environment::{Action, Environment};
+use crate::environment::{Action, Disks, Environment};
 use crate::faults;
 use crate::intern::Interned;
 use crate::judge::Verdicts;
 use crate::node::{Edit, Nodes, Rules};
 use crate::steps::LocalStep;
 use crate::world::{Budget, Sums, World};
+use keepright::types::ServerId;
 use keepright::zab::invariants::Record;
 use smallvec::SmallVec;
 use stateright::Property;
@@ -44,8 +45,22 @@ impl Environment {
                 self.after_one(memory, world, step, world.budget.without(step.spends))?
             }
         };
+        if let Action::Wipe(server) = action
+            && self.setting.disks == Disks::Replaced
+        {
+            self.forget_datagrams(&mut next, server);
+        }
         next.fingerprint = Sums::of(&next).seal(next.budget);
         Some(next)
+    }
+
+    /// No datagram outlives the replacement of a disk: none from the server, and none to it.
+    fn forget_datagrams(&self, world: &mut World, server: ServerId) {
+        for node in &mut world.nodes {
+            let mut inbox = node.inbox.clone();
+            inbox.retain(|envelope| envelope.src != server && envelope.dst != server);
+            *node = self.intern_node(node.id, node.process, inbox);
+        }
     }
 
     /// What a step of one server leads to, but for the hash, if this is left of the budget and becomes of the

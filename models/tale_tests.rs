@@ -459,7 +459,10 @@ fn the_json_of_the_list_names_every_model_mutant_and_bug() {
         rows.iter().map(name).collect()
     };
     let others = consensus::ALL.iter().map(|kind| kind.card().name);
-    let models = ["election", "zab", "ensemble", "service"].into_iter();
+    let models = [
+        "election", "zab", "ensemble", "replaced", "alone", "service",
+    ]
+    .into_iter();
     assert_eq!(names("models"), models.chain(others).collect::<Vec<_>>());
     assert_eq!(
         names("mutants"),

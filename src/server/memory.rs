@@ -8,6 +8,7 @@
 use super::config::Config;
 use super::storage::{DataDir, StorageError, ZooKeeperCodec};
 use crate::service::ZooKeeper;
+use crate::types::Epoch;
 use crate::zab::Memory;
 
 /// The file beside `version-2` by which an operator says that a server is new.
@@ -31,6 +32,8 @@ pub(super) fn settle(
             tracing::info!("{}: this server is new, and counts at once", file.display());
             Memory::Kept
         }
+        // It has been in an epoch, and is not empty any more.
+        Memory::New if dir.storage().current_epoch > Epoch(0) => Memory::New,
         Memory::New if !config.db_autocreate => {
             tracing::warn!(
                 "the directory {} is empty, and db.autocreate=false: this server counts in no quorum until a leader has brought it \

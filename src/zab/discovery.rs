@@ -3,7 +3,8 @@
 //! Spec: `spec/2-discovery.md`. What it must never do: let two leaders have the promise of a quorum
 //! for one epoch, or begin an epoch without everything that an earlier one may have committed.
 
-use super::{Difference, Follower, Leader, Lineage, Mark, Memory, Message, Out, Payload, Recency};
+use super::newcomers::remembers;
+use super::{Difference, Follower, Leader, Lineage, Mark, Message, Out, Payload, Recency};
 use super::{Report, Role, Stage, State, Variant, Zab, send};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, EpochName, Round, ServerId};
@@ -179,8 +180,16 @@ impl<P: Payload> Zab<P> {
         if follower.leader != peer {
             return; // Meant for an earlier term of ours.
         }
-        // The promise of a server without a vote counts nowhere, so it may follow whatever it has seen.
-        let stale = epoch < s.storage.accepted_epoch && self.in_force(s).votes(me);
+        // The promise of a server without a vote counts nowhere, so it may follow whatever it has promised; but not
+        // into an epoch before the one that it has been in.
+        let votes = self.in_force(s).votes(me);
+        let stale = epoch < s.storage.accepted_epoch && votes || epoch < s.storage.current_epoch;
+        if stale
+            && !votes
+            && let Err(divergence) = self.compare(me, s, leader_has, lineage)
+        {
+            return self.refuse(me, s.to_mut(), peer, epoch, leader_has, divergence, o);
+        }
         if stale && self.config.variant != Variant::StaleEpochAccepted {
             return; // Promised to somebody else, who is later. Our FollowerInfo will tell.
         }
@@ -304,7 +313,7 @@ impl<P: Payload> Zab<P> {
                 self.conclude_discovery(me, s, o);
             }
             Stage::Broadcast { .. } => {
-                if report.memory != Memory::Kept {
+                if !report.remembers() {
                     self.note_newcomer(s, peer);
                 }
                 self.synchronize(s, peer, report.last_zxid, o);
@@ -354,9 +363,8 @@ impl<P: Payload> Zab<P> {
         if !self.is_quorum_with(self.in_force_by(history), me, &promised) {
             return;
         }
-        let forgetful = self.forgetful(me, s, others());
-        let Some(newcomers) = self.newcomers_among(history, &lineage, &promised, me, forgetful)
-        else {
+        let present = self.present(me, s, others());
+        let Some(newcomers) = self.newcomers_among(history, &lineage, present) else {
             return; // Who remembers is too few to know of everything: Timer::Establish ends the wait.
         };
         let (epoch, reports) = (*epoch, reports.clone());
@@ -378,6 +386,11 @@ impl<P: Payload> Zab<P> {
 }
 
 impl<P: Payload> Report<P> {
+    /// Whether its sender remembers what it has promised: see [`Memory`](super::Memory).
+    pub(super) fn remembers(&self) -> bool {
+        remembers(self.memory, self.current_epoch)
+    }
+
     pub(super) fn recency(&self) -> Recency {
         Recency {
             current_epoch: self.current_epoch,

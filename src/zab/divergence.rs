@@ -193,19 +193,17 @@ impl<P: Payload> Zab<P> {
         }
     }
 
-    /// LOOKING: whether a vote is for a server that is kept out. One that says of itself that it has another history now is
-    /// not kept out any more.
-    pub(super) fn is_kept_out(&self, s: &mut Cow<State<P>>, peer: ServerId, vote: &Vote) -> bool {
-        let Some(diverged) = s.diverged.get(&vote.leader) else {
-            return false;
-        };
-        if diverged.had == Recency::from(*vote) {
-            return true;
-        }
-        if peer == vote.leader {
+    /// Whether a vote is for a server that is kept out.
+    pub(super) fn is_kept_out(&self, s: &State<P>, vote: &Vote) -> bool {
+        s.diverged.contains_key(&vote.leader)
+    }
+
+    /// A server that votes for itself with another history than the one for which it is kept out is let in again.
+    pub(super) fn let_in(&self, s: &mut Cow<State<P>>, peer: ServerId, vote: &Vote) {
+        let had = s.diverged.get(&peer).map(|diverged| diverged.had);
+        if vote.leader == peer && had.is_some_and(|had| had != Recency::from(*vote)) {
             s.to_mut().diverged.remove(&peer);
         }
-        peer != vote.leader
     }
 
     /// LOOKING: whether a leader is kept out. In another round it is asked again: its history may be another one.

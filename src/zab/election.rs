@@ -195,6 +195,9 @@ impl<P: Payload> Zab<P> {
         if self.config.elections == Elections::External {
             return; // The election is held elsewhere.
         }
+        if let Stance::Looking(vote) = &n.stance {
+            self.let_in(s, peer, vote);
+        }
         match &s.role {
             Role::Looking(election) => {
                 let election = election.clone();
@@ -274,7 +277,7 @@ impl<P: Payload> Zab<P> {
         vote: Vote,
         o: &mut Out<P>,
     ) {
-        if self.is_kept_out(s, peer, &vote) {
+        if self.is_kept_out(s, &vote) {
             return;
         }
         let in_force = self.in_force(s);

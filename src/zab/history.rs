@@ -361,10 +361,11 @@ pub struct Storage<P: Payload> {
 /// Whether a disk holds all that its server has ever promised and acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Memory {
-    /// It does.
+    /// It does, and an epoch was established since it was new.
     #[default]
     Kept,
-    /// It is empty, and nobody knows whether it always was. It counts where nobody has any data.
+    /// It was empty, and nobody knows whether it always was. It counts where nobody has any data. Once it has been in an
+    /// epoch from the beginning it remembers, but does not know that anything came of that.
     New,
     /// It was empty when others had data: it counts nowhere until a leader has said so.
     Forgot,

@@ -20,7 +20,8 @@ pub struct Term {
     pub name: EpochName,
     /// The last transaction of the history that it goes on from.
     pub after: Zxid,
-    /// Who had a vote then.
+    /// Who had a vote then, by the configuration. Nobody, if the history says who votes: then two that go on from one
+    /// history go by the same members.
     pub voters: ServerSet,
 }
 
@@ -222,7 +223,7 @@ impl<'a> Line<'a> {
         }
         let after = |line: Self| line.lineage.term_after(common, line.last);
         match (after(self), after(other)) {
-            (Some(ours), Some(theirs)) if !intersect(&ours.voters, &theirs.voters) => {
+            (Some(ours), Some(theirs)) if apart(&ours.voters, &theirs.voters) => {
                 diverge(Reason::Apart(ours.voters, theirs.voters))
             }
             _ => Ok(()),
@@ -230,10 +231,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Whether a majority of the one and a majority of the other always have a server in common.
-fn intersect(one: &ServerSet, other: &ServerSet) -> bool {
+/// Whether there may be a majority of the one and a majority of the other with no server in common.
+fn apart(one: &ServerSet, other: &ServerSet) -> bool {
     let majority = |set: &ServerSet| set.len() / 2 + 1;
-    one == other || majority(one) + majority(other) > one.union(other).len()
+    let known = !one.is_empty() && !other.is_empty();
+    known && one != other && majority(one) + majority(other) <= one.union(other).len()
 }
 
 #[cfg(test)]
@@ -317,9 +319,10 @@ mod tests {
     #[test]
     fn of_an_ensemble_that_grew_by_one_two_quorums_have_a_server_in_common() {
         let set = |ids: &[u8]| ids.iter().copied().map(ServerId).collect::<ServerSet>();
-        assert!(intersect(&set(&ALL), &set(&[1, 2, 3, 4])));
-        assert!(!intersect(&set(&ALL), &set(&[1, 2, 3, 4, 5])));
-        assert!(!intersect(&set(&ALL), &set(&[1])));
+        assert!(!apart(&set(&ALL), &set(&[1, 2, 3, 4])));
+        assert!(apart(&set(&ALL), &set(&[1, 2, 3, 4, 5])));
+        assert!(apart(&set(&ALL), &set(&[1])));
+        assert!(!apart(&set(&ALL), &set(&[])), "the history says who votes");
     }
 
     #[test]

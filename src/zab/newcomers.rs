@@ -6,62 +6,83 @@
 
 use super::{History, Lineage, Memory, Out, Payload, Report, Role, Stage, State, Variant, Zab};
 use crate::quorum::ServerSet;
-use crate::types::{ServerId, Zxid};
+use crate::types::{Epoch, ServerId, Zxid};
 use std::collections::BTreeMap;
 
 /// The mark of a newcomer that has not caught up yet.
 pub(super) const BEHIND: Zxid = Zxid(u64::MAX);
 
-/// The servers that do not remember: with new disks, and those that are known to have forgotten.
+/// The servers that have promised an epoch, its leader among them, by what they remember.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Forgetful {
+pub(super) struct Present {
+    /// They know of an epoch that was established.
+    experienced: ServerSet,
+    /// They have been in an epoch, of which they do not know that.
+    young: ServerSet,
+    /// Their disks are empty, and may always have been.
     new: ServerSet,
+    /// Their disks were empty when others had data.
     forgot: ServerSet,
 }
 
+/// Whether a disk remembers what its server has promised: one that was new when an epoch began with it does.
+pub(super) fn remembers(memory: Memory, current_epoch: Epoch) -> bool {
+    match memory {
+        Memory::Kept => true,
+        Memory::New => current_epoch > Epoch(0),
+        Memory::Forgot => false,
+    }
+}
+
 impl<P: Payload> Zab<P> {
-    /// Leader: who does not remember, of those who have reported and itself.
-    pub(super) fn forgetful<'a>(
+    /// Leader: those who have reported and itself.
+    pub(super) fn present<'a>(
         &self,
         me: ServerId,
         s: &State<P>,
         reports: impl Iterator<Item = (&'a ServerId, &'a Report<P>)>,
-    ) -> Forgetful
+    ) -> Present
     where
         P: 'a,
     {
-        let mut forgetful = Forgetful::default();
-        let reports = reports.map(|(peer, report)| (*peer, report.memory));
-        for (sid, memory) in reports.chain([(me, s.storage.memory)]) {
-            match memory {
-                Memory::Kept => false,
-                Memory::New => forgetful.new.insert(sid),
-                Memory::Forgot => forgetful.forgot.insert(sid),
+        let mut present = Present::default();
+        let reports = reports.map(|(peer, report)| (*peer, report.memory, report.current_epoch));
+        let itself = (me, s.storage.memory, s.storage.current_epoch);
+        for (sid, memory, current_epoch) in reports.chain([itself]) {
+            let kind = match memory {
+                Memory::Kept => &mut present.experienced,
+                Memory::New if remembers(memory, current_epoch) => &mut present.young,
+                Memory::New => &mut present.new,
+                Memory::Forgot => &mut present.forgot,
             };
+            kind.insert(sid);
         }
-        forgetful
+        present
     }
 
     /// Leader: whose word is not to count at first in an epoch that begins with this history and these promises; `None` if
     /// it cannot begin, because a quorum of servers that remember is missing.
     ///
-    /// Whoever founds an ensemble has a new disk. So new disks count where the history is empty; and where those who decided
-    /// before are not the ones who do now, because the configuration has changed, if a majority of those is here.
+    /// Whoever founds an ensemble has a new disk. So new disks count where the history is empty and nobody knows of an epoch that was
+    /// established; and where those who decided before are not the ones who do now, because the configuration has changed, if
+    /// a majority of those is here.
     pub(super) fn newcomers_among(
         &self,
         history: &History<P>,
         lineage: &Lineage,
-        promised: &ServerSet,
-        me: ServerId,
-        forgetful: Forgetful,
+        present: Present,
     ) -> Option<ServerSet> {
-        let Forgetful { new, forgot } = forgetful;
         if self.config.variant == Variant::EmptyDisksVote {
             return Some(ServerSet::EMPTY);
         }
+        let Present {
+            experienced,
+            young,
+            new,
+            forgot,
+        } = present;
         let in_force = self.in_force_by(history);
-        let present = promised.union(&ServerSet::of(me));
-        let remembering = present.difference(&new).difference(&forgot);
+        let remembering = experienced.union(&young);
         let last = history.last_zxid();
         let term = lineage.terms().iter().rev().find(|term| term.after < last);
         let decided_before = term.map(|term| term.voters).filter(|voters| {
@@ -69,9 +90,9 @@ impl<P: Payload> Zab<P> {
                 && !history.tells_members()
                 && remembering.is_majority_of(voters)
         });
-        let founds = last == Zxid::ZERO || decided_before.is_some();
-        let counted = match founds {
-            true => present.difference(&forgot),
+        let is_first = last == Zxid::ZERO && experienced.is_empty();
+        let counted = match is_first || decided_before.is_some() {
+            true => remembering.union(&new),
             false => remembering,
         };
         self.is_quorum(in_force, &counted)

@@ -27,7 +27,10 @@ impl<P: Payload> Zab<P> {
             epoch,
             name: s.storage.epoch_name(me),
             after: s.storage.history.last_zxid(),
-            voters: self.in_force(s).voters(),
+            voters: match s.storage.history.tells_members() {
+                true => ServerSet::EMPTY,
+                false => self.in_force(s).voters(),
+            },
         };
         let Role::Leading(leader) = &mut s.role else {
             return;
@@ -40,10 +43,9 @@ impl<P: Payload> Zab<P> {
             established: false,
         };
         s.storage.lineage = s.storage.lineage.begin(term);
-        s.storage.memory = match newcomers.contains(me) {
-            true => Memory::Forgot,
-            false => Memory::Kept,
-        };
+        if newcomers.contains(me) {
+            s.storage.memory = Memory::Forgot;
+        }
         // The history was handed over before, and saves become durable in order.
         s.storage.current_epoch = epoch;
         self.save(s, o);
@@ -175,10 +177,9 @@ impl<P: Payload> Zab<P> {
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
         s.storage.lineage = lineage;
-        s.storage.memory = match counts {
-            true => Memory::Kept,
-            false => Memory::Forgot,
-        };
+        if !counts {
+            s.storage.memory = Memory::Forgot;
+        }
         self.save_synchronized(s, o);
         if self.config.variant == Variant::AckNewLeaderBeforeSaved {
             let zxid = last_zxid;

@@ -259,10 +259,12 @@ fn falls(variant: Variant) -> Option<(u64, BTreeSet<&'static str>)> {
 
 /// What does nothing wrong that a walk sees. Its disks neither fail nor forget; that nothing good happens
 /// is no invariant; and what a step leaves unsaid the models alone write down.
-const ELSEWHERE: [Variant; 14] = [
+const ELSEWHERE: [Variant; 16] = [
     Variant::Faithful,
     Variant::DiskErrorIgnored,
     Variant::VoterForgets,
+    Variant::EmptyDisksVote,
+    Variant::NamesIgnored,
     Variant::JoinInsistsOnRound,
     Variant::AnyWordSupports,
     Variant::MalformedVoteDeafens,
