@@ -180,16 +180,7 @@ impl<P: Payload> Zab<P> {
         if follower.leader != peer {
             return; // Meant for an earlier term of ours.
         }
-        // The promise of a server without a vote counts nowhere, so it may follow whatever it has promised; but not
-        // into an epoch before the one that it has been in.
-        let votes = self.in_force(s).votes(me);
-        let stale = epoch < s.storage.accepted_epoch && votes || epoch < s.storage.current_epoch;
-        if stale
-            && !votes
-            && let Err(divergence) = self.compare(me, s, leader_has, lineage)
-        {
-            return self.refuse(me, s.to_mut(), peer, epoch, leader_has, divergence, o);
-        }
+        let stale = epoch < s.storage.accepted_epoch;
         if stale && self.config.variant != Variant::StaleEpochAccepted {
             return; // Promised to somebody else, who is later. Our FollowerInfo will tell.
         }

@@ -300,7 +300,7 @@ fn a_changed_byte_at_any_place_of_any_file_is_found_and_never_served() {
                 files.push(entry.unwrap().path());
             }
         }
-        assert_eq!(files.len(), 8, "{files:?}");
+        assert_eq!(files.len(), 9, "{files:?}");
         let expected = all(&saves[4].history);
         for file in files {
             let name = file.file_name().unwrap().to_str().unwrap().to_owned();

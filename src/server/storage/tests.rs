@@ -136,7 +136,11 @@ pub(super) struct Script {
 impl Script {
     pub(super) fn new() -> Self {
         Self {
-            storage: Storage::default(),
+            // As a new directory has it.
+            storage: Storage {
+                memory: Memory::New,
+                ..Storage::default()
+            },
             epoch: Epoch(1),
             counter: 0,
             txn: 0,
