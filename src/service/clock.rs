@@ -12,9 +12,9 @@
 //!
 //! Departs from ZooKeeper: D80 in `spec/deviations.toml`.
 
+use crate::persistent::OrdMap;
 use crate::types::{Epoch, Zxid};
 use crate::znode::{Lifetime, Node, Tree, Txn, TxnBody};
-use im::OrdMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -5,10 +5,12 @@
 //! in which its premise is true must be reachable within the same bounds.
 
 mod culprits;
+mod lineage;
 mod reconfiguration;
 mod synchronization;
 
 pub use culprits::{Inquiry, Taken};
+pub use lineage::{decided_alone_stays, kept_out};
 pub use reconfiguration::{
     in_force_once_committed, membership_in_force, reconfiguration_delivered, reconfigured_by_both,
 };
@@ -303,20 +305,6 @@ impl<'a, P: Recorded> Ensemble<'a, P> {
                 .map(move |(_, b)| (a, b))
         })
     }
-}
-
-/// What a server has decided alone stays in its history, in memory and on disk: to cut it is for whoever runs it to say.
-pub fn decided_alone_stays<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.servers.iter().all(|s| {
-        let mut storages = s.state.map(State::storage).into_iter().chain([s.disk]);
-        let mut alone = e.record.alone.iter().filter(|(sid, _)| *sid == s.id);
-        alone.all(|(_, entry)| storages.all(|storage| whole(storage).any(|t| t == entry)))
-    })
-}
-
-/// A server is kept out because it has another history.
-pub fn kept_out<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.running().any(|(_, state)| !state.diverged().is_empty())
 }
 
 /// At most one established leader an epoch, at any one time.
