@@ -282,7 +282,7 @@ pub const ALL: &[Mutant] = &[
         "alone",
         Bounds {
             wipes: 1,
-            ..Bounds::new(3, 1, 0, 0)
+            ..Bounds::new(3, 0, 0, 0)
         },
         "decided_alone_stays",
     ),

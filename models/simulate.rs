@@ -39,7 +39,7 @@ use walk::Fall;
 /// What to simulate.
 #[derive(Args, Clone)]
 pub struct Options {
-    /// The model: election, zab, ensemble or service; all of them if none is given
+    /// The model: election, zab, ensemble, replaced, alone or service; all of them if none is given
     model: Option<String>,
     /// The seed of the first run; the next run has the next seed
     #[arg(long, default_value_t = 1)]
@@ -187,6 +187,8 @@ const MODELS: &[(&str, u64)] = &[
     ("election", 10_000),
     ("zab", 8_000),
     ("ensemble", 4_000),
+    ("replaced", 4_000),
+    ("alone", 4_000),
     (service::NAME, 30_000),
 ];
 

@@ -1,7 +1,7 @@
 //! Persistent collections: a clone costs O(1), and a changed clone shares what has not changed.
 //!
 //! They are those of `im`, but for one thing: their hash says how many elements there are. That of `im` does not, so
-//! the lists [1], [2] side by side would hash like [1, 2], []; and the checker, which tells states apart by their
+//! the lists `[1]`, `[2]` side by side would hash like `[1, 2]`, `[]`; and the checker, which tells states apart by their
 //! hash, would take one state for the other and never see what follows from it.
 //!
 //! Spec: `spec/0-assumptions.md`, "What a green run does not prove". Nothing else of this crate or of its models may name `im`: clippy

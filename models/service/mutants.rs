@@ -82,8 +82,8 @@ pub const ALL: &[Mutant] = &[
     mutant(
         "old_stream_taken",
         Variant::OldStreamTaken,
-        "streams",
-        [1, 0, 0, 0, 0, 0],
+        "moves",
+        [1, 0, 1, 0, 0, 0],
         "requests_in_order",
     ),
     mutant(
@@ -96,6 +96,13 @@ pub const ALL: &[Mutant] = &[
     mutant(
         "ticket_reused",
         Variant::TicketReused,
+        "moves",
+        [0, 1, 1, 0, 0, 0],
+        "requests_in_order",
+    ),
+    mutant(
+        "incarnation_repeats",
+        Variant::IncarnationRepeats,
         "moves",
         [0, 1, 1, 0, 0, 0],
         "requests_in_order",

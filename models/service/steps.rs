@@ -57,8 +57,8 @@ pub struct LocalStep {
 }
 
 /// The incarnation of a server at first. They are random; that each is smaller than the one before is what a leader must be
-/// told to take.
-const FIRST_INCARNATION: u64 = 1 << 16;
+/// told to take. The first tickets of the first one are those of [`Variant::TicketReused`].
+const FIRST_INCARNATION: u64 = 1 << 22;
 /// The difference of two: larger than what a server counts from there.
 const APART: u64 = 100;
 
@@ -217,6 +217,8 @@ impl Model {
             service: Some(Service::new(Tree::default(), Zxid::ZERO)),
             incarnation: FIRST_INCARNATION,
         };
+        // Time is counted from the first look at the clock.
+        server.service.iter_mut().for_each(|s| s.on_clock(time(0)));
         let config = self.config(id, server.incarnation);
         let mut env = Env::new(&config);
         let input = match id == leader {

@@ -4,7 +4,7 @@ use super::chance::Chance;
 use super::swarm::{Goals, Kind, Swarm, Walked, kinds};
 use crate::bounds::{Bounds, Reconfiguration, Weights};
 use crate::catalogue::Spec;
-use crate::environment::{Action, Environment, Setting};
+use crate::environment::{Action, Disks, Environment, Setting};
 use crate::faults;
 use crate::world::World;
 use keepright::types::ServerId;
@@ -51,7 +51,7 @@ impl Swarm for Protocol {
     type Model = Environment;
 
     fn draw(&self, chance: &mut Chance) -> Environment {
-        let bounds = draw_bounds(chance);
+        let bounds = self.with_its_disks(draw_bounds(chance), chance);
         let setting = Setting {
             symmetry: false, // No two states are compared.
             ..self.spec.setting
@@ -62,11 +62,15 @@ impl Swarm for Protocol {
     fn expects(&self, kind: usize) -> bool {
         let alone = self.spec.setting.election_alone;
         let held = self.spec.setting.elections == Elections::Held;
+        let disks = self.spec.setting.disks;
         let of_elections = [Name::Notification, Name::Finalize];
         let of_election_alone = [Name::Timeout, Name::Crash, Name::Outage, Name::Restart];
         let is = |names: &[Name]| names.iter().any(|name| *name as usize == kind);
         match () {
             () if is(&[Name::Heartbeat]) => self.spec.setting.heartbeats,
+            () if is(&[Name::Refuse, Name::Alone]) => disks == Disks::UsedAlone,
+            () if is(&[Name::Inform]) => disks == Disks::Kept && !alone,
+            () if is(&[Name::Wipe]) => disks != Disks::UsedAlone && !alone,
             () if is(&of_elections) => held,
             () if is(&[Name::Elect]) => !held,
             () => !alone || is(&of_election_alone),
@@ -80,6 +84,25 @@ impl Swarm for Protocol {
                 "epochs with an established leader",
                 "transactions committed",
             ],
+        }
+    }
+}
+
+impl Protocol {
+    /// These bounds, where disks do not stay with their servers: those of voters, of whom nobody joins or leaves.
+    fn with_its_disks(&self, bounds: Bounds, chance: &mut Chance) -> Bounds {
+        let wipes = match self.spec.setting.disks {
+            Disks::Kept => return bounds,
+            Disks::Replaced => 1 + chance.few(3),
+            Disks::UsedAlone => 1,
+        };
+        Bounds {
+            servers: bounds.servers.max(3),
+            observers: 0,
+            wipes,
+            strays: 0,
+            reconfigure: None,
+            ..bounds
         }
     }
 }

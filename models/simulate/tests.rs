@@ -97,7 +97,7 @@ fn steps_of(swarm: &impl Swarm, seed: u64) -> Vec<String> {
 
 #[test]
 fn a_run_is_a_function_of_its_seed() {
-    for model in ["election", "zab", "ensemble"] {
+    for model in ["election", "zab", "ensemble", "replaced", "alone"] {
         let swarm = protocol(model, Variant::Faithful);
         let first = steps_of(&swarm, 3);
         // Another run in between changes nothing.
@@ -158,7 +158,9 @@ fn an_invariant_can_be_asked_alone() {
 
 #[test]
 fn in_as_many_runs_nothing_falls_of_what_is_not_broken() {
-    for model in ["election", "zab", "ensemble", "service"] {
+    for model in [
+        "election", "zab", "ensemble", "replaced", "alone", "service",
+    ] {
         let simulation = find(model, None, None).expect("a model");
         let tally = simulation.batch(1..1 + SOON, 1000, &|| false);
         assert_eq!((tally.fell, tally.runs), (None, SOON), "{model}");

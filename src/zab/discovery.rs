@@ -3,11 +3,12 @@
 //! Spec: `spec/2-discovery.md`. What it must never do: let two leaders have the promise of a quorum
 //! for one epoch, or begin an epoch without everything that an earlier one may have committed.
 
+use super::lineage::Line;
 use super::newcomers::remembers;
-use super::{Difference, Follower, Leader, Lineage, Mark, Message, Out, Payload, Recency};
+use super::{Difference, Follower, History, Leader, Lineage, Mark, Message, Out, Payload, Recency};
 use super::{Report, Role, Stage, State, Variant, Zab, send};
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, EpochName, Round, ServerId};
+use crate::types::{Epoch, EpochName, Round, ServerId, Zxid};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -314,6 +315,9 @@ impl<P: Payload> Zab<P> {
 
     /// Leader: with the promises of a quorum, take over its most recent history and go on to
     /// synchronization. What a quorum is, that history says.
+    ///
+    /// Where two histories cannot be one, it begins with the most recent one that a quorum can go on with: what is
+    /// committed, each of them has.
     pub(super) fn conclude_discovery(&self, me: ServerId, s: &mut State<P>, o: &mut Out<P>) {
         let Role::Leading(leader) = &s.role else {
             return;
@@ -326,44 +330,102 @@ impl<P: Payload> Zab<P> {
         }
         // Whether observers have promised was not asked.
         let observers = self.in_force(s).observers();
-        let others = || {
-            let reports = reports.iter();
-            reports.filter(|(peer, _)| !observers.contains(**peer))
-        };
+        let mut promised = reports.clone();
+        promised.retain(|peer, _| !observers.contains(*peer));
         let own = leader.had; // Its history has not changed since.
-        let best = others()
-            .filter(|(peer, report)| self.may_be_taken_over(s, **peer, report))
-            .map(|(_, report)| report)
-            .max_by_key(|report| report.recency())
-            .filter(|report| report.recency() > own)
-            .filter(|_| self.config.variant != Variant::KeepOwnHistory);
-        let adopted = best.map(|best| {
-            let newer = best.newer.as_ref();
-            newer
-                .and_then(|step| s.storage.history.apply(step, s.committed))
-                .filter(|history| history.last_zxid().epoch() <= *epoch)
-        });
-        let lineage = best.map_or_else(|| s.storage.lineage.clone(), |best| best.lineage.clone());
-        let history = match &adopted {
-            None => &s.storage.history,
-            Some(Some(history)) => history,
-            // It does not fit: not a word of this protocol. Timer::Establish ends the wait.
-            Some(None) => return,
+        let is_newer = |(peer, report): &(&ServerId, &Report<P>)| {
+            report.recency() > own
+                && self.may_be_taken_over(s, **peer, report)
+                && self.config.variant != Variant::KeepOwnHistory
         };
-        let promised: ServerSet = others().map(|(peer, _)| *peer).collect();
-        if !self.is_quorum_with(self.in_force_by(history), me, &promised) {
-            return;
+        let newer = promised.iter().filter(is_newer);
+        let mut choices: Vec<_> = newer.map(|(_, report)| Some(report)).collect();
+        choices.sort_by_key(|report| report.map(Report::recency));
+        choices.insert(0, None);
+        for best in choices.into_iter().rev() {
+            let agreed = self.agreed(own, best, &promised);
+            match self.beginning(me, s, *epoch, best, &agreed) {
+                Some(beginning) => {
+                    let (epoch, reports) = (*epoch, reports.clone());
+                    return self.begin(me, s, epoch, &reports, beginning, o);
+                }
+                None if agreed.len() == promised.len() => return, // It needs more promises.
+                None => {}
+            }
         }
-        let present = self.present(me, s, others());
-        let Some(newcomers) = self.newcomers_among(history, &lineage, present) else {
-            return; // Who remembers is too few to know of everything: Timer::Establish ends the wait.
+    }
+
+    /// Leader: those of the reports whose history may go on with the chosen one, its own if none is.
+    fn agreed<'a>(
+        &self,
+        own: Recency,
+        best: Option<&Report<P>>,
+        promised: &'a BTreeMap<ServerId, Report<P>>,
+    ) -> Vec<(&'a ServerId, &'a Report<P>)> {
+        let agrees = |report: &Report<P>| match best {
+            None => report.recency() <= own, // It was compared when it came.
+            Some(best) => {
+                let is_one = self.config.variant == Variant::NamesIgnored
+                    || report.line().may_follow(best.line(), Zxid::ZERO).is_ok();
+                report.recency() <= best.recency() && is_one
+            }
         };
-        let (epoch, reports) = (*epoch, reports.clone());
-        if let Some(history) = adopted.flatten() {
+        promised.iter().filter(|(_, r)| agrees(r)).collect()
+    }
+
+    /// Leader: how the epoch begins with the chosen history, if enough servers agree on that.
+    fn beginning(
+        &self,
+        me: ServerId,
+        s: &State<P>,
+        epoch: Epoch,
+        best: Option<&Report<P>>,
+        agreed: &[(&ServerId, &Report<P>)],
+    ) -> Option<Beginning<P>> {
+        let adopted = match best {
+            None => None,
+            Some(best) => {
+                let step = best.newer.as_ref();
+                let history = step.and_then(|step| s.storage.history.apply(step, s.committed));
+                // If it does not fit, it is not a word of this protocol. Timer::Establish ends the wait.
+                Some(history.filter(|history| history.last_zxid().epoch() <= epoch)?)
+            }
+        };
+        let lineage = best.map_or(&s.storage.lineage, |best| &best.lineage);
+        let history = adopted.as_ref().unwrap_or(&s.storage.history);
+        let promised: ServerSet = agreed.iter().map(|(peer, _)| **peer).collect();
+        if !self.is_quorum_with(self.in_force_by(history), me, &promised) {
+            return None;
+        }
+        let present = self.present(me, s, agreed.iter().copied());
+        // If who remembers is too few to know of everything, Timer::Establish ends the wait.
+        let newcomers = self.newcomers_among(history, lineage, present)?;
+        let adopted = adopted.map(|history| (history, lineage.clone()));
+        Some(Beginning { adopted, newcomers })
+    }
+
+    /// Leader: begins the epoch. Who has another history is told.
+    fn begin(
+        &self,
+        me: ServerId,
+        s: &mut State<P>,
+        epoch: Epoch,
+        reports: &BTreeMap<ServerId, Report<P>>,
+        Beginning { adopted, newcomers }: Beginning<P>,
+        o: &mut Out<P>,
+    ) {
+        if let Some((history, lineage)) = adopted {
             s.storage.lineage = lineage;
             self.replace_history(s, epoch, history, o);
         }
-        self.begin_synchronization(me, s, epoch, &reports, newcomers, o);
+        self.begin_synchronization(me, s, epoch, newcomers, o);
+        for (peer, report) in reports {
+            let has = report.recency();
+            match self.compare(me, s, has, &report.lineage) {
+                Ok(()) => self.synchronize(s, *peer, report.last_zxid, o),
+                Err(divergence) => self.refuse(me, s, *peer, epoch, has, divergence, o),
+            }
+        }
     }
 
     /// Leader: whether a history may be taken over: that of a server with a vote, be it by this very history.
@@ -376,10 +438,25 @@ impl<P: Payload> Zab<P> {
     }
 }
 
+/// How an epoch begins.
+struct Beginning<P: Payload> {
+    /// The history that it goes on from, if it is not the leader's own.
+    adopted: Option<(History<P>, Lineage)>,
+    /// Whose word is not to count at first.
+    newcomers: ServerSet,
+}
+
 impl<P: Payload> Report<P> {
     /// Whether its sender remembers what it has promised: see [`Memory`](super::Memory).
     pub(super) fn remembers(&self) -> bool {
         remembers(self.memory, self.current_epoch)
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line {
+            lineage: &self.lineage,
+            last: self.last_zxid,
+        }
     }
 
     pub(super) fn recency(&self) -> Recency {

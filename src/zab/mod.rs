@@ -239,7 +239,7 @@ impl<P: Payload> Zab<P> {
                 last_zxid,
                 lineage,
                 counts,
-            } => self.on_new_leader(state, peer, epoch, last_zxid, lineage, counts, o),
+            } => self.on_new_leader(me, state, peer, epoch, last_zxid, lineage, counts, o),
             Message::Propose {
                 epoch,
                 after,

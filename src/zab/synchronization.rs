@@ -4,7 +4,7 @@
 //! the history that belongs to it, acknowledge before both are, or remove what is committed.
 
 use super::newcomers::BEHIND;
-use super::{Difference, History, Lineage, Mark, Memory, Message, Out, Payload, Recency, Report};
+use super::{Difference, History, Lineage, Mark, Memory, Message, Out, Payload, Recency};
 use super::{Role, Stage, State, Storage, Term, Variant, Zab, send};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
@@ -12,14 +12,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl<P: Payload> Zab<P> {
-    /// Leader: the history is the initial history of `epoch`; take over the epoch, and bring
-    /// everybody who has reported to that history.
+    /// Leader: the history is the initial history of `epoch`; take over the epoch.
     pub(super) fn begin_synchronization(
         &self,
         me: ServerId,
         s: &mut State<P>,
         epoch: Epoch,
-        reports: &BTreeMap<ServerId, Report<P>>,
         newcomers: ServerSet,
         o: &mut Out<P>,
     ) {
@@ -49,9 +47,6 @@ impl<P: Payload> Zab<P> {
         // The history was handed over before, and saves become durable in order.
         s.storage.current_epoch = epoch;
         self.save(s, o);
-        for (peer, report) in reports {
-            self.synchronize(s, *peer, report.last_zxid, o);
-        }
     }
 
     /// Leader: a learner's history ends at `last`; send it the next step towards the initial
@@ -123,13 +118,8 @@ impl<P: Payload> Zab<P> {
             return; // Of another term, or an answer to an earlier word.
         }
         self.heard_from(peer, o);
-        if let Err(divergence) = self.may_be_cut(me, s, lineage) {
-            let (current_epoch, last_zxid) = (epoch, divergence.other);
-            let has = Recency {
-                current_epoch,
-                last_zxid,
-            };
-            return self.refuse(me, s.to_mut(), peer, epoch, has, divergence, o);
+        if self.refuses_to_be_cut(me, s, peer, epoch, lineage, o) {
+            return;
         }
         let Some(history) = s.storage.history.apply(&step, s.committed) else {
             return; // It does not start where this history ends: the answer to an earlier word.
@@ -154,6 +144,7 @@ impl<P: Payload> Zab<P> {
     #[allow(clippy::too_many_arguments)] // One for each field of the message.
     pub(super) fn on_new_leader(
         &self,
+        me: ServerId,
         s: &mut Cow<State<P>>,
         peer: ServerId,
         epoch: Epoch,
@@ -174,6 +165,9 @@ impl<P: Payload> Zab<P> {
         if !complete {
             return; // Steps are missing, or still to come.
         }
+        if self.refuses_to_be_cut(me, s, peer, epoch, &lineage, o) {
+            return;
+        }
         let s = s.to_mut();
         s.storage.current_epoch = epoch;
         s.storage.lineage = lineage;
@@ -186,6 +180,27 @@ impl<P: Payload> Zab<P> {
             send(peer, Message::Ack { epoch, zxid }, o);
         }
         self.say_last_word(s, o);
+    }
+
+    /// Learner: refuses the leader if this history is none that can go on with the leader's.
+    fn refuses_to_be_cut(
+        &self,
+        me: ServerId,
+        s: &mut Cow<State<P>>,
+        peer: ServerId,
+        epoch: Epoch,
+        lineage: &Lineage,
+        o: &mut Out<P>,
+    ) -> bool {
+        let Err(divergence) = self.may_be_cut(me, s, lineage) else {
+            return false;
+        };
+        let has = Recency {
+            current_epoch: epoch,
+            last_zxid: divergence.other,
+        };
+        self.refuse(me, s.to_mut(), peer, epoch, has, divergence, o);
+        true
     }
 
     /// Whether this server follows `peer` in `epoch`.

@@ -26,10 +26,12 @@ pub type Counts = BTreeMap<String, Vec<Region>>;
 const STATES: &str = "150000";
 
 /// What is explored. One thread each: two of them would lose counts.
-const RUNS: [&[&str]; 4] = [
+const RUNS: [&[&str]; 6] = [
     &["run", "election"],
     &["run", "zab"],
     &["run", "ensemble"],
+    &["run", "replaced"],
+    &["run", "alone"],
     &["converge"],
 ];
 
