@@ -37,6 +37,13 @@ pub const DEFAULT: &[(&str, Bounds)] = &[
             ..Bounds::new(3, 1, 0, 0)
         },
     ),
+    (
+        "replaced",
+        Bounds {
+            wipes: 1,
+            ..Bounds::new(3, 1, 1, 0)
+        },
+    ),
     ("ensemble", Bounds::new(3, 1, 0, 0)),
     (
         "ensemble",

@@ -77,7 +77,7 @@ fn what_cannot_be_simulated_is_an_error_that_says_what_can() {
     for (arguments, words) in [
         (
             "simulate zoo",
-            "the models are election, zab, ensemble, service",
+            "the models are election, zab, ensemble, replaced, alone, service",
         ),
         (
             "simulate zab --mutant nothing",

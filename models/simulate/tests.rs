@@ -116,7 +116,7 @@ const FOUND: &[(&str, &str, &str)] = &[
     ("zab", "commit_without_quorum", "committed_survives"),
     ("zab", "ack_before_saved", "durable_before_said"),
     ("zab", "gap_accepted", "history_identified"),
-    ("zab", "follower_counts", "integrity"),
+    ("zab", "follower_counts", "history_consistency"),
     ("zab", "deliver_proposal", "committed_survives"),
     ("zab", "zk4643", "initial_history"),
     ("ensemble", "serve_before_quorum", "committed_survives"),
@@ -166,7 +166,7 @@ fn in_as_many_runs_nothing_falls_of_what_is_not_broken() {
         assert_eq!((tally.fell, tally.runs), (None, SOON), "{model}");
         for (label, reached) in simulation.goals().iter().zip(&tally.goals) {
             assert!(
-                4 * reached.runs > 3 * SOON,
+                3 * reached.runs > 2 * SOON,
                 "{model}: {label} in {reached:?}"
             );
         }

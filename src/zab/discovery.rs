@@ -47,7 +47,7 @@ impl<P: Payload> Zab<P> {
 
     /// Leader: a server follows us.
     ///
-    /// Departs from ZooKeeper: D06 in `spec/deviations.toml`.
+    /// Departs from ZooKeeper: D06, D51 in `spec/deviations.toml`.
     pub(super) fn on_follower_info(
         &self,
         me: ServerId,
@@ -252,6 +252,7 @@ impl<P: Payload> Zab<P> {
             promise,
             lineage: s.storage.known_lineage(),
             memory: s.storage.memory,
+            draw: s.storage.draw,
             newer,
         };
         send(follower.leader, ack, o);
@@ -306,7 +307,7 @@ impl<P: Payload> Zab<P> {
             }
             Stage::Broadcast { .. } => {
                 if !report.remembers() {
-                    self.note_newcomer(s, peer);
+                    self.note_newcomer(s, peer, report.draw);
                 }
                 self.synchronize(s, peer, report.last_zxid, o);
             }
@@ -363,7 +364,8 @@ impl<P: Payload> Zab<P> {
         promised: &'a BTreeMap<ServerId, Report<P>>,
     ) -> Vec<(&'a ServerId, &'a Report<P>)> {
         let agrees = |report: &Report<P>| match best {
-            None => report.recency() <= own, // It was compared when it came.
+            // It was compared when it came.
+            None => report.recency() <= own || self.config.variant == Variant::KeepOwnHistory,
             Some(best) => {
                 let is_one = self.config.variant == Variant::NamesIgnored
                     || report.line().may_follow(best.line(), Zxid::ZERO).is_ok();
@@ -418,7 +420,9 @@ impl<P: Payload> Zab<P> {
             s.storage.lineage = lineage;
             self.replace_history(s, epoch, history, o);
         }
-        self.begin_synchronization(me, s, epoch, newcomers, o);
+        let forgetful = reports.iter().filter(|(_, report)| !report.remembers());
+        let draws = forgetful.map(|(peer, report)| (*peer, report.draw));
+        self.begin_synchronization(me, s, epoch, newcomers, draws.collect(), o);
         for (peer, report) in reports {
             let has = report.recency();
             match self.compare(me, s, has, &report.lineage) {

@@ -5,11 +5,13 @@
 //! in which its premise is true must be reachable within the same bounds.
 
 mod culprits;
+mod election;
 mod lineage;
 mod reconfiguration;
 mod synchronization;
 
 pub use culprits::{Inquiry, Taken};
+pub use election::*;
 pub use lineage::{decided_alone_stays, kept_out};
 pub use reconfiguration::{
     in_force_once_committed, membership_in_force, reconfiguration_delivered, reconfigured_by_both,
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::persistent::Vector;
 use crate::quorum::ServerSet;
-use crate::types::{Epoch, Round, ServerId, Zxid};
+use crate::types::{Epoch, ServerId, Zxid};
 
 /// A payload whose snapshot is the list of all transactions up to it, so that the predicates below
 /// can see every transaction. What the checker replicates.
@@ -598,67 +600,6 @@ pub fn durable_before_said<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
 /// A leader has been established, which takes acknowledgements.
 pub fn leader_established<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
     !e.record.leaders.is_empty()
-}
-
-/// In a round, at most one leader is supported by a quorum at any one time, of those that count by the same
-/// membership. What a quorum is, the servers themselves decide.
-pub fn one_leader_a_round<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.running().all(|(i, a)| {
-        leading_round(a).is_none_or(|round| {
-            !is_supported(e, i, a, round)
-                || e.running().all(|(j, b)| {
-                    i >= j
-                        || leading_round(b) != Some(round)
-                        || !is_supported(e, j, b, round)
-                        || !e.zab.in_force(a).shares_with(e.zab.in_force(b))
-                })
-        })
-    })
-}
-
-/// A leader is supported by a quorum in its round.
-pub fn leader_supported<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.running().any(|(i, state)| {
-        leading_round(state).is_some_and(|round| is_supported(e, i, state, round))
-    })
-}
-
-fn leading_round<P: Payload>(state: &State<P>) -> Option<Round> {
-    match state.role() {
-        Role::Leading(leader) => Some(leader.round),
-        Role::Following(_) | Role::Looking(_) => None,
-    }
-}
-
-/// Whether a quorum stands by the leader `id` in `round`.
-fn is_supported<P: Recorded>(
-    e: &Ensemble<'_, P>,
-    id: ServerId,
-    leader: &State<P>,
-    round: Round,
-) -> bool {
-    let membership = e.zab.in_force(leader);
-    e.zab.is_quorum(membership, &supporters(e, id, round))
-}
-
-/// Who stands by the leader `id` in `round`.
-fn supporters<P: Recorded>(e: &Ensemble<'_, P>, id: ServerId, round: Round) -> ServerSet {
-    let supports = |(sid, state): &(ServerId, &State<P>)| match state.role() {
-        Role::Looking(election) => election.round == round && election.vote.leader == id,
-        Role::Following(follower) => follower.round == round && follower.leader == id,
-        Role::Leading(leader) => leader.round == round && *sid == id,
-    };
-    e.running().filter(supports).map(|(sid, _)| sid).collect()
-}
-
-/// Who wins an election has the highest vote of those who support it.
-pub fn strongest_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    !e.record.weak_leader
-}
-
-/// Somebody has won an election.
-pub fn somebody_elected<P: Recorded>(e: &Ensemble<'_, P>) -> bool {
-    e.running().any(|(_, state)| state.is_leading())
 }
 
 /// Every invariant: id, predicate, witness.

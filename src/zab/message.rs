@@ -70,6 +70,8 @@ pub enum Message<P: Payload> {
         promise: bool,
         lineage: Lineage,
         memory: Memory,
+        /// What the sender drew when it started: another one where its disk has been replaced since.
+        draw: u64,
         /// What the leader lacks, if this history is more recent than the leader's.
         newer: Option<Box<Difference<P>>>,
     },

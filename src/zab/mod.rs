@@ -206,6 +206,7 @@ impl<P: Payload> Zab<P> {
                 promise,
                 lineage,
                 memory,
+                draw,
                 newer,
             } => {
                 let report = Report {
@@ -213,6 +214,7 @@ impl<P: Payload> Zab<P> {
                     last_zxid,
                     lineage,
                     memory,
+                    draw,
                     newer,
                 };
                 self.on_ack_epoch(me, state, peer, epoch, report, promise, o);

@@ -7,6 +7,7 @@
 use super::{History, Lineage, Memory, Out, Payload, Report, Role, Stage, State, Variant, Zab};
 use crate::quorum::ServerSet;
 use crate::types::{Epoch, ServerId, Zxid};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The mark of a newcomer that has not caught up yet.
@@ -64,7 +65,7 @@ impl<P: Payload> Zab<P> {
     /// it cannot begin, because a quorum of servers that remember is missing.
     ///
     /// Whoever founds an ensemble has a new disk. So new disks count where the history is empty and nobody knows of an epoch that was
-    /// established; and where those who decided before are not the ones who do now, because the configuration has changed, if
+    /// established (and where nobody is missing, all do: there is no quorum that another one could rest on); and where those who decided before are not the ones who do now, because the configuration has changed, if
     /// a majority of those is here.
     pub(super) fn newcomers_among(
         &self,
@@ -91,7 +92,10 @@ impl<P: Payload> Zab<P> {
                 && remembering.is_majority_of(voters)
         });
         let is_first = last == Zxid::ZERO && experienced.is_empty();
+        let all = remembering.union(&new).union(&forgot);
+        let is_everybody = in_force.voters().difference(&all).is_empty();
         let counted = match is_first || decided_before.is_some() {
+            true if is_first && is_everybody => all,
             true => remembering.union(&new),
             false => remembering,
         };
@@ -100,7 +104,7 @@ impl<P: Payload> Zab<P> {
     }
 
     /// Leader: a server that has forgotten what it promised comes while the epoch is under way.
-    pub(super) fn note_newcomer(&self, s: &mut std::borrow::Cow<State<P>>, peer: ServerId) {
+    pub(super) fn note_newcomer(&self, s: &mut Cow<State<P>>, peer: ServerId, draw: u64) {
         if self.config.variant == Variant::EmptyDisksVote {
             return;
         }
@@ -108,15 +112,19 @@ impl<P: Payload> Zab<P> {
             return;
         };
         let known = match &leader.stage {
-            Stage::Broadcast { newcomers, .. } => newcomers.contains_key(&peer),
+            Stage::Broadcast { draws, .. } => draws.get(&peer) == Some(&draw),
             Stage::Discovery { .. } | Stage::NewEpoch { .. } => true,
         };
         if !known
             && let Role::Leading(leader) = &mut s.to_mut().role
             && let Stage::Broadcast {
-                newcomers, acked, ..
+                newcomers,
+                draws,
+                acked,
+                ..
             } = &mut leader.stage
         {
+            draws.insert(peer, draw);
             newcomers.insert(peer, BEHIND);
             acked.remove(&peer); // What it said before, it has forgotten.
         }

@@ -117,6 +117,9 @@ pub enum Stage<P: Payload> {
         /// Servers whose disks have forgotten what they promised, and the last transaction that was proposed before
         /// they had caught up. What they acknowledge counts once something later is committed without them.
         newcomers: BTreeMap<ServerId, Zxid>,
+        /// The servers that came without a memory, and what each drew when it started: an AckEpoch that is repeated says
+        /// nothing new.
+        draws: BTreeMap<ServerId, u64>,
         established: bool,
     },
 }
@@ -128,6 +131,7 @@ pub struct Report<P: Payload> {
     pub last_zxid: Zxid,
     pub lineage: Lineage,
     pub memory: Memory,
+    pub draw: u64,
     pub newer: Option<Box<Difference<P>>>,
 }
 

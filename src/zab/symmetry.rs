@@ -99,12 +99,14 @@ impl<P: Payload> Leader<P> {
                 initial,
                 acked,
                 newcomers,
+                draws,
                 established,
             } => Stage::Broadcast {
                 epoch,
                 initial,
                 acked: rename_keys(acked, names),
                 newcomers: rename_keys(newcomers, names),
+                draws: rename_keys(draws, names),
                 established,
             },
         };

@@ -19,6 +19,7 @@ impl<P: Payload> Zab<P> {
         s: &mut State<P>,
         epoch: Epoch,
         newcomers: ServerSet,
+        draws: BTreeMap<ServerId, u64>,
         o: &mut Out<P>,
     ) {
         let term = Term {
@@ -38,6 +39,7 @@ impl<P: Payload> Zab<P> {
             initial: s.storage.history.last_zxid(),
             acked: BTreeMap::new(),
             newcomers: newcomers.iter().map(|sid| (sid, BEHIND)).collect(),
+            draws,
             established: false,
         };
         s.storage.lineage = s.storage.lineage.begin(term);

@@ -62,12 +62,14 @@ impl<P: Payload> Leader<P> {
                     initial,
                     acked,
                     newcomers,
+                    draws,
                     established,
                 } => Stage::Broadcast {
                     epoch: *epoch,
                     initial: *initial,
                     acked: acked.clone(),
                     newcomers: newcomers.clone(),
+                    draws: draws.clone(),
                     established: *established,
                 },
             },
@@ -82,6 +84,7 @@ impl<P: Payload> Report<P> {
             last_zxid: self.last_zxid,
             lineage: self.lineage.clone(),
             memory: self.memory,
+            draw: self.draw,
             newer: None,
         }
     }

@@ -85,12 +85,12 @@ expect "LOOKING in round 0.1 for 2 with 2" "how the election stands"
 expect "+ s1 FOLLOWING 3 in epoch 1, serving" "what the last step has changed"
 expect "BROKEN: leader_undisturbed" "the invariant that the state breaks"
 
-look service mutants old_stream_taken
-expect "client 1 sends set /a to server 2" "actions as sentences"
+look service mutants old_connection_taken
+expect "client 1 sends delete /a to server 2" "actions as sentences"
 expect "client 1</text>" "the diagram's line of each client"
 expect "c1 no connection" "the clients, a line each"
-expect "- log ... 2.1=open session" "what the last step has changed, as it was"
-expect "+ log ... 2.2=set /a to version 1" "and as it is"
+expect "proposed 2.3=delete /a" "what the last step has changed, as it was"
+expect "+ log ... 2.1=open session, 2.2=nothing, 2.3=delete /a" "and as it is"
 expect "BROKEN: requests_in_order" "the invariant that the state breaks"
 go_on
 expect "Nothing changes." "a step that changes nothing"

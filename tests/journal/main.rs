@@ -130,7 +130,7 @@ fn the_journals_of_a_run_with_a_killed_leader_replay_and_every_invariant_holds()
     let (passed, text) = replay(&dirs, &[]);
     assert!(passed && text.contains("PASSED"), "{text}");
     assert!(!text.contains("FALLS") && !text.contains("note:"), "{text}");
-    assert_eq!(text.matches(" holds ").count(), 25, "{text}");
+    assert_eq!(text.matches(" holds ").count(), 26, "{text}");
     assert_eq!(number_before(&text, " restarts"), 1, "{text}");
     // The sessions are transactions, too.
     assert!(

@@ -171,6 +171,7 @@ impl Forger<'_> {
                 epoch: self.epoch(),
                 lineage: self.lineage(),
                 memory: self.memory(),
+                draw: self.random.below(1 << 20) as u64,
                 current_epoch: self.epoch(),
                 last_zxid: self.zxid(),
                 promise: self.random.chance(80),

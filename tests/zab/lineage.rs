@@ -171,8 +171,35 @@ fn the_later_epoch_of_a_server_without_a_vote_costs_nobody_the_leader() {
     let disk = &mut sim.cluster.nodes.get_mut(&s(4)).expect("it is there").disk;
     disk.accepted_epoch = Epoch(9);
     start(&mut sim, &[4]);
-    sim.until("it is up to date", |sim| sim.cluster.state(s(4)).serving());
+    sim.run_ms(20_000);
     assert_eq!(sim.leader(), leader);
+    assert!(sim.write(1));
+    sim.until("the others have it", |sim| {
+        [1, 2, 3].iter().all(|id| has(sim, *id) == [1])
+    });
+    assert!(
+        !sim.cluster.state(s(4)).serving(),
+        "it waits for a later epoch"
+    );
+}
+
+#[test]
+fn of_two_reports_that_are_not_one_history_that_of_a_quorum_is_taken() {
+    let mut sim = ensemble(config(5, 0));
+    begin(&mut sim, 1, 1, 1, &[1], &[91]);
+    begin(&mut sim, 2, 1, 4, &[1, 2, 3, 4, 5], &[]);
+    for id in [3, 4, 5] {
+        begin(&mut sim, id, 1, 4, &[1, 2, 3, 4, 5], &[11]);
+    }
+    start(&mut sim, &[1, 2, 3, 4, 5]);
+    sim.until("those who can agree have a leader", |sim| {
+        leads(sim, &[2, 3, 4, 5])
+    });
+    sim.until("they are at one", |sim| {
+        [2, 3, 4, 5].iter().all(|id| has(sim, *id) == [11])
+    });
+    assert_eq!(has(&sim, 1), [91], "nothing is cut");
+    assert!(!sim.cluster.state(s(1)).serving());
 }
 
 #[test]
@@ -184,6 +211,10 @@ fn an_epoch_of_a_lineage_goes_on_from_the_end_of_the_history_before() {
     assert!(sim.write(1));
     sim.until("all have it", |sim| {
         [1, 2, 3].iter().all(|id| has(sim, *id) == [1])
+    });
+    sim.until("all count", |sim| {
+        let memory = |id| sim.cluster.state(s(id)).storage().memory;
+        [1, 2, 3].iter().all(|id| memory(*id) == Memory::Kept)
     });
     sim.crash(leader, 0);
     sim.until("they have another one", |sim| {

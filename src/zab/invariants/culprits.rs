@@ -5,12 +5,10 @@
 //! must never do: know better than the predicate. They find something if and only if it is false; a
 //! test holds them against each other, state by state.
 
+use super::election::{is_supported, leading_round, supporters};
 use super::reconfiguration;
 use super::synchronization::{Lack, holds, is_prefix, left_behind, term};
-use super::{
-    Ensemble, Recorded, agree, delivered, is_durable, is_supported, leading_round, supporters,
-    whole,
-};
+use super::{Ensemble, Recorded, agree, delivered, is_durable, whole};
 use crate::types::{Epoch, ServerId, Zxid};
 use crate::zab::{Entry, Message, Payload, Role, State, Storage};
 
