@@ -3,6 +3,8 @@
 //! Spec: `spec/10-lineage.md`, "A disk that forgets". A server with an empty disk may have promised and acknowledged
 //! anything before it was emptied. What this must never do: count it in a quorum while another quorum may rest on what it
 //! has forgotten.
+//!
+//! Departs from ZooKeeper: D52 in `spec/deviations.toml`.
 
 use super::{History, Lineage, Memory, Out, Payload, Report, Role, Stage, State, Variant, Zab};
 use crate::quorum::ServerSet;

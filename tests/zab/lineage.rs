@@ -212,6 +212,8 @@ fn an_epoch_of_a_lineage_goes_on_from_the_end_of_the_history_before() {
     sim.until("all have it", |sim| {
         [1, 2, 3].iter().all(|id| has(sim, *id) == [1])
     });
+    // Who came after the first one was proposed counts with the second.
+    assert!(sim.write(2));
     sim.until("all count", |sim| {
         let memory = |id| sim.cluster.state(s(id)).storage().memory;
         [1, 2, 3].iter().all(|id| memory(*id) == Memory::Kept)
@@ -227,7 +229,7 @@ fn an_epoch_of_a_lineage_goes_on_from_the_end_of_the_history_before() {
         .iter()
         .map(|term| (term.epoch, term.name.leader, term.after))
         .collect();
-    let last = z(1, 1);
+    let last = z(1, 2);
     assert_eq!(known[0], (Epoch(1), leader, Zxid::ZERO));
     assert_eq!((known[1].1, known[1].2), (next, last));
 }
