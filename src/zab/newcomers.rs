@@ -95,7 +95,8 @@ impl<P: Payload> Zab<P> {
         });
         let is_first = last == Zxid::ZERO && experienced.is_empty();
         let all = remembering.union(&new).union(&forgot);
-        let is_everybody = in_force.voters().difference(&all).is_empty();
+        // With `db.autocreate=false` a server is to be told that it is new.
+        let is_everybody = in_force.voters().difference(&all).is_empty() && all != forgot;
         let counted = match is_first || decided_before.is_some() {
             true if is_first && is_everybody => all,
             true => remembering.union(&new),
