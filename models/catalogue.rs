@@ -207,19 +207,31 @@ pub const ALL: &[Spec] = &[
     Spec {
         setting: REPLACED,
         about: "the protocol, where the disk of one server is replaced by an empty one",
-        bounds: &[Bounds {
-            wipes: 1,
-            ..Bounds::new(3, 2, 1, 0)
-        }],
+        bounds: &[
+            Bounds {
+                wipes: 1,
+                ..Bounds::new(3, 2, 1, 0)
+            },
+            Bounds {
+                wipes: 1,
+                ..Bounds::new(3, 1, 1, 1)
+            },
+        ],
         invariants: &[OF_DISKS, OF_REPLACED],
     },
     Spec {
         setting: ALONE,
         about: "the protocol, where one server runs for a while without the others",
-        bounds: &[Bounds {
-            wipes: 1,
-            ..Bounds::new(3, 2, 0, 0)
-        }],
+        bounds: &[
+            Bounds {
+                wipes: 1,
+                ..Bounds::new(3, 2, 0, 0)
+            },
+            Bounds {
+                wipes: 1,
+                ..Bounds::new(3, 1, 1, 0)
+            },
+        ],
         invariants: &[OF_DISKS, OF_ALONE],
     },
 ];

@@ -221,12 +221,12 @@ impl Environment {
             return false;
         }
         if self.setting.election_alone {
-            return calm.up().all(|(id, s)| s.leader(id) == Some(leader));
+            return calm.up().all(|(id, s)| is_with(s, id, leader));
         }
         let last = leads.storage().history.last_zxid();
         let in_step = |id: ServerId, state: &State<Writes>| {
             state.serving()
-                && state.leader(id) == Some(leader)
+                && is_with(state, id, leader)
                 && state.epoch() == leads.epoch()
                 && state.pending_saves() == 0
                 && state.storage().history.last_zxid() == last
@@ -283,7 +283,7 @@ impl Environment {
         let (leader, leads) = calm.up().find(|(_, state)| state.is_leading())?;
         let epoch = leads.epoch()?;
         let serves = |id: ServerId, state: &State<Writes>| {
-            state.serving() && state.leader(id) == Some(leader) && state.epoch() == Some(epoch)
+            state.serving() && is_with(state, id, leader) && state.epoch() == Some(epoch)
         };
         let joins = |id: ServerId, state: &State<Writes>| match state.role() {
             Role::Looking(election) => election.supporters == ServerSet::of(id),
@@ -345,6 +345,11 @@ impl Found {
             fingerprint: 0,
         }
     }
+}
+
+/// Whether a server follows this leader, or is it.
+fn is_with(state: &State<Writes>, id: ServerId, leader: ServerId) -> bool {
+    state.following() == Some(leader) || (id == leader && state.is_leading())
 }
 
 #[cfg(test)]

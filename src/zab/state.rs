@@ -210,11 +210,7 @@ impl<P: Payload> State<P> {
 
     /// The server that leads as far as this one knows: the one it follows, or itself.
     pub fn leader(&self, me: ServerId) -> Option<ServerId> {
-        match &self.role {
-            Role::Looking(_) => None,
-            Role::Following(follower) => Some(follower.leader),
-            Role::Leading(_) => Some(me),
-        }
+        self.following().or(self.is_leading().then_some(me))
     }
 
     /// The server that this one follows, or `None` if it is LOOKING or LEADING.
