@@ -64,6 +64,8 @@ pub struct Mismatch {
     /// The digest that was written, and that of the tree.
     pub written: u64,
     pub found: u64,
+    /// Whether another digest was that of the tree: then whoever wrote them means the same by a digest.
+    pub some_agree: bool,
 }
 
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";

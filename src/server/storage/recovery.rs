@@ -108,7 +108,15 @@ pub(super) fn examine<P: Payload, C: Codec<P>>(
         let mut logs = layout.list_logs()?.into_iter().rev();
         let log = logs.find(|(first, _)| *first <= mismatch.zxid);
         let file = log.map_or_else(|| layout.logs(), |(_, path)| path);
-        return Err(StorageError::Differs { file, mismatch });
+        // ZooKeeper starts with a directory all of whose digests are wrong, and it may be right: they may be of another kind.
+        if known.is_some() || mismatch.some_agree {
+            return Err(StorageError::Differs { file, mismatch });
+        }
+        notes.push(format!(
+            "{}: from zxid {} on no digest is that of the data, as if it were of another ensemble (ZooKeeper warns of that, too)",
+            file.display(),
+            mismatch.zxid
+        ));
     }
     let (accepted_epoch, current_epoch) =
         read_epochs(layout, history.last_zxid().epoch(), &mut mends)?;

@@ -52,6 +52,7 @@ impl Codec<ZooKeeper> for ZooKeeperCodec {
         let snapshot = history.snapshot();
         let mut tree = snapshot.state.clone();
         let mut mismatch = None;
+        let mut some_agree = false;
         for Entry { zxid, txn } in history.after(snapshot.zxid).take_while(|_| self.digests) {
             // What it says is the concern of who asked for it.
             let _ = tree.apply(*zxid, txn);
@@ -59,11 +60,13 @@ impl Codec<ZooKeeper> for ZooKeeperCodec {
             let found = tree.digest();
             if found == written {
                 mismatch = None;
+                some_agree = true;
             } else {
                 mismatch.get_or_insert(Mismatch {
                     zxid: *zxid,
                     written,
                     found,
+                    some_agree,
                 });
             }
         }

@@ -249,9 +249,9 @@ fn a_close_without_paths_is_one_whatever_the_digest_after_it_is() {
                 ("snapshot.0", snapshot(&[], &[], &[])),
                 ("log.1", log(&bodies)),
             ];
-            // The digests are those of no tree.
+            // The digests are those of no tree, and this server has never written here.
             let (_dir, layout) = directory(&files);
-            let codec = ZooKeeperCodec { digests: false };
+            let codec = ZooKeeperCodec::default();
             let opened = DataDir::<ZooKeeper, _>::open(layout, codec).unwrap();
             let tree = replayed(opened.storage());
             assert!(tree.contains("/kept") && !tree.contains("/gone"));
